@@ -1,0 +1,59 @@
+"""Files that are whole or absent: digests, atomic writes."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+CHUNK_BYTES = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """Hex SHA-256 of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it over `target` on success.
+
+    A reader sees the old file or the new one, never a part. On an error the
+    temporary file is removed and `target` stays as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(target: Path, value: object, *, indent: int | None = None) -> None:
+    """Write a JSON file atomically; NaN and infinity are refused (ValueError)."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(json.dumps(value, indent=indent, allow_nan=False))
+
+
+def append_jsonl(target: Path, value: object) -> None:
+    """Append one JSON line to a log file."""
+    with target.open("a") as stream:
+        stream.write(json.dumps(value) + "\n")

@@ -1,0 +1,203 @@
+"""Frozen settings of every stage, validated at birth; the defaults live in conf/."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from mal_core.errors import ConfigError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Config:
+    """Base of all settings: refuses unknown keys when built from untyped data."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+
+def _require(condition: bool, key: str, seen: object, wanted: str) -> None:
+    if not condition:
+        message = f"{key}={seen!r} is not possible: it must be {wanted}."
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(Config):
+    """One split: a folder of images and its COCO annotation file."""
+
+    images: Path
+    annotations: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """Where the data is and how strictly it is judged.
+
+    Attributes:
+        train: Boxes of this split train the labeler and are labeled.
+        val: Human masks of this split score the segmenters.
+        strict: Also refuse what real COCO contains: overhanging boxes of up to
+            2 px, zero-size boxes and crowds.
+        decode_images: Decode every image in `check`, which finds truncated files;
+            off reads headers only.
+    """
+
+    train: SplitConfig
+    val: SplitConfig
+    strict: bool = False
+    decode_images: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(Config):
+    """A timm Vision Transformer.
+
+    Attributes:
+        name: timm model name.
+        weights: Local file with pretrained weights; no network is needed then.
+        pretrained: Load timm's weights from the hub when `weights` is not given.
+        stem: "linear" is the patch projection of the pretrained model, "conv" the
+            four-stage convolutional stem of the reference (random weights).
+        options: Keyword arguments for timm's builder, such as patch_size or depth.
+        frozen_stages: Number of leading blocks (with the stem) that do not train.
+    """
+
+    name: str
+    weights: Path | None = None
+    pretrained: bool = False
+    stem: Literal["linear", "conv"] = "linear"
+    options: dict[str, Any] = field(default_factory=dict)
+    frozen_stages: int = 0
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.frozen_stages >= 0, "encoder.frozen_stages", self.frozen_stages, ">= 0")
+        _require(0 <= self.drop_path < 1, "encoder.drop_path", self.drop_path, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfConfig(Config):
+    """Mean-field self-training (spec 4.2).
+
+    Attributes:
+        zeta: Width of the colour kernel in normalised units.
+        kernel_size: Side of the neighbourhood in pixels, odd.
+        iterations: Upper bound of mean-field updates.
+        low: Lower clamp of a probability; the upper one is `high`.
+        clean_view: Colours come from the teacher's clean view, not the jittered one.
+    """
+
+    zeta: float = 0.1
+    kernel_size: int = 3
+    iterations: int = 100
+    low: float = 0.1
+    high: float = 0.9
+    clean_view: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.zeta > 0, "mal.crf.zeta", self.zeta, "> 0")
+        odd = self.kernel_size % 2 == 1 and self.kernel_size >= 3
+        _require(odd, "mal.crf.kernel_size", self.kernel_size, "odd and at least 3")
+        _require(self.iterations >= 0, "mal.crf.iterations", self.iterations, ">= 0")
+        _require(0 < self.low < 0.5, "mal.crf.low", self.low, "in (0, 0.5)")
+        _require(0.5 < self.high < 1, "mal.crf.high", self.high, "in (0.5, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MalConfig(Config):
+    """Phase 1: the network's heads, its training and how it labels.
+
+    Attributes:
+        crop_size: Side S of a crop in pixels; logits have S/4.
+        head_channels: Width of the instance and the pixel head.
+        head_convs: Convolutions of the pixel head.
+        scale_adjustment: Resize features by box size before the pixel head (spec 3.3).
+        min_box_area, max_box_area: Boxes trained on, px^2, half-open interval.
+        box_expansion: Upper bound of the random crop expansion (theta of the paper).
+        test_expansion: Total growth of a crop at labeling, as a fraction of the box.
+        max_steps: Optimiser steps.
+        batch_size: Crops per step.
+        learning_rate: Peak rate for this batch size (not scaled).
+        mil_weight, crf_weight: Loss weights at full strength.
+        mil_warmup, crf_warmup: Fractions of max_steps over which they ramp up.
+        warmup: Fraction of max_steps of linear learning-rate warm-up.
+        final_rate: Learning rate at the end, relative to the peak.
+        checkpoint_every: Steps between resumable checkpoints.
+        precision: Autocast type.
+        num_workers: Processes that prepare crops.
+        mask_threshold: Probability above which a pixel belongs to the mask.
+        label_network: Which network writes the labels.
+        flip_test: Average the logits of a crop and of its mirror image.
+        label_batch_size: Crops per forward pass when labeling.
+    """
+
+    crop_size: int
+    batch_size: int
+    max_steps: int
+    learning_rate: float
+    head_channels: int = 256
+    head_convs: int = 4
+    scale_adjustment: bool = True
+    min_box_area: float = 0.0
+    max_box_area: float = 1e10
+    box_expansion: float = 1.2
+    test_expansion: float = 0.6
+    weight_decay: float = 5e-4
+    warmup: float = 0.1
+    final_rate: float = 0.2
+    teacher_momentum: float = 0.996
+    mil_weight: float = 4.0
+    crf_weight: float = 0.5
+    mil_warmup: float = 0.01
+    crf_warmup: float = 0.05
+    gradient_clip: float | None = None
+    precision: Precision = "fp32"
+    num_workers: int = 1
+    checkpoint_every: int = 100
+    mask_threshold: float = 0.5
+    label_network: Literal["student", "teacher", "both"] = "student"
+    flip_test: bool = False
+    label_batch_size: int = 16
+    crf: CrfConfig = field(default_factory=CrfConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("batch_size", "max_steps", "checkpoint_every", "label_batch_size"):
+            _require(getattr(self, key) >= 1, f"mal.{key}", getattr(self, key), "at least 1")
+        fits = self.crop_size >= 32 and self.crop_size % 32 == 0
+        _require(fits, "mal.crop_size", self.crop_size, "a multiple of 32, at least 32")
+        _require(self.learning_rate > 0, "mal.learning_rate", self.learning_rate, "> 0")
+        _require(0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)")
+        for key in ("warmup", "mil_warmup", "crf_warmup", "final_rate", "teacher_momentum"):
+            _require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
+        for key in ("box_expansion", "test_expansion", "num_workers", "min_box_area"):
+            _require(getattr(self, key) >= 0, f"mal.{key}", getattr(self, key), ">= 0")
+        ordered = self.min_box_area < self.max_box_area
+        _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterConfig(Config):
+    """Phase 2: one segmenter recipe; null means the recipe's own value."""
+
+    name: str
+    config: Path
+    max_steps: int | None = None
+    batch_size: int | None = None
+    image_size: int | None = None
+    learning_rate: float | None = None
+    num_workers: int = 1
+    weights: str | None = None
+    amp: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig(Config):
+    """Everything one pipeline run needs."""
+
+    data: DataConfig
+    encoder: EncoderConfig
+    mal: MalConfig
+    segmenters: tuple[SegmenterConfig, ...]
+    workdir: Path
+    store: Path
+    seed: int = 0

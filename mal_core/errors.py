@@ -1,0 +1,85 @@
+"""Everything this project raises on purpose.
+
+MalCoreError
+  ConfigError(ValueError)    a setting is impossible
+  DatasetError(ValueError)   an input file is wrong; carries the list of all problems
+  CheckpointError            weights do not fit what they are loaded into
+  ArtifactError              a stored file is absent or its content changed
+  LabelingError              the accounting of boxes does not add up
+  TrainingError              phase 1 cannot go on (NaN, divergence)
+  WorkerError                a child process failed; carries return code, log path and last lines
+    SegmenterError           ... while training a segmenter
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+SHOWN_PROBLEMS = 20
+
+
+class MalCoreError(Exception):
+    """Base of every error that a user or a file can cause."""
+
+
+class ConfigError(MalCoreError, ValueError):
+    """A setting is impossible; the message names its key."""
+
+
+class DatasetError(MalCoreError, ValueError):
+    """An input file is wrong.
+
+    All problems of one file are reported together; the message shows the first
+    20 and counts the rest.
+    """
+
+    def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        shown = [f"  - {problem}" for problem in self.problems[:SHOWN_PROBLEMS]]
+        hidden = len(self.problems) - len(shown)
+        if hidden > 0:
+            shown.append(f"  ... and {hidden} more")
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        super().__init__("\n".join([f"{path}: {count} {noun}", *shown]))
+
+
+class CheckpointError(MalCoreError):
+    """Weights do not fit what they are loaded into; the message names the keys."""
+
+
+class ArtifactError(MalCoreError):
+    """A stored file is absent or its content is not what was stored."""
+
+
+class LabelingError(MalCoreError):
+    """The boxes that went in are not the masks, crowds and skips that came out."""
+
+
+class TrainingError(MalCoreError):
+    """Training of the labeler cannot go on; the message says at which step and what to change."""
+
+
+class WorkerError(MalCoreError):
+    """A child process failed.
+
+    Attributes:
+        return_code: Exit status; negative is the number of the signal that ended it.
+        log_path: File with everything the process printed.
+        last_lines: The end of that output.
+    """
+
+    def __init__(
+        self, what: str, *, return_code: int, log_path: Path, last_lines: Sequence[str]
+    ) -> None:
+        self.return_code = return_code
+        self.log_path = log_path
+        self.last_lines = tuple(last_lines)
+        tail = "\n".join(f"  | {line}" for line in self.last_lines)
+        super().__init__(
+            f"{what} failed with exit status {return_code}; its whole output: {log_path}\n{tail}"
+        )
+
+
+class SegmenterError(WorkerError):
+    """Training or evaluating a segmenter failed."""

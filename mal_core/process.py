@@ -1,0 +1,122 @@
+"""Child processes that stream their output and never outlive their parent."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mal_core.errors import WorkerError
+from mal_core.progress import EVENTS_VARIABLE, ProgressRelay
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10.0
+KEPT_LINES = 20
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    # The kernel signals the child when the parent *thread* ends, even by SIGKILL,
+    # so callers must not start children from short-lived threads.
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: unbuffered, progress as events, one OpenMP thread.
+
+    Two OpenMP threads beside any other busy process spin-wait on each other, which
+    makes small iterations a hundred times slower; a user's own setting is kept.
+    """
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment[EVENTS_VARIABLE] = "events"
+    environment.update(extra or {})
+    return environment
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    what: str,
+    log_path: Path,
+    on_line: Callable[[str], None] | None = None,
+    error_type: type[WorkerError] = WorkerError,
+    environment: Mapping[str, str] | None = None,
+    title_prefix: str = "",
+) -> None:
+    """Run a command to its end, streaming its output.
+
+    The child leads its own session. Whatever ends this call early (cancel, an
+    exception, SIGTERM turned into one) first asks the child with SIGTERM, then
+    kills its whole process group; if this process is SIGKILLed the kernel sends
+    the child SIGTERM.
+
+    Args:
+        command: Program and arguments.
+        what: Name of the work, for messages.
+        log_path: Receives every line the child prints, progress events excepted.
+        on_line: Called with each line that is no progress event; default logs it.
+        error_type: Raised when the child fails.
+        environment: Additional variables.
+        title_prefix: Put before the titles of the child's progress bars.
+
+    Raises:
+        WorkerError: The child exited with another status than 0.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    relay = ProgressRelay(title_prefix)
+    last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=child_environment(environment),
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run in the child before exec
+    )
+    try:
+        if process.stdout is None:
+            raise WorkerError(what, return_code=-1, log_path=log_path, last_lines=())
+        with log_path.open("a") as log:
+            for raw in process.stdout:
+                line = raw.rstrip("\n")
+                if relay.handle(line):
+                    continue
+                log.write(f"{line}\n")
+                log.flush()
+                last_lines.append(line)
+                (on_line or logger.info)(line)
+        return_code = process.wait()
+    finally:
+        relay.close()
+        _end(process)
+    if return_code != 0:
+        raise error_type(
+            what, return_code=return_code, log_path=log_path, last_lines=tuple(last_lines)
+        )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    # Data workers and ranks of a child that ignored SIGTERM share its group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

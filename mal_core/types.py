@@ -1,0 +1,148 @@
+"""Records passed between stages; all frozen. GT masks have no field in phase 1's records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mal_core.errors import LabelingError
+
+Rle = dict[str, object]
+"""Compressed COCO run-length encoding: {"size": [height, width], "counts": str}."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArtifactRef:
+    """A file and the digest of its content."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Category:
+    """A class as the file names it."""
+
+    category_id: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRecord:
+    """An image as the file describes it; height and width in px, stored orientation."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxAnnotation:
+    """A box in px of its image, half-open, origin top-left, clipped to the image."""
+
+    annotation_id: int
+    image_id: int
+    category_id: int
+    box_xyxy: tuple[float, float, float, float]
+
+    @property
+    def area(self) -> float:
+        """Box area in px^2."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return (x1 - x0) * (y1 - y0)
+
+
+class SkipReason(StrEnum):
+    """Why a box got no mask."""
+
+    ZERO_SIZE_BOX = "zero-size box"
+    EMPTY_MASK = "the labeler found no mask pixel"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkippedBox:
+    """A box without a mask, and why."""
+
+    annotation_id: int
+    image_id: int
+    reason: SkipReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxDataset:
+    """A dataset reduced to what phase 1 may see. It has no mask field on purpose.
+
+    Attributes:
+        annotations_path: The COCO file it was read from.
+        image_root: Folder of the images.
+        boxes: Usable boxes, in file order.
+        skipped: Boxes that cannot be labeled, found while reading.
+        num_crowds: Crowd annotations, which pass through untouched.
+        num_clipped: Boxes with an overhang of up to 2 px that was cut off.
+    """
+
+    annotations_path: Path
+    image_root: Path
+    categories: tuple[Category, ...]
+    images: tuple[ImageRecord, ...]
+    boxes: tuple[BoxAnnotation, ...]
+    skipped: tuple[SkippedBox, ...]
+    num_crowds: int
+    num_clipped: int
+
+    @property
+    def num_annotations(self) -> int:
+        """Every annotation of the file: usable boxes, skipped boxes and crowds."""
+        return len(self.boxes) + len(self.skipped) + self.num_crowds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PseudoLabel:
+    """A mask for one box.
+
+    Attributes:
+        rle: Full-image mask, `str` counts.
+        mask_area: Mask pixels.
+        score: Mean foreground probability inside the mask, in [0, 1]; not an IoU.
+    """
+
+    annotation_id: int
+    rle: Rle
+    mask_area: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PseudoLabelSet:
+    """Written pseudo-labels and their accounting.
+
+    Raises:
+        LabelingError: `num_boxes` is not the sum of masks, crowds and skips.
+    """
+
+    annotations: Path
+    ledger: Path
+    num_boxes: int
+    num_masks: int
+    num_crowds: int
+    num_skipped: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        out = self.num_masks + self.num_crowds + sum(self.num_skipped.values())
+        if self.num_boxes != out:
+            message = (
+                f"{self.annotations}: {self.num_boxes} boxes went in, but {self.num_masks} masks, "
+                f"{self.num_crowds} crowds and {dict(self.num_skipped)} skipped came out."
+            )
+            raise LabelingError(message)
+
+    def summary(self) -> str:
+        """The accounting in one line."""
+        skipped = sum(self.num_skipped.values())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.num_skipped.items())
+        detail = f" ({reasons})" if reasons else ""
+        return (
+            f"boxes in {self.num_boxes} = masks {self.num_masks} + crowds {self.num_crowds} "
+            f"+ skipped {skipped}{detail}"
+        )
