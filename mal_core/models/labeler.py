@@ -1,0 +1,107 @@
+"""Mask Auto-Labeler: a student that learns and a teacher that follows it slowly.
+
+Shape letters: B crops, S crop side.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mal_core.config import EncoderConfig, MalConfig
+from mal_core.geometry import size_bin
+from mal_core.models.decoder import InstanceHead, PixelHead
+from mal_core.models.encoder import Encoder, LoadReport, build_encoder
+
+LOGIT_STRIDE = 4
+"""Crop pixels per logit."""
+FEATURE_STRIDES = (32, 16, 8)
+"""Crop pixels per feature that the pixel head sees, for small, medium and large boxes."""
+
+
+class MaskNetwork(nn.Module):
+    """Encoder and decoder: one class-agnostic mask per crop (spec 3)."""
+
+    def __init__(self, encoder: Encoder, config: MalConfig) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.instance_head = InstanceHead(encoder.width, config.head_channels)
+        self.pixel_head = PixelHead(encoder.width, config.head_channels, config.head_convs)
+        self.scale_adjustment = config.scale_adjustment
+
+    def forward(self, image: Tensor, boxes_xyxy: Tensor) -> Tensor:
+        """Mask logits for the object of each crop.
+
+        Args:
+            image: Normalised crops, shape (B, 3, S, S).
+            boxes_xyxy: Their boxes in px of the original image, shape (B, 4); only
+                the areas matter, for the choice of scale (spec 3.3).
+
+        Returns:
+            Logits, float, shape (B, 1, S/4, S/4).
+        """
+        features = self.encoder(image)
+        instance = self.instance_head(features)
+        side = image.shape[-1] // LOGIT_STRIDE
+        logits = features.new_zeros(len(image), 1, side, side, dtype=torch.float32)
+        for rows, feature_side in self._scale_groups(boxes_xyxy, image.shape[-1]):
+            scaled = _resize(features[rows], feature_side)
+            pixels = self.pixel_head(scaled)
+            dots = torch.einsum("bc,bchw->bhw", instance[rows], pixels)
+            logits[rows] = _resize(dots.float().unsqueeze(1), side)
+        return logits
+
+    def _scale_groups(self, boxes_xyxy: Tensor, crop_size: int) -> Iterator[tuple[Tensor, int]]:
+        """Rows of each size group with the feature side it is decoded at."""
+        if not self.scale_adjustment:
+            side = crop_size // self.encoder.patch_size
+            yield torch.arange(len(boxes_xyxy), device=boxes_xyxy.device), side
+            return
+        width = boxes_xyxy[:, 2] - boxes_xyxy[:, 0]
+        height = boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
+        bins = size_bin((width * height).double().cpu().numpy())
+        for index, stride in enumerate(FEATURE_STRIDES):
+            rows = np.flatnonzero(bins == index)
+            if len(rows):
+                yield torch.from_numpy(rows).to(boxes_xyxy.device), crop_size // stride
+
+
+def _resize(values: Tensor, side: int) -> Tensor:
+    if values.shape[-1] == side:
+        return values
+    return F.interpolate(values, size=(side, side), mode="bilinear")
+
+
+class MaskAutoLabeler(nn.Module):
+    """Student, its exponential moving average, and what is needed to feed them.
+
+    Attributes:
+        student: Trained by gradient.
+        teacher: Equal to the student at step 0, then its moving average (spec 3.4).
+        mean, std: Normalisation of the crops.
+    """
+
+    def __init__(self, student: MaskNetwork, teacher_momentum: float) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = copy.deepcopy(student).requires_grad_(False)
+        self.teacher_momentum = teacher_momentum
+        self.mean = student.encoder.mean
+        self.std = student.encoder.std
+
+    @torch.no_grad()
+    def update_teacher(self) -> None:
+        """Move the teacher towards the student: t <- m t + (1 - m) s."""
+        weight = 1 - self.teacher_momentum
+        torch._foreach_lerp_(  # noqa: SLF001 - one fused call instead of hundreds
+            list(self.teacher.parameters()), list(self.student.parameters()), weight
+        )
+
+
+def build_labeler(encoder: EncoderConfig, config: MalConfig) -> tuple[MaskAutoLabeler, LoadReport]:
+    """A labeler ready to train, and where the encoder's weights come from."""
+    network, report = build_encoder(encoder, config.crop_size)
+    return MaskAutoLabeler(MaskNetwork(network, config), config.teacher_momentum), report
