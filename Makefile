@@ -1,0 +1,63 @@
+# Needs Python 3.11, make, git and a POSIX shell. `make` alone prints this list.
+#   make demo     the whole pipeline on drawn scenes; ends with the retention table and a report
+#   make test     every test (slow ones too)         make quick   without the slow ones
+#   make check    ruff, mypy, import contracts       make fix     let ruff repair what it can
+#   make setup    create or repair .venv  [PYTHON=python3.11] [MMCV_OPS=torchvision|compiled]
+#   make server   Prefect server on 127.0.0.1:4200   make worker  a worker   make deploy  deployments
+#   make clean    remove caches and build leftovers (keeps .venv and runs)
+
+VENV ?= .venv
+MMCV_OPS ?= torchvision
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+# Two OpenMP threads beside a busy process spin-wait on each other: 100 times slower (docs/decisions).
+OMP_NUM_THREADS ?= 1
+PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+DO_NOT_TRACK ?= 1
+export OMP_NUM_THREADS PREFECT_SERVER_ANALYTICS_ENABLED DO_NOT_TRACK
+
+.PHONY: help setup demo test quick check fix bench server worker deploy clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@python=$$(PYTHON='$(PYTHON)' scripts/find_python.sh) && \
+	"$$python" -I scripts/setup.py --venv '$(VENV)' --mmcv-ops '$(MMCV_OPS)' $(if $(CUDA),--cuda)
+
+demo: setup
+	@$(BIN)/mal run experiment=demo
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+quick: setup
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+server: setup
+	$(BIN)/prefect server start
+
+worker: setup
+	$(BIN)/prefect worker start --pool mal --type process
+
+deploy: setup
+	$(BIN)/prefect deploy --all
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
+	find . -path './$(VENV)' -prune -o -name __pycache__ -type d -print | xargs rm -rf
