@@ -1,0 +1,71 @@
+"""Labeler checkpoints: both networks with the settings that rebuild them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mal_core.artifacts import atomic_path
+from mal_core.config import CrfConfig, EncoderConfig, MalConfig
+from mal_core.errors import CheckpointError
+from mal_core.models import MaskAutoLabeler, build_labeler
+
+FORMAT = 1
+
+
+def save_labeler(
+    path: Path,
+    labeler: MaskAutoLabeler,
+    *,
+    encoder: Mapping[str, Any],
+    mal: Mapping[str, Any],
+    load_report: str,
+) -> None:
+    """Write a checkpoint atomically; it holds tensors and plain values only."""
+    weights = encoder["weights"]
+    content = {
+        "format": FORMAT,
+        "encoder": {**encoder, "weights": None if weights is None else str(weights)},
+        "mal": dict(mal),
+        "load_report": load_report,
+        "student": labeler.student.state_dict(),
+        "teacher": labeler.teacher.state_dict(),
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
+    """Rebuild a labeler from its checkpoint, in evaluation mode, without any other file.
+
+    Raises:
+        CheckpointError: The file is absent, no checkpoint of this project, or its
+            tensors do not fit; the message names them.
+    """
+    content = _read(path)
+    encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
+    mal = MalConfig(**{**content["mal"], "crf": CrfConfig(**content["mal"]["crf"])})
+    labeler, _ = build_labeler(encoder, mal)
+    for name, network in (("student", labeler.student), ("teacher", labeler.teacher)):
+        try:
+            network.load_state_dict(content[name])
+        except RuntimeError as error:
+            message = f"{path}: the {name}'s tensors do not fit its settings: {error}"
+            raise CheckpointError(message) from error
+    return labeler.eval(), mal
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        message = f"checkpoint={path}: no such file. Train one with `mal train`."
+        raise CheckpointError(message)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types here
+        message = f"checkpoint={path} is not readable as a checkpoint: {error}"
+        raise CheckpointError(message) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        message = f"checkpoint={path} was not written by `mal train` of this version."
+        raise CheckpointError(message)
+    return content

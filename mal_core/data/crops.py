@@ -1,0 +1,157 @@
+"""One sample per box: an expanded crop in two views and its box mask.
+
+Shape letters: B crops, S crop side, G = S/4 side of the logit grid.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mal_core.config import MalConfig
+from mal_core.data.augment import augment_colors
+from mal_core.data.images import load_image
+from mal_core.geometry import box_mask_in_crop, expand_box, sample_margins
+from mal_core.types import BoxAnnotation, BoxDataset
+
+Image = NDArray[np.uint8]
+
+LOGIT_STRIDE = 4
+CACHED_BYTES = 256 << 20
+"""Decoded photos a data worker may keep; small datasets are then decoded once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxCropBatch:
+    """Crops of B boxes.
+
+    Attributes:
+        image: Student's augmented view, uint8 RGB, (B, S, S, 3).
+        teacher_image: Clean view with the same geometry, uint8 RGB, (B, S, S, 3).
+        box_mask: Filled box on the logit grid, float32 in [0, 1], (B, G, G).
+        boxes_xyxy: Boxes in px of the original image, float32, (B, 4).
+    """
+
+    image: Tensor
+    teacher_image: Tensor
+    box_mask: Tensor
+    boxes_xyxy: Tensor
+
+
+def wrap_crop(image: Image, crop_xyxy: NDArray[np.int64]) -> Image:
+    """Cut a crop; pixels outside the image come from its opposite side.
+
+    A constant border would have the colour of no object and mislead the colour
+    affinity of the CRF loss (spec 2.4). Any overhang is possible.
+
+    Args:
+        image: Shape (H, W, 3).
+        crop_xyxy: Integer crop box, half-open, may leave the image.
+
+    Returns:
+        Shape (y1 - y0, x1 - x0, 3).
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (int(value) for value in crop_xyxy)
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return image[y0:y1, x0:x1]
+    rows = np.arange(y0, y1) % height
+    columns = np.arange(x0, x1) % width
+    return image[rows[:, None], columns[None, :]]
+
+
+def resize_crop(crop: Image, side: int) -> Image:
+    """Resize to side x side without keeping the aspect ratio (spec 2.5)."""
+    shrinks = crop.shape[0] > side and crop.shape[1] > side
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=method)
+
+
+class ImageCache:
+    """Loads photos; keeps the most recent ones up to a number of bytes."""
+
+    def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self._images: OrderedDict[Path, Image] = OrderedDict()
+        self._bytes = 0
+
+    def load(self, path: Path) -> Image:
+        """RGB, uint8, shape (H, W, 3). Callers must not write to it."""
+        if path in self._images:
+            self._images.move_to_end(path)
+            return self._images[path]
+        image = load_image(path)
+        self._images[path] = image
+        self._bytes += image.nbytes
+        while self._bytes > self.max_bytes:
+            _, oldest = self._images.popitem(last=False)
+            self._bytes -= oldest.nbytes
+        return image
+
+
+class TrainBatches(Dataset[BoxCropBatch]):
+    """The batch of every training step, as a function of the seed and the step alone.
+
+    Nothing depends on what was loaded before or on which worker loads it, so a
+    resumed run sees exactly the batches that an uninterrupted one sees.
+    """
+
+    def __init__(self, dataset: BoxDataset, config: MalConfig, seed: int) -> None:
+        self.boxes = trainable_boxes(dataset, config)
+        self.paths = {i.image_id: dataset.image_root / i.file_name for i in dataset.images}
+        self.config = config
+        self.seed = seed
+        self._cache = ImageCache()
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return self.config.max_steps
+
+    def __getitem__(self, step: int) -> BoxCropBatch:
+        """The batch of one step."""
+        first = step * self.config.batch_size
+        samples = [self._sample(first + i) for i in range(self.config.batch_size)]
+        images, teacher_images, box_masks, boxes = zip(*samples, strict=True)
+        return BoxCropBatch(
+            image=torch.from_numpy(np.stack(images)),
+            teacher_image=torch.from_numpy(np.stack(teacher_images)),
+            box_mask=torch.from_numpy(np.stack(box_masks)),
+            boxes_xyxy=torch.tensor(boxes, dtype=torch.float32),
+        )
+
+    def _box_at(self, position: int) -> BoxAnnotation:
+        """The box at a position of the endless sequence of shuffled epochs."""
+        epoch, index = divmod(position, len(self.boxes))
+        if self._order is None or self._order[0] != epoch:
+            generator = np.random.default_rng([self.seed, 0, epoch])
+            self._order = epoch, generator.permutation(len(self.boxes))
+        return self.boxes[self._order[1][index]]
+
+    def _sample(
+        self, position: int
+    ) -> tuple[Image, Image, NDArray[np.float32], tuple[float, float, float, float]]:
+        annotation = self._box_at(position)
+        generator = np.random.default_rng([self.seed, 1, position])
+        box = np.array(annotation.box_xyxy)
+        crop_box = expand_box(box, sample_margins(generator, self.config.box_expansion))
+        image = self._cache.load(self.paths[annotation.image_id])
+        clean = resize_crop(wrap_crop(image, crop_box), self.config.crop_size)
+        box_mask = box_mask_in_crop(box, crop_box, self.config.crop_size // LOGIT_STRIDE)
+        if generator.random() < 0.5:
+            clean = np.ascontiguousarray(clean[:, ::-1])
+            box_mask = np.ascontiguousarray(box_mask[:, ::-1])
+        return augment_colors(clean, generator), clean, box_mask, annotation.box_xyxy
+
+
+def trainable_boxes(dataset: BoxDataset, config: MalConfig) -> Sequence[BoxAnnotation]:
+    """The boxes whose area lies in [min_box_area, max_box_area) px^2."""
+    low, high = config.min_box_area, config.max_box_area
+    return [box for box in dataset.boxes if low <= box.area < high]

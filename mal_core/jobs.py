@@ -1,0 +1,151 @@
+"""Phase 1 as child processes: what a stage starts, and what runs in the child.
+
+A job is a JSON file; the child is `python -m mal_core.worker train|label JOB`.
+"""
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import write_json
+from mal_core.config import CrfConfig, EncoderConfig, MalConfig
+from mal_core.errors import (
+    CheckpointError,
+    ConfigError,
+    MalCoreError,
+    TrainingError,
+    WorkerError,
+)
+from mal_core.process import run_child
+from mal_core.types import PseudoLabelSet
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """Train a labeler on boxes; `boxes` is a COCO file without masks."""
+
+    images: Path
+    boxes: Path
+    strict: bool
+    encoder: EncoderConfig
+    mal: MalConfig
+    seed: int
+    output_dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelJob:
+    """Label the boxes of a COCO file with a trained checkpoint.
+
+    `threshold`, `network` and the other labeling settings of `mal` apply; the
+    network's shape comes from the checkpoint.
+    """
+
+    images: Path
+    annotations: Path
+    strict: bool
+    checkpoint: Path
+    mal: MalConfig
+    output: Path
+    ledger: Path
+
+
+def _to_json(job: TrainJob | LabelJob) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(dataclasses.asdict(job), default=str)))
+
+
+def _mal(values: dict[str, Any]) -> MalConfig:
+    return MalConfig(**{**values, "crf": CrfConfig(**values["crf"])})
+
+
+def _encoder(values: dict[str, Any]) -> EncoderConfig:
+    weights = values["weights"]
+    return EncoderConfig(**{**values, "weights": None if weights is None else Path(weights)})
+
+
+def read_train_job(path: Path) -> TrainJob:
+    """The job that `train_in_child` wrote."""
+    values = json.loads(path.read_text())
+    paths = {key: Path(values[key]) for key in ("images", "boxes", "output_dir")}
+    parts = {"encoder": _encoder(values["encoder"]), "mal": _mal(values["mal"])}
+    return TrainJob(**{**values, **paths, **parts})
+
+
+def read_label_job(path: Path) -> LabelJob:
+    """The job that `label_in_child` wrote."""
+    values = json.loads(path.read_text())
+    keys = ("images", "annotations", "checkpoint", "output", "ledger")
+    return LabelJob(
+        **{**values, **{key: Path(values[key]) for key in keys}, "mal": _mal(values["mal"])}
+    )
+
+
+def _run(
+    verb: str, job: TrainJob | LabelJob, folder: Path, on_line: Callable[[str], None] | None
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    job_path = folder / f"{verb}_job.json"
+    write_json(job_path, _to_json(job), indent=2)
+    _failure_path(job_path).unlink(missing_ok=True)
+    try:
+        run_child(
+            [sys.executable, "-m", "mal_core.worker", verb, str(job_path)],
+            what=f"mal_core.worker {verb}",
+            log_path=folder / f"{verb}.log",
+            on_line=on_line,
+        )
+    except WorkerError as error:
+        raise _read_failure(job_path) or error from error
+
+
+def _failure_path(job_path: Path) -> Path:
+    return job_path.with_name("failure.json")
+
+
+def write_failure(job_path: Path, error: MalCoreError) -> None:
+    """Child side: leave what went wrong for the parent, which raises it again."""
+    write_json(_failure_path(job_path), {"type": type(error).__name__, "message": str(error)})
+
+
+def _read_failure(job_path: Path) -> MalCoreError | None:
+    path = _failure_path(job_path)
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text())
+    known = {kind.__name__: kind for kind in (ConfigError, CheckpointError, TrainingError)}
+    return known.get(content["type"], MalCoreError)(content["message"])
+
+
+def train_in_child(job: TrainJob, *, on_line: Callable[[str], None] | None = None) -> None:
+    """Train in a child process; continues what lies in `job.output_dir`.
+
+    Leaves `checkpoint.pth`, `scalars.jsonl` and `train.log` there.
+
+    Raises:
+        ConfigError, CheckpointError, TrainingError: As the child raised them.
+        WorkerError: The child died otherwise; carries its last lines.
+    """
+    _run("train", job, job.output_dir, on_line)
+
+
+def label_in_child(
+    job: LabelJob, *, on_line: Callable[[str], None] | None = None
+) -> PseudoLabelSet:
+    """Label in a child process; continues what lies beside `job.output`.
+
+    Raises:
+        MalCoreError: As the child raised it.
+        WorkerError: The child died otherwise; carries its last lines.
+    """
+    folder = job.output.parent
+    _run("label", job, folder, on_line)
+    summary = json.loads((folder / "label_summary.json").read_text())
+    paths = {"annotations": job.output, "ledger": job.ledger}
+    return PseudoLabelSet(**{**summary, **paths})
