@@ -242,7 +242,8 @@ def is_whole(dist_info: Path) -> bool:
         return False
     with record.open(newline="") as stream:
         for row in csv.reader(stream):
-            if len(row) != 3 or not row[2]:
+            # Byte code is rewritten at will, even the little that wheels bring along.
+            if len(row) != 3 or not row[2] or row[0].endswith(".pyc"):
                 continue
             try:
                 size = os.stat(dist_info.parent / row[0]).st_size  # noqa: PTH116 -- 60,000 files
