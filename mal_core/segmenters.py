@@ -1,0 +1,300 @@
+"""Phase 2 seen from the library: one child process per training, files in, files out."""
+
+import difflib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import sha256_file, write_json
+from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
+from mal_core.process import run_child
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+RUNNER_MODULE = "phase2_configs.runner"
+JOB_FILE = "job.json"
+CONFIG_FILE = "config.py"
+PREDICTIONS_FILE = "predictions.json"
+SCALARS_FILE = "scalars.jsonl"
+LOG_FILE = "log.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterJob:
+    """One training: a recipe on one pair of annotation files.
+
+    The human-mask run and the pseudo-label run of a recipe differ in
+    `train.annotations` only.
+    """
+
+    recipe: SegmenterConfig
+    train: SplitConfig
+    val: SplitConfig
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmenterRun:
+    """What a finished training left behind; every path exists.
+
+    Attributes:
+        predictions: COCO results list for the val images: RLE masks with `str` counts.
+        scalars: One JSON object per line: step, loss, learning_rate, seconds.
+        config: The complete mmdet config, usable by mmdet's own tools.
+        checkpoint: Weights after the last step, in mmengine's format.
+    """
+
+    segmenter: str
+    predictions: Path
+    scalars: Path
+    config: Path
+    checkpoint: Path
+
+
+def train_segmenter(
+    job: SegmenterJob,
+    work_dir: Path,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    title_prefix: str = "",
+) -> SegmenterRun:
+    """Train one segmenter and let it predict the val images, in a child process.
+
+    Call it again with the same job and folder after any interruption: it continues
+    from the last good checkpoint, and returns at once when everything is finished.
+
+    Args:
+        job: What to train on what.
+        work_dir: Receives all files; used by this job only.
+        on_line: Called with each line the child prints; default logs it.
+        title_prefix: Put before the titles of the progress bars.
+
+    Returns:
+        The files of the finished run.
+
+    Raises:
+        ConfigError: `work_dir` belongs to another job, or the recipe does not exist.
+        DatasetError: The two annotation files cannot be trained and scored together.
+        SegmenterError: The child failed; carries return code, log and last lines.
+    """
+    check_segmenter_data(job.train.annotations, job.val.annotations)
+    resolve_config(job.recipe.config)
+    work_dir = work_dir.resolve()
+    job_path = _claim(work_dir, job_to_json(job))
+    run_child(
+        [sys.executable, "-m", RUNNER_MODULE, str(job_path)],
+        what=f"segmenter {job.recipe.name}",
+        log_path=work_dir / LOG_FILE,
+        on_line=on_line,
+        error_type=SegmenterError,
+        environment={"PYTHONPATH": _python_path()},
+        title_prefix=title_prefix,
+    )
+    return read_run(job.recipe.name, work_dir)
+
+
+def read_run(segmenter: str, work_dir: Path) -> SegmenterRun:
+    """Collect the files of a finished training.
+
+    Raises:
+        ArtifactError: A file is missing, so the training has not finished.
+    """
+    pointer = work_dir / "last_checkpoint"
+    checkpoint = Path(pointer.read_text().strip()).name if pointer.exists() else "last_checkpoint"
+    run = SegmenterRun(
+        segmenter=segmenter,
+        predictions=work_dir / PREDICTIONS_FILE,
+        scalars=work_dir / SCALARS_FILE,
+        config=work_dir / CONFIG_FILE,
+        checkpoint=work_dir / checkpoint,
+    )
+    files = (run.predictions, run.scalars, run.config, run.checkpoint)
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        message = f"{work_dir}: {', '.join(missing)} missing; this training has not finished."
+        raise ArtifactError(message)
+    return run
+
+
+def job_to_json(job: SegmenterJob) -> dict[str, Any]:
+    """The job as the child reads it: absolute paths, and digests of what they hold."""
+    recipe = asdict(job.recipe)
+    recipe["config"] = str(job.recipe.config)
+    splits = {"train": job.train, "val": job.val}
+    return {
+        "recipe": recipe,
+        **{name: _split_to_json(split) for name, split in splits.items()},
+        "seed": job.seed,
+    }
+
+
+def job_from_json(value: Mapping[str, Any]) -> SegmenterJob:
+    """Inverse of `job_to_json`; digests are not checked."""
+    recipe = dict(value["recipe"])
+    recipe["config"] = Path(recipe["config"])
+    return SegmenterJob(
+        recipe=SegmenterConfig(**recipe),
+        train=_split_from_json(value["train"]),
+        val=_split_from_json(value["val"]),
+        seed=value["seed"],
+    )
+
+
+def _split_to_json(split: SplitConfig) -> dict[str, str]:
+    return {
+        "images": str(split.images.resolve()),
+        "annotations": str(split.annotations.resolve()),
+        "annotations_sha256": sha256_file(split.annotations),
+    }
+
+
+def _split_from_json(value: Mapping[str, str]) -> SplitConfig:
+    return SplitConfig(images=Path(value["images"]), annotations=Path(value["annotations"]))
+
+
+def _claim(work_dir: Path, job: dict[str, Any]) -> Path:
+    path = work_dir / JOB_FILE
+    if path.exists() and json.loads(path.read_text()) != job:
+        message = (
+            f"{work_dir} holds a training with other settings or other annotations. "
+            f"Resuming it would mix the two: delete the folder or choose another one."
+        )
+        raise ConfigError(message)
+    write_json(path, job, indent=1)
+    return path
+
+
+def _python_path() -> str:
+    # The child must find this very project, however the parent found it.
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(PROJECT_ROOT), *([inherited] if inherited else [])])
+
+
+def resolve_config(config: Path) -> str:
+    """Where mmdet reads a recipe from.
+
+    Args:
+        config: A path, relative to the project or to the current folder, or the
+            name of a config bundled with mmdet ("mmdet::solov2/...py").
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    if "::" in str(config):
+        return str(config)
+    candidates = (PROJECT_ROOT / config, Path.cwd() / config)
+    for path in candidates:
+        if path.is_file():
+            return str(path)
+    message = f"segmenter config {config} is not a file, in {PROJECT_ROOT} or in {Path.cwd()}."
+    raise ConfigError(message)
+
+
+def check_segmenter_data(train: Path, val: Path) -> None:
+    """Refuse annotation files that mmdet would train on wrongly without a word.
+
+    mmdet selects categories by name in the order of each file, so unequal categories
+    shift labels; it needs an `area`, and a `segmentation` it can read.
+
+    Raises:
+        DatasetError: Carries all problems of one file.
+    """
+    train_content = _read_coco(train)
+    val_content = _read_coco(val)
+    problems = _category_problems(train_content) + _mask_problems(train_content)
+    if not any(not ann.get("iscrowd") for ann in train_content["annotations"]):
+        problems.append("no annotation to train on: it has none, or crowds only")
+    if problems:
+        raise DatasetError(train, problems)
+    problems = _category_problems(val_content)
+    problems += _category_differences(train_content, val_content, train)
+    if problems:
+        raise DatasetError(val, problems)
+
+
+def _read_coco(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DatasetError(path, ["the file does not exist"]) from error
+    except ValueError as error:
+        raise DatasetError(path, [f"not JSON: {error}"]) from error
+    keys = ("images", "annotations", "categories")
+    absent = [key for key in keys if not (isinstance(content, dict) and key in content)]
+    if absent:
+        raise DatasetError(path, [f"not a COCO file: no {', '.join(absent)}"])
+    return content
+
+
+def _category_problems(content: Mapping[str, Any]) -> list[str]:
+    names = Counter(category["name"] for category in content["categories"])
+    return [
+        f"category name {name!r} is used {count} times; mmdet tells categories apart by name"
+        for name, count in names.items()
+        if count > 1
+    ]
+
+
+def _category_differences(
+    train: Mapping[str, Any], val: Mapping[str, Any], train_path: Path
+) -> list[str]:
+    wanted = {category["id"]: category["name"] for category in train["categories"]}
+    seen = {category["id"]: category["name"] for category in val["categories"]}
+    return [
+        f"category {key} is {seen.get(key)!r} here but {wanted.get(key)!r} in {train_path}; "
+        f"both files need the same categories"
+        for key in sorted(set(wanted) | set(seen))
+        if wanted.get(key) != seen.get(key)
+    ]
+
+
+def _mask_problems(content: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for annotation in content["annotations"]:
+        where = f"annotation {annotation.get('id')}"
+        if "area" not in annotation:
+            problems.append(f"{where} has no area")
+        if not annotation.get("iscrowd") and not _readable(annotation.get("segmentation")):
+            problems.append(
+                f"{where} has no mask that mmdet reads: wanted polygons of at least 3 points, "
+                f"or RLE with size and counts"
+            )
+    return problems
+
+
+def _readable(segmentation: object) -> bool:
+    if isinstance(segmentation, list):
+        sizes = [len(part) for part in segmentation]
+        return any(size >= 6 and size % 2 == 0 for size in sizes)
+    if isinstance(segmentation, dict):
+        return "size" in segmentation and isinstance(segmentation.get("counts"), str | list)
+    return False
+
+
+def config_diff(first: Path, second: Path) -> str:
+    """Unified diff of two dumped configs, each with its own folder left out.
+
+    Args:
+        first: `config.py` of one arm.
+        second: `config.py` of the other arm.
+
+    Returns:
+        The diff, empty when the recipes are the same.
+    """
+    lines = difflib.unified_diff(
+        _normalised(first), _normalised(second), "human masks", "pseudo-labels", lineterm="", n=0
+    )
+    return "\n".join(lines)
+
+
+def _normalised(config: Path) -> Sequence[str]:
+    text = config.read_text()
+    for folder in {str(config.parent), str(config.parent.resolve())}:
+        for end in ("'", '"', "/"):
+            text = text.replace(f"{folder}{end}", f"WORK_DIR{end}")
+    return text.splitlines()

@@ -1,0 +1,220 @@
+"""Edits that turn an mmdet config into one training, on plain nested dicts: imports no mmdet."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mal_core.errors import ConfigError
+
+STEP_KEYS = ("begin", "end", "T_max", "step_size")
+SIZE_KEYS = {
+    "Resize": ("scale",),
+    "RandomResize": ("scale",),
+    "RandomChoiceResize": ("scales",),
+    "RandomCrop": ("crop_size",),
+    "FixScaleResize": ("scale",),
+    "Pad": ("size",),
+    "BatchFixedSizePad": ("size",),
+}
+PAD_DIVISOR = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How long a recipe trains.
+
+    Attributes:
+        steps: Optimiser steps.
+        epochs: Epochs, when the recipe counts in them.
+    """
+
+    steps: int
+    epochs: int | None
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    """Every dict inside a nested config, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        for value in list(node.values()):
+            yield from walk(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from walk(value)
+
+
+def set_classes(config: dict[str, Any], classes: Sequence[str]) -> None:
+    """Give the model and all datasets the classes of the annotation file.
+
+    Raises:
+        ConfigError: The config names other classes itself.
+    """
+    for key in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        dataset = config[key]["dataset"]
+        named = (dataset.get("metainfo") or {}).get("classes")
+        if named is not None and tuple(named) != tuple(classes):
+            message = (
+                f"{key}.dataset.metainfo.classes={tuple(named)} but the annotation file has "
+                f"{tuple(classes)}, in this order. Remove metainfo from the config."
+            )
+            raise ConfigError(message)
+        dataset["metainfo"] = {"classes": tuple(classes)}
+    for node in walk(config["model"]):
+        _set_class_count(node, len(classes))
+
+
+def _set_class_count(node: dict[str, Any], count: int) -> None:
+    if "num_classes" in node:
+        node["num_classes"] = count
+    if "num_things_classes" in node:
+        node["num_things_classes"] = count
+        node["num_stuff_classes"] = 0
+    # Mask2Former weighs each class and, last, "no object".
+    weights = node.get("class_weight")
+    if isinstance(weights, list | tuple):
+        node["class_weight"] = [1.0] * count + [weights[-1]]
+
+
+def set_data(config: dict[str, Any], split: str, images: Path, annotations: Path) -> None:
+    """Point one data loader (train, val or test) at a folder and a file."""
+    dataset = config[f"{split}_dataloader"]["dataset"]
+    dataset["data_root"] = None
+    dataset["ann_file"] = str(annotations)
+    dataset["data_prefix"] = {"img": f"{images}/"}
+
+
+def set_weights(model: dict[str, Any], weights: str | None) -> None:
+    """Choose where the backbone's weights come from.
+
+    Args:
+        model: The `model` part of the config.
+        weights: None for random, "hub" for the recipe's own download, else a local
+            file in the format that the recipe's download has.
+
+    Raises:
+        ConfigError: The file does not exist.
+    """
+    if weights == "hub":
+        return
+    for node in walk(model):
+        if isinstance(node.get("init_cfg"), dict) and node["init_cfg"]["type"] == "Pretrained":
+            node["init_cfg"] = None if weights is None else {**node["init_cfg"]}
+    backbone = model["backbone"]
+    if weights is not None:
+        path = Path(weights)
+        if not path.is_file():
+            message = f"segmenter weights {weights} is not a file (null: random, hub: download)."
+            raise ConfigError(message)
+        init = backbone.get("init_cfg") or {"type": "Pretrained"}
+        backbone["init_cfg"] = {**init, "checkpoint": str(path.resolve())}
+        return
+    # Random weights that are frozen, or normalised by statistics nobody estimated, cannot learn.
+    for key, value in (("frozen_stages", -1), ("norm_eval", False)):
+        if key in backbone:
+            backbone[key] = value
+
+
+def recipe_length(config: dict[str, Any], num_images: int) -> Length:
+    """Steps that the recipe itself prescribes, at its configured batch size."""
+    loop = config["train_cfg"]
+    if loop.get("max_iters") is not None:
+        return Length(steps=loop["max_iters"], epochs=None)
+    per_epoch = math.ceil(num_images / config["train_dataloader"]["batch_size"])
+    return Length(steps=loop["max_epochs"] * per_epoch, epochs=loop["max_epochs"])
+
+
+def set_length(config: dict[str, Any], num_images: int, max_steps: int | None) -> int:
+    """Count the recipe in steps and squeeze its schedule into `max_steps`.
+
+    A warm-up keeps its length unless that exceeds a tenth of the training.
+
+    Returns:
+        The number of steps.
+    """
+    length = recipe_length(config, num_images)
+    total = max_steps or length.steps
+    schedulers = config["param_scheduler"]
+    schedulers = [schedulers] if isinstance(schedulers, dict) else list(schedulers)
+    config["param_scheduler"] = [_scaled(item, length, total) for item in schedulers]
+    _join(config["param_scheduler"])
+    config["train_cfg"] = {
+        "type": "IterBasedTrainLoop",
+        "max_iters": total,
+        "val_interval": total,
+    }
+    config["train_dataloader"]["sampler"] = {"type": "InfiniteSampler", "shuffle": True}
+    config["log_processor"] = {"type": "LogProcessor", "window_size": 20, "by_epoch": False}
+    return total
+
+
+def _scaled(scheduler: dict[str, Any], length: Length, total: int) -> dict[str, Any]:
+    scaled = dict(scheduler)
+    in_epochs = scaled.pop("by_epoch", True) and length.epochs is not None
+    scaled.pop("convert_to_iter_based", None)
+    factor = total / (length.epochs if in_epochs and length.epochs else length.steps)
+    warms_up = scaled["type"] == "LinearLR" and not in_epochs
+    for key in STEP_KEYS:
+        if scaled.get(key) is not None:
+            scaled[key] = round(scaled[key] * factor)
+    if warms_up and scheduler.get("end") is not None:
+        scaled["end"] = max(1, min(scheduler["end"], total // 10))
+    if "milestones" in scaled:
+        scaled["milestones"] = [round(step * factor) for step in scaled["milestones"]]
+    return {**scaled, "by_epoch": False}
+
+
+def _join(schedulers: list[dict[str, Any]]) -> None:
+    # A cosine that began where the warm-up ended still does after both were scaled.
+    for warmup, main in zip(schedulers, schedulers[1:], strict=False):
+        if main["type"] == "CosineAnnealingLR" and warmup["type"] == "LinearLR":
+            main["begin"] = warmup["end"]
+            main["T_max"] = main["end"] - main["begin"]
+
+
+def set_image_size(config: dict[str, Any], image_size: int) -> None:
+    """Scale every size of the recipe so that a test image's longer side is `image_size` px.
+
+    Multi-scale training keeps its proportions; SOLOv2's object sizes follow.
+    """
+    test = config["test_dataloader"]["dataset"]["pipeline"]
+    nominal = max(next(step["scale"] for step in test if step["type"] == "Resize"))
+    factor = image_size / nominal
+    loaders = [config[f"{split}_dataloader"] for split in ("train", "val", "test")]
+    for node in walk([config["model"], *loaders]):
+        for key in SIZE_KEYS.get(str(node.get("type")), ()):
+            node[key] = _resized(node[key], factor, whole=node["type"] == "BatchFixedSizePad")
+        if "scale_ranges" in node:
+            node["scale_ranges"] = [
+                (low * factor, high * factor) for low, high in node["scale_ranges"]
+            ]
+
+
+def _resized(size: Any, factor: float, *, whole: bool) -> Any:
+    if isinstance(size, list | tuple):
+        return type(size)(_resized(part, factor, whole=whole) for part in size)
+    if whole:
+        return math.ceil(size * factor / PAD_DIVISOR) * PAD_DIVISOR
+    return max(1, round(size * factor))
+
+
+def ignore_orientation(config: dict[str, Any]) -> None:
+    """Decode images as they are stored: boxes and masks belong to those pixels."""
+    loaders = [config[f"{split}_dataloader"] for split in ("train", "val", "test")]
+    for node in walk(loaders):
+        if node.get("type") in ("LoadImageFromFile", "mmdet.LoadImageFromFile"):
+            node["color_type"] = "color_ignore_orientation"
+
+
+def single_process(config: dict[str, Any], *, amp: bool) -> None:
+    """Replace what needs a process group or a GPU."""
+    for node in walk(config["model"]):
+        if node.get("type") == "SyncBN":
+            node["type"] = "BN"
+    wrapper = config["optim_wrapper"]
+    wrapper["type"] = "AmpOptimWrapper" if amp else "OptimWrapper"
+    wrapper.pop("loss_scale", None)
+    wrapper.pop("dtype", None)
+    if amp:
+        wrapper["loss_scale"] = "dynamic"

@@ -1,0 +1,395 @@
+"""Train one segmenter with mmengine's Runner and predict its val images: the only importer of mmdet.
+
+    python -m phase2_configs.runner JOB.json
+
+Everything lands in the job file's folder: config.py (complete, usable by mmdet's own
+tools), checkpoints, scalars.jsonl, and at the very end predictions.json. Started again
+after a kill at any moment it continues from the last checkpoint that is whole.
+"""
+
+import json
+import logging
+import math
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from pycocotools import mask as coco_mask
+
+from mal_core.artifacts import append_jsonl, atomic_path, write_json
+from mal_core.errors import ConfigError, DatasetError, MalCoreError, TrainingError
+from mal_core.progress import Progress
+from mal_core.segmenters import (
+    CONFIG_FILE,
+    PREDICTIONS_FILE,
+    SCALARS_FILE,
+    SegmenterJob,
+    check_segmenter_data,
+    job_from_json,
+    resolve_config,
+)
+from phase2_configs import recipe
+
+logger = logging.getLogger("phase2")
+
+NUM_SCALARS = 200
+NUM_CHECKPOINTS = 10
+MAX_CHECKPOINT_STEPS = 1000
+RAW_PREFIX = "raw"
+MIN_WEIGHTS_FOUND = 0.5
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job file named on the command line; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    if len(arguments) != 1:
+        logger.error("usage: python -m phase2_configs.runner JOB.json")
+        return 2
+    path = Path(arguments[0]).resolve()
+    try:
+        run(job_from_json(json.loads(path.read_text())), path.parent)
+    except (MalCoreError, OSError) as error:
+        logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
+        return 2
+    return 0
+
+
+def run(job: SegmenterJob, work_dir: Path) -> None:
+    """Train and predict, or continue, or do nothing when all is done.
+
+    Args:
+        job: What to train on what.
+        work_dir: Folder of this job.
+
+    Raises:
+        MalCoreError: The job, the data or the training is impossible.
+    """
+    predictions = work_dir / PREDICTIONS_FILE
+    if predictions.exists():
+        logger.info("%s is there already: nothing to do", predictions)
+        return
+    register_all_modules(init_default_scope=True)
+    check_segmenter_data(job.train.annotations, job.val.annotations)
+    config = build_config(job, work_dir)
+    report_instances(config)
+    with atomic_path(work_dir / CONFIG_FILE) as temporary:
+        temporary.write_text(config.pretty_text)
+    runner = build_runner(config, job)
+    runner.train()
+    runner.test()
+    publish_predictions(work_dir)
+
+
+def build_config(job: SegmenterJob, work_dir: Path) -> Config:
+    """The complete mmdet config of one job.
+
+    Raises:
+        ConfigError: The recipe cannot be adapted to the job.
+    """
+    settings = job.recipe
+    if settings.amp and not torch.cuda.is_available():
+        message = "segmenter.amp=true needs a CUDA device, and there is none; set it to false."
+        raise ConfigError(message)
+    config = _read_config(settings.config)
+    classes = _class_names(job.train.annotations)
+    recipe.set_classes(config, classes)
+    recipe.set_data(config, "train", job.train.images, job.train.annotations)
+    val_annotations = _val_annotations(job, work_dir)
+    for split in ("val", "test"):
+        recipe.set_data(config, split, job.val.images, val_annotations)
+    config["val_evaluator"] = {
+        "type": "CocoMetric",
+        "ann_file": str(val_annotations),
+        "metric": ["segm"],
+    }
+    config["test_evaluator"] = config["val_evaluator"]
+    recipe.ignore_orientation(config)
+    recipe.set_weights(config["model"], settings.weights)
+    recipe.single_process(config, amp=settings.amp)
+    if settings.image_size is not None:
+        recipe.set_image_size(config, settings.image_size)
+    _set_loaders(config, job)
+    num_images = len(json.loads(job.train.annotations.read_text())["images"])
+    total = recipe.set_length(config, num_images, settings.max_steps)
+    _set_learning_rate(config, settings.learning_rate)
+    interval = max(1, min(MAX_CHECKPOINT_STEPS, math.ceil(total / NUM_CHECKPOINTS)))
+    config["default_hooks"]["checkpoint"] = {
+        "type": "CheckpointHook",
+        "by_epoch": False,
+        "interval": interval,
+        "max_keep_ckpts": 2,
+        "save_last": True,
+    }
+    config["randomness"] = {"seed": job.seed}
+    config["work_dir"] = str(work_dir)
+    return Config(config)
+
+
+def _read_config(config: Path) -> dict[str, Any]:
+    location = resolve_config(config)
+    if "::" in location:
+        from mmengine.hub import get_config
+
+        return get_config(location).to_dict()
+    return Config.fromfile(location).to_dict()
+
+
+def _class_names(annotations: Path) -> list[str]:
+    # mmdet numbers classes in the order of the file, whatever the order of `classes`.
+    categories = json.loads(annotations.read_text())["categories"]
+    return [category["name"] for category in categories]
+
+
+def _val_annotations(job: SegmenterJob, work_dir: Path) -> Path:
+    """The val file, or a copy with the categories in the train file's order.
+
+    Label k means the k-th category of the file at hand to mmdet, in training as in
+    scoring; unequal orders would shift every label.
+    """
+    order = _class_names(job.train.annotations)
+    if _class_names(job.val.annotations) == order:
+        return job.val.annotations
+    content = json.loads(job.val.annotations.read_text())
+    content["categories"].sort(key=lambda category: order.index(category["name"]))
+    target = work_dir / "val_annotations.json"
+    write_json(target, content)
+    return target
+
+
+def _set_loaders(config: dict[str, Any], job: SegmenterJob) -> None:
+    settings = job.recipe
+    for split in ("train", "val", "test"):
+        loader = config[f"{split}_dataloader"]
+        loader["num_workers"] = settings.num_workers
+        loader["persistent_workers"] = settings.num_workers > 0
+    if settings.batch_size is not None:
+        config["train_dataloader"]["batch_size"] = settings.batch_size
+
+
+def _set_learning_rate(config: dict[str, Any], learning_rate: float | None) -> None:
+    """Use the given rate as it is, or the recipe's scaled to the batch size."""
+    scale = dict(config.get("auto_scale_lr") or {})
+    scale["enable"] = learning_rate is None and "base_batch_size" in scale
+    config["auto_scale_lr"] = scale if "base_batch_size" in scale else None
+    if learning_rate is not None:
+        config["optim_wrapper"]["optimizer"]["lr"] = learning_rate
+
+
+def report_instances(config: Config) -> None:
+    """Say how many instances of the file take part in training, and why others do not.
+
+    mmdet drops instances without a word; here each is counted.
+
+    Raises:
+        DatasetError: No instance is left, or instances are lost for unknown reasons.
+    """
+    settings = config.train_dataloader.dataset
+    while "ann_file" not in settings:
+        settings = settings.dataset
+    counts = count_instances(settings.to_dict())
+    logger.info(
+        "instances: %s", ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    )
+    path = Path(settings.ann_file)
+    if counts["used"] == 0:
+        raise DatasetError(path, [f"no instance to train on: {counts}"])
+    lost = counts["in the file"] - sum(n for why, n in counts.items() if why != "in the file")
+    if lost != 0 or counts["ignored by mmdet"] != 0:
+        raise DatasetError(path, [f"mmdet would silently ignore instances: {counts}"])
+
+
+def count_instances(dataset: dict[str, Any]) -> dict[str, int]:
+    """Where each annotation of a training file ends up; decodes nothing."""
+    built = DATASETS.build({**dataset, "serialize_data": False, "pipeline": []})
+    content = json.loads(Path(built.ann_file).read_text())
+    annotations = content["annotations"]
+    kept_images = {info["img_id"] for info in built.data_list}
+    kept = [ann for ann in annotations if ann["image_id"] in kept_images]
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    loader = TRANSFORMS.build({"type": "LoadAnnotations", "with_mask": True})
+    ignored = used = crowds = 0
+    for info in built.data_list:
+        instances = [dict(instance) for instance in info["instances"]]
+        crowds += sum(instance["ignore_flag"] for instance in instances)
+        results = {"instances": [i for i in instances if not i["ignore_flag"]]}
+        loader._process_masks(results)  # noqa: SLF001 - its verdict is what is wanted, not masks
+        flags = np.asarray(results["gt_ignore_flags"], dtype=bool)
+        ignored += int(flags.sum())
+        used += int((~flags).sum())
+    degenerate = sum(_degenerate(ann, *sizes[ann["image_id"]]) for ann in kept)
+    return {
+        "in the file": len(annotations),
+        "used": used,
+        "crowds": crowds,
+        "on filtered images": len(annotations) - len(kept),
+        "too small or outside (box under 1 px, area 0)": degenerate,
+        "ignored by mmdet": ignored,
+    }
+
+
+def _degenerate(annotation: dict[str, Any], width: int, height: int) -> bool:
+    x, y, w, h = annotation["bbox"]
+    inside = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
+    marked = bool(annotation.get("ignore"))
+    return marked or not inside or annotation["area"] <= 0 or w < 1 or h < 1
+
+
+def build_runner(config: Config, job: SegmenterJob) -> Runner:
+    """mmengine's Runner for training and one prediction at the end, resuming if it can."""
+    config = config.copy()
+    # Val scores belong to the project's own evaluation: here val is only predicted, once.
+    for key in ("val_cfg", "val_dataloader", "val_evaluator"):
+        config[key] = None
+    work_dir = Path(config.work_dir)
+    config.test_evaluator = {
+        "type": "CocoMetric",
+        "ann_file": config.test_evaluator.ann_file,
+        "metric": ["segm"],
+        "format_only": True,
+        "outfile_prefix": str(work_dir / RAW_PREFIX),
+    }
+    checkpoint = last_whole_checkpoint(work_dir)
+    if checkpoint is not None:
+        config.resume = True
+        config.load_from = str(checkpoint)
+        logger.info("resuming from %s", checkpoint.name)
+    runner = Runner.from_cfg(config)
+    runner.register_hook(Monitor(job, work_dir), priority="VERY_LOW")
+    return runner
+
+
+def last_whole_checkpoint(work_dir: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    A kill while mmengine writes leaves half a zip archive; the one before is still there.
+    """
+    found = sorted(work_dir.glob("iter_*.pth"), key=lambda path: -int(path.stem.split("_")[1]))
+    for path in found:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is None:
+                    return path
+        except zipfile.BadZipFile:
+            logger.info("%s is incomplete, trying the one before", path.name)
+    return None
+
+
+class Monitor(Hook):
+    """Reports progress, writes scalars, stops on a loss that is no number."""
+
+    def __init__(self, job: SegmenterJob, work_dir: Path) -> None:
+        self.name = job.recipe.name
+        self.weights = job.recipe.weights
+        self.scalars = work_dir / SCALARS_FILE
+        self.started = time.monotonic()
+        self.progress: Progress | None = None
+        self.every = 1
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the bar; forget scalars of steps that will be done again."""
+        self.every = max(1, runner.max_iters // NUM_SCALARS)
+        _keep_scalars(self.scalars, runner.iter)
+        if self.weights not in (None, "hub") and runner.iter == 0:
+            check_weights(runner.model.backbone, Path(self.weights))
+        self._open(f"train {self.name}", runner.max_iters, runner.iter)
+        self.started = time.monotonic()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Report one step."""
+        step = runner.iter + 1
+        loss = outputs["loss"].item()
+        if not math.isfinite(loss):
+            message = f"{self.name}: the loss is {loss} at step {step}; lower the learning rate."
+            raise TrainingError(message)
+        self.progress.update(step, loss=loss)
+        if step % self.every == 0 or step == runner.max_iters:
+            rate = runner.optim_wrapper.get_lr()["lr"][0]
+            seconds = round(time.monotonic() - self.started, 3)
+            scalars = {"step": step, "loss": loss, "learning_rate": rate, "seconds": seconds}
+            append_jsonl(self.scalars, scalars)
+
+    def after_train(self, runner: Runner) -> None:
+        """Close the bar."""
+        self._close()
+
+    def before_test(self, runner: Runner) -> None:
+        """Open the bar of the prediction."""
+        self._open(f"predict {self.name}", len(runner.test_dataloader), 0)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Report one predicted batch."""
+        self.progress.update(batch_idx + 1)
+
+    def after_test(self, runner: Runner) -> None:
+        """Close the bar."""
+        self._close()
+
+    def _open(self, title: str, total: int, done: int) -> None:
+        self.progress = Progress(title, total, done)
+        self.progress.__enter__()
+
+    def _close(self) -> None:
+        self.progress.__exit__(None, None, None)
+
+
+def _keep_scalars(path: Path, step: int) -> None:
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in kept))
+
+
+def check_weights(backbone: torch.nn.Module, path: Path) -> None:
+    """Make sure that a weights file really filled the backbone; mmengine only logs misses.
+
+    Raises:
+        ConfigError: Less than half of the backbone's weights are in the file.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = content.get("state_dict", content.get("model", content))
+    known = {_print_of(value) for value in content.values() if torch.is_tensor(value)}
+    parameters = list(backbone.parameters())
+    found = sum(p.numel() for p in parameters if _print_of(p) in known)
+    share = found / sum(p.numel() for p in parameters)
+    logger.info("weights: %.1f %% of the backbone come from %s", 100 * share, path)
+    if share < MIN_WEIGHTS_FOUND:
+        message = f"{path}: only {100 * share:.1f} % of the backbone's weights are in this file."
+        raise ConfigError(message)
+
+
+def _print_of(value: torch.Tensor) -> tuple[int, float]:
+    # Names differ between formats; size and norm do not, also after a permutation.
+    return value.numel(), round(float(value.detach().double().norm()), 5)
+
+
+def publish_predictions(work_dir: Path) -> None:
+    """Turn mmdet's result files into predictions.json, with boxes taken from the masks."""
+    raw = work_dir / f"{RAW_PREFIX}.segm.json"
+    results = json.loads(raw.read_text())
+    for result in results:
+        result["bbox"] = [float(side) for side in coco_mask.toBbox(result["segmentation"])]
+    write_json(work_dir / PREDICTIONS_FILE, results)
+    logger.info("%d predicted instances", len(results))
+    for path in work_dir.glob(f"{RAW_PREFIX}.*.json"):
+        path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

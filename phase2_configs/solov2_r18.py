@@ -1,0 +1,79 @@
+"""SOLOv2, ResNet-18, slimmed: the demo's segmenter, learns small scenes from random weights on a CPU.
+
+Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2020.
+Cost: see README.md of this folder.
+Expected AP: see README.md of this folder.
+Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+"""
+
+_base_ = ["_base_/coco_small.py", "_base_/schedule_small.py", "_base_/runtime_small.py"]
+
+# Width of ResNet-18 (64 in the paper) and of all heads (256): a fifth of the weights.
+width = 32
+channels = 96
+
+model = dict(
+    type="SOLOv2",
+    data_preprocessor=dict(
+        type="DetDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_mask=True,
+        pad_size_divisor=32,
+    ),
+    backbone=dict(
+        type="ResNet",
+        depth=18,
+        base_channels=width,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=-1,
+        norm_eval=False,
+        norm_cfg=dict(type="BN", requires_grad=True),
+        style="pytorch",
+        init_cfg=None,
+    ),
+    neck=dict(
+        type="FPN",
+        in_channels=[width, 2 * width, 4 * width, 8 * width],
+        out_channels=channels,
+        start_level=0,
+        num_outs=5,
+        norm_cfg=dict(type="BN", requires_grad=True),
+    ),
+    mask_head=dict(
+        type="SOLOV2Head",
+        num_classes=80,
+        in_channels=channels,
+        feat_channels=channels,
+        stacked_convs=2,
+        strides=[8, 8, 16, 32, 32],
+        scale_ranges=((1, 24), (12, 40), (24, 64), (48, 112), (80, 512)),
+        pos_scale=0.2,
+        num_grids=[20, 16, 12, 10, 8],
+        cls_down_index=0,
+        norm_cfg=dict(type="GN", num_groups=16, requires_grad=True),
+        mask_feature_head=dict(
+            feat_channels=channels // 2,
+            start_level=0,
+            end_level=3,
+            out_channels=channels // 2,
+            mask_stride=4,
+            norm_cfg=dict(type="GN", num_groups=16, requires_grad=True),
+        ),
+        loss_mask=dict(type="DiceLoss", use_sigmoid=True, loss_weight=3.0),
+        loss_cls=dict(
+            type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
+        ),
+    ),
+    test_cfg=dict(
+        nms_pre=200,
+        score_thr=0.05,
+        mask_thr=0.5,
+        filter_thr=0.02,
+        kernel="gaussian",
+        sigma=2.0,
+        max_per_img=50,
+    ),
+)
