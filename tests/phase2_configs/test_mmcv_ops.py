@@ -232,8 +232,8 @@ def sampled_average(features: Tensor, roi: Tensor, size: tuple[int, int], ratio:
     height, width = features.shape[-2:]
     left, top, right, bottom = (roi - 0.5).unbind()
     rows, columns = size[0] * ratio, size[1] * ratio
-    y = top + (torch.arange(rows) + 0.5) * (bottom - top) / rows
-    x = left + (torch.arange(columns) + 0.5) * (right - left) / columns
+    y = top + (torch.arange(rows, dtype=roi.dtype) + 0.5) * (bottom - top) / rows
+    x = left + (torch.arange(columns, dtype=roi.dtype) + 0.5) * (right - left) / columns
     grid_y, grid_x = torch.meshgrid(
         y / (height - 1) * 2 - 1, x / (width - 1) * 2 - 1, indexing="ij"
     )
@@ -346,7 +346,7 @@ def test_deformable_attention_sums_weighted_bilinear_samples(generator: torch.Ge
     torch.testing.assert_close(output[batch, query, head], expected)
 
 
-def test_deformable_attention_gradient_passes_a_numerical_check(
+def test_deformable_attention_gradient_equals_that_of_autograd(
     generator: torch.Generator,
 ) -> None:
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
