@@ -1,0 +1,1 @@
+"""When and with what: settings, the store of stages, Prefect flows and the `mal` command."""

@@ -1,0 +1,109 @@
+"""Settings of a whole run, as `flows.settings` composes them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mal_core.config import Config, DataConfig, EncoderConfig, MalConfig, SegmenterConfig, SplitConfig
+from mal_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesConfig(Config):
+    """Scenes that the project draws; `size` is the side of the square images in px."""
+
+    num_train: int
+    num_val: int
+    size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("num_train", 1), ("num_val", 1), ("size", 64)):
+            seen = getattr(self, key)
+            if seen < least:
+                message = f"data.scenes.{key}={seen!r} is not possible: it must be at least {least}."
+                raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource(Config):
+    """Where images and annotations come from: the user's files, or drawn scenes.
+
+    Attributes:
+        train, val: The user's files; None where this run does not need them, and
+            for drawn scenes.
+        scenes: What to draw when `source` is "scenes".
+    """
+
+    source: Literal["files", "scenes"]
+    train: SplitConfig | None = None
+    val: SplitConfig | None = None
+    strict: bool = False
+    decode_images: bool = True
+    scenes: ScenesConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.source == "scenes" and self.scenes is None:
+            message = "data.source=scenes needs data.scenes; choose it with data=scenes."
+            raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterChanges(Config):
+    """Changes to every selected recipe; None keeps the recipe's own value."""
+
+    max_steps: int | None = None
+    batch_size: int | None = None
+    image_size: int | None = None
+    learning_rate: float | None = None
+    num_workers: int | None = None
+    weights: str | None = None
+    amp: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """Everything one run needs; all paths are absolute.
+
+    Attributes:
+        segmenters: Selected recipes with the changes of this run.
+        segmenter_jobs: Trainings of phase 2 that run side by side.
+        store: Cache of stage outputs.
+        checkpoint: An existing checkpoint for `mal label`, instead of training one.
+        output: Where `mal label` writes; None means below `workdir`.
+    """
+
+    data: DataSource
+    encoder: EncoderConfig
+    mal: MalConfig
+    segmenters: tuple[SegmenterConfig, ...]
+    workdir: Path
+    store: Path
+    seed: int = 0
+    segmenter_jobs: int = 1
+    checkpoint: Path | None = None
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.segmenter_jobs < 1:
+            message = f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
+            raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The splits of a run once drawn scenes exist; `val` is None where it is not needed."""
+
+    train: SplitConfig
+    val: SplitConfig | None
+
+
+def data_config(source: DataSource, inputs: Inputs) -> DataConfig:
+    """The library's view of the data."""
+    return DataConfig(
+        train=inputs.train,
+        # The check of a run without a validation split is told not to look at it.
+        val=inputs.val or inputs.train,
+        strict=source.strict,
+        decode_images=source.decode_images,
+    )
