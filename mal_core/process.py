@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mal_core.errors import WorkerError
@@ -21,6 +21,27 @@ KEPT_LINES = 20
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_held_descriptors: set[int] = set()
+_running: set["subprocess.Popen[str]"] = set()
+
+
+@contextlib.contextmanager
+def children_hold(descriptor: int) -> Iterator[None]:
+    """Let children that start meanwhile keep an open file, so that a lock on it outlives us.
+
+    If this process is SIGKILLed, the lock ends with the last of those children.
+    """
+    _held_descriptors.add(descriptor)
+    try:
+        yield
+    finally:
+        _held_descriptors.discard(descriptor)
+
+
+def end_children() -> None:
+    """Ask every running child of `run_child` to end; its caller then cleans up."""
+    for process in tuple(_running):
+        process.send_signal(signal.SIGTERM)
 
 
 def _die_with_parent() -> None:
@@ -85,8 +106,10 @@ def run_child(
         errors="replace",
         env=child_environment(environment),
         start_new_session=True,
+        pass_fds=tuple(_held_descriptors),
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run in the child before exec
     )
+    _running.add(process)
     try:
         if process.stdout is None:
             raise WorkerError(what, return_code=-1, log_path=log_path, last_lines=())
@@ -101,6 +124,7 @@ def run_child(
                 (on_line or logger.info)(line)
         return_code = process.wait()
     finally:
+        _running.discard(process)
         relay.close()
         _end(process)
     if return_code != 0:

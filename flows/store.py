@@ -1,0 +1,285 @@
+"""Content-addressed store of stage outputs: whole or absent, verified on every hit.
+
+Layout, below one root folder:
+
+    <stage>/<key>/            files of a finished stage and MANIFEST.json
+    <stage>/<key>.partial/    a stage at work; survives a kill, and the next run resumes from it
+    <stage>/<key>.lock        held by the one process (and its children) that works on the key
+    digests.sqlite            digests of input files by path, size, mtime and inode
+
+A key is the digest of everything that decides the output: stage, its own settings, the
+digests of its inputs and the version of its code.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import atomic_path, sha256_file, sha256_json, write_json
+from mal_core.errors import ArtifactError
+from mal_core.process import children_hold
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "MANIFEST.json"
+KEY_LENGTH = 32
+DATABASE_PATIENCE_S = 60.0
+ROWS_PER_COMMIT = 1000
+FRESH_NS = 2_000_000_000
+"""A file changed this recently may change again within one tick of its clock: never trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageKey:
+    """Everything that decides a stage's output.
+
+    Attributes:
+        config: Settings of this stage only, as JSON values; no paths, no worker counts.
+        inputs: Digests of input files and upstream outputs, by role.
+        code: Version of the code that runs.
+    """
+
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    code: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The ingredients, as the manifest keeps them."""
+        parts = {"config": dict(self.config), "inputs": dict(self.inputs)}
+        return {"stage": self.stage, **parts, "code": self.code}
+
+    @property
+    def digest(self) -> str:
+        """Name of the output folder: 32 hex digits."""
+        return sha256_json(self.as_json())[:KEY_LENGTH]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A finished stage.
+
+    Attributes:
+        path: Its folder in the store.
+        files: SHA-256 of each file, by path relative to `path`.
+        hit: Nothing had to be computed.
+    """
+
+    stage: str
+    path: Path
+    files: Mapping[str, str]
+    hit: bool
+
+
+class Store:
+    """Runs each stage at most once per key, whoever asks and whatever was killed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"store={root} cannot be used: {error}. Choose another with store=DIR."
+            raise ArtifactError(message) from error
+        self.digests = DigestCache(root / "digests.sqlite")
+
+    def folder(self, key: StageKey) -> Path:
+        """Where the finished output of a key is, or will be."""
+        return self.root / key.stage / key.digest
+
+    def get(
+        self, key: StageKey, work: Callable[[Path], None], *, force: bool = False, title: str = ""
+    ) -> Stored:
+        """The stored output of a key; computed by `work` when it is absent or damaged.
+
+        Args:
+            key: What is wanted.
+            work: Fills the folder it is given; finds there what an interrupted
+                attempt left.
+            force: Compute it again, from nothing.
+            title: Name in log lines; default the stage's.
+        """
+        folder, title = self.folder(key), title or key.stage
+        with self._locked(folder, title):
+            if force:
+                _remove(folder)
+                _remove(_partial(folder))
+            stored = self._find(key, folder, title)
+            if stored is not None:
+                return stored
+            return self._compute(key, work, folder, title)
+
+    @contextlib.contextmanager
+    def _locked(self, folder: Path, title: str) -> Iterator[None]:
+        """Hold the key's lock; it ends with this process and its children, however they end."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("%s: another process is at work on it; waiting", title)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                with children_hold(lock.fileno()):
+                    yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _find(self, key: StageKey, folder: Path, title: str) -> Stored | None:
+        # A kill between the manifest and the rename leaves a finished partial folder.
+        partial = _partial(folder)
+        if not folder.exists() and (partial / MANIFEST).exists() and not damage(partial):
+            partial.rename(folder)
+        if not folder.exists():
+            return None
+        problem = damage(folder)
+        if problem is not None:
+            logger.warning("%s: stored output is damaged (%s); computing it again", title, problem)
+            _remove(folder)
+            return None
+        logger.info("%s: cached", title)
+        files = read_manifest(folder)["files"]
+        return Stored(stage=key.stage, path=folder, files=files, hit=True)
+
+    def _compute(
+        self, key: StageKey, work: Callable[[Path], None], folder: Path, title: str
+    ) -> Stored:
+        partial = _partial(folder)
+        (partial / MANIFEST).unlink(missing_ok=True)
+        resumed = partial.exists() and any(partial.iterdir())
+        logger.info("%s: %s", title, "continuing an interrupted attempt" if resumed else "running")
+        partial.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        work(partial)
+        seconds = round(time.monotonic() - started, 1)
+        files = {str(path.relative_to(partial)): sha256_file(path) for path in _files_in(partial)}
+        manifest = {"key": key.digest, **key.as_json(), "seconds": seconds, "files": files}
+        write_json(partial / MANIFEST, manifest, indent=1)
+        partial.rename(folder)
+        logger.info("%s: done in %.1f s", title, seconds)
+        return Stored(stage=key.stage, path=folder, files=files, hit=False)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished stage."""
+    return dict(json.loads((folder / MANIFEST).read_text()))
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a stored stage; None when every file is as it was written."""
+    try:
+        files = read_manifest(folder)["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{MANIFEST}: {type(error).__name__}: {error}"
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if sha256_file(path) != wanted:
+            return f"{path} was altered"
+    return None
+
+
+def copy_out(source: Path, target: Path, sha256: str) -> bool:
+    """Copy a stored file to where the user looks for it; returns whether that was needed."""
+    if target.is_file() and sha256_file(target) == sha256:
+        return False
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return True
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_suffix(".partial")
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        # Renamed first: a kill in the middle must not leave a half-empty folder that looks whole.
+        doomed = folder.with_suffix(f".doomed-{os.getpid()}")
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _files_in(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+class DigestCache:
+    """Digests of input files, remembered while path, size, mtime and inode stay the same."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str | None]:
+        """SHA-256 of each file, None for one that cannot be read."""
+        found: dict[Path, str | None] = {}
+        fresh: list[tuple[object, ...]] = []
+        with contextlib.closing(self._connect()) as database:
+            for path in paths:
+                found[path], row = _digest(database, path)
+                if row is not None:
+                    fresh.append(row)
+                if len(fresh) >= ROWS_PER_COMMIT:
+                    _remember(database, fresh)
+            _remember(database, fresh)
+        return found
+
+    def digest(self, path: Path) -> str | None:
+        """SHA-256 of one file, None when it cannot be read."""
+        return self.digests([path])[path]
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return _open(self.path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                message = f"{self.path}: {error}. Is another process stuck on this store?"
+                raise ArtifactError(message) from error
+            logger.warning("%s is damaged (%s); reading input files again", self.path, error)
+            self.path.unlink()
+            return _open(self.path)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=DATABASE_PATIENCE_S)
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, "
+        "mtime_ns INTEGER, inode INTEGER, sha256 TEXT)"
+    )
+    return database
+
+
+def _remember(database: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    # Written in one short transaction: the write lock is never held while a file is read.
+    with database:
+        database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", rows)
+    rows.clear()
+
+
+def _digest(
+    database: sqlite3.Connection, path: Path
+) -> tuple[str | None, tuple[object, ...] | None]:
+    """Digest of a file and the row to remember, if there is one."""
+    try:
+        status = path.stat()
+        state = (status.st_size, status.st_mtime_ns, status.st_ino)
+        row = database.execute(
+            "SELECT size, mtime_ns, inode, sha256 FROM digests WHERE path = ?", (str(path),)
+        ).fetchone()
+        if row is not None and row[:3] == state:
+            return str(row[3]), None
+        found = sha256_file(path)
+    except OSError:
+        return None, None
+    settled = time.time_ns() - status.st_mtime_ns > FRESH_NS
+    return found, (str(path), *state, found) if settled else None
