@@ -1,0 +1,72 @@
+"""One run of the pipeline: its settings, its store, and digests of what it reads."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.run_config import RunConfig
+from flows.store import StageKey, Store, Stored
+from mal_core.artifacts import sha256_json
+from mal_core.config import SplitConfig
+from mal_core.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitDigests:
+    """Digests of an annotation file and of all images it names."""
+
+    annotations: str
+    images: str
+
+
+class Run:
+    """Settings and store of one run, and what its stages gave so far.
+
+    Args:
+        config: All settings.
+        force: Names of stages to compute again although their output is stored.
+    """
+
+    def __init__(self, config: RunConfig, *, force: Sequence[str] = ()) -> None:
+        self.config = config
+        self.store = Store(config.store)
+        self._force = frozenset(force)
+        self._stored: dict[str, Stored] = {}
+        self._digests: dict[SplitConfig, SplitDigests] = {}
+
+    def get(self, key: StageKey, work: Callable[[Path], None], *, title: str = "") -> Stored:
+        """The output for a key; verified or computed once per run."""
+        known = self._stored.get(key.digest)
+        if known is None:
+            force = key.stage in self._force
+            known = self.store.get(key, work, force=force, title=title)
+            self._stored[key.digest] = known
+        return known
+
+    def digests(self, split: SplitConfig) -> SplitDigests:
+        """Digests of a split's files, looked up once per run; an absent image has its own mark.
+
+        Raises:
+            DatasetError: The annotation file is absent or no COCO file.
+        """
+        if split not in self._digests:
+            self._digests[split] = _split_digests(self.store, split)
+        return self._digests[split]
+
+
+def _split_digests(store: Store, split: SplitConfig) -> SplitDigests:
+    annotations = store.digests.digest(split.annotations)
+    if annotations is None:
+        raise DatasetError(split.annotations, ["the file does not exist or cannot be read"])
+    try:
+        content = json.loads(split.annotations.read_bytes())
+        names = sorted({str(image["file_name"]) for image in content["images"]})
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"not a COCO file: {type(error).__name__}: {error}"
+        raise DatasetError(split.annotations, [problem]) from error
+    digests = store.digests.digests(split.images / name for name in names)
+    return SplitDigests(
+        annotations=annotations,
+        images=sha256_json([[name, digests[split.images / name]] for name in names]),
+    )

@@ -1,0 +1,336 @@
+"""The stages: functions of one run whose output lies in the store.
+
+A stage asks the store for what it needs from the stages before it, so any of them can
+be called first; what is there already is verified and reused.
+"""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.code_version import code_version, recipe_version
+from flows.run import Run
+from flows.run_config import DataSource, Inputs, data_config
+from flows.store import StageKey, Stored
+from mal_core.artifacts import write_json
+from mal_core.config import MalConfig, SegmenterConfig, SplitConfig
+from mal_core.errors import ConfigError, DatasetError
+
+logger = logging.getLogger(__name__)
+
+Arm = Literal["human", "pseudo"]
+ARM_TITLES: dict[Arm, str] = {"human": "human masks", "pseudo": "pseudo-labels"}
+SCENES, CHECK, BOXES = "scenes", "check", "boxes"
+TRAIN, LABEL = "train-mal", "generate-pseudo-labels"
+SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
+MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
+
+LABELING_KEYS = (
+    "mask_threshold",
+    "label_network",
+    "flip_test",
+    "label_batch_size",
+    "test_expansion",
+)
+"""Settings of `mal` that decide labels and not weights."""
+OPERATION_KEYS = ("num_workers", "checkpoint_every")
+"""Settings that change how a stage runs, and not what comes out."""
+TORCH = ("torch", "torchvision", "timm")
+MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
+
+
+def inputs(run: Run) -> Inputs:
+    """The splits of a run; draws the scenes first when it is made of them.
+
+    Raises:
+        ConfigError: The configuration names no training split.
+    """
+    source = run.config.data
+    if source.source == "scenes":
+        return _drawn_inputs(run, source)
+    if source.train is None:
+        message = "Missing mandatory value: data.train.images, data.train.annotations."
+        raise ConfigError(message)
+    return Inputs(train=source.train, val=source.val)
+
+
+def val_split(run: Run) -> SplitConfig:
+    """The validation split.
+
+    Raises:
+        ConfigError: The configuration names none.
+    """
+    found = inputs(run).val
+    if found is None:
+        message = "Missing mandatory value: data.val.images, data.val.annotations."
+        raise ConfigError(message)
+    return found
+
+
+def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
+    settings = dataclasses.asdict(source)["scenes"]
+
+    def work(folder: Path) -> None:
+        from scenes.write import write_scenes
+
+        write_scenes(folder, **settings)
+
+    version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless", "pillow"])
+    key = StageKey(stage=SCENES, config=settings, inputs={}, code=version)
+    folder = run.get(key, work).path
+    return Inputs(
+        train=SplitConfig(
+            images=folder / "images" / "train", annotations=folder / "annotations" / "train.json"
+        ),
+        val=SplitConfig(
+            images=folder / "images" / "val", annotations=folder / "annotations" / "val.json"
+        ),
+    )
+
+
+def check(run: Run, *, need_val: bool) -> Stored:
+    """Check the whole input; nothing is trained on data that has not passed.
+
+    Leaves check.json: `notes` for the user and `human_masks`, whether every box of
+    the training file has a mask.
+
+    Raises:
+        DatasetError: The input is wrong; carries all problems of a file.
+        ConfigError: The configuration names no data, or an encoder that does not exist.
+    """
+    found = inputs(run)
+    need = {"train": found.train, **({"val": val_split(run)} if need_val else {})}
+    source = run.config.data
+
+    def work(folder: Path) -> None:
+        from mal_core.data.check import check_data
+
+        checked = check_data(
+            data_config(source, found), need_val=need_val, decode=source.decode_images
+        )
+        write_json(folder / "check.json", _check_record(checked, found.train), indent=1)
+
+    key = StageKey(
+        stage=CHECK,
+        config={"strict": source.strict, "decode_images": source.decode_images},
+        inputs=_digest_inputs(run, need),
+        code=code_version(["mal_core.data.check"], packages=["pillow"]),
+    )
+    stored = run.get(key, work)
+    for note in read_check(stored)["notes"]:
+        logger.info("%s", note)
+    return stored
+
+
+def read_check(stored: Stored) -> dict[str, Any]:
+    """What the check of the input found."""
+    return dict(json.loads((stored.path / "check.json").read_text()))
+
+
+def _digest_inputs(run: Run, splits: dict[str, SplitConfig]) -> dict[str, str]:
+    found = {}
+    for name, split in splits.items():
+        digests = run.digests(split)
+        found[f"{name}.annotations"] = digests.annotations
+        found[f"{name}.images"] = digests.images
+    return found
+
+
+def boxes(run: Run) -> Stored:
+    """The training annotations without masks: all that phase 1 may read."""
+    train = inputs(run).train
+
+    def work(folder: Path) -> None:
+        from mal_core.data.coco import strip_masks
+
+        strip_masks(train.annotations, folder / "boxes.json")
+
+    key = StageKey(
+        stage=BOXES,
+        config={},
+        inputs={"train.annotations": run.digests(train).annotations},
+        code=code_version(["mal_core.data.coco"]),
+    )
+    return run.get(key, work)
+
+
+def train_mal(run: Run) -> Stored:
+    """Phase 1: train the labeler on boxes; leaves checkpoint.pth, scalars.jsonl, train.log."""
+    check_encoder(run)
+    check(run, need_val=False)
+    train, stripped = inputs(run).train, boxes(run)
+    config = run.config
+
+    def work(folder: Path) -> None:
+        from mal_core.jobs import TrainJob, train_in_child
+
+        job = TrainJob(
+            images=train.images,
+            boxes=stripped.path / "boxes.json",
+            strict=config.data.strict,
+            encoder=config.encoder,
+            mal=config.mal,
+            seed=config.seed,
+            output_dir=folder,
+        )
+        train_in_child(job)
+
+    return run.get(_train_key(run, stripped, train), work)
+
+
+def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
+    config = run.config
+    encoder = {**dataclasses.asdict(config.encoder), "weights": _weights_digest(run)}
+    return StageKey(
+        stage=TRAIN,
+        config={
+            "encoder": encoder,
+            "mal": _without(config.mal, (*LABELING_KEYS, *OPERATION_KEYS)),
+            "seed": config.seed,
+        },
+        # Digests of the stripped file, not of the user's: masks cannot influence phase 1.
+        inputs={
+            "boxes": stripped.files["boxes.json"],
+            "train.images": run.digests(train).images,
+        },
+        code=code_version(
+            ["mal_core.training", "mal_core.data.coco"],
+            alone=["mal_core.worker", "mal_core.jobs"],
+            packages=TORCH,
+        ),
+    )
+
+
+def _without(config: MalConfig | SegmenterConfig, keys: tuple[str, ...]) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+def _weights_digest(run: Run) -> str | None:
+    path = run.config.encoder.weights
+    return None if path is None else run.store.digests.digest(path)
+
+
+def check_encoder(run: Run) -> None:
+    """Refuse an encoder that timm does not have.
+
+    Raises:
+        ConfigError: The message names similar ones.
+    """
+    from mal_core.models.encoder import check_encoder_name
+
+    check_encoder_name(run.config.encoder.name)
+
+
+def generate_pseudo_labels(run: Run) -> Stored:
+    """Label every box of the training file; leaves train.json and skipped.json.
+
+    Uses the checkpoint of the settings when they name one, else the one this run trains.
+    """
+    check(run, need_val=False)
+    train, config = inputs(run).train, run.config
+    checkpoint, checkpoint_digest = _checkpoint(run)
+
+    def work(folder: Path) -> None:
+        from mal_core.jobs import LabelJob, label_in_child
+
+        job = LabelJob(
+            images=train.images,
+            annotations=train.annotations,
+            strict=config.data.strict,
+            checkpoint=checkpoint,
+            mal=config.mal,
+            output=folder / "train.json",
+            ledger=folder / "skipped.json",
+        )
+        labels = label_in_child(job)
+        write_json(folder / "accounting.json", {"summary": labels.summary()})
+
+    mal = dataclasses.asdict(config.mal)
+    key = StageKey(
+        stage=LABEL,
+        config={name: mal[name] for name in LABELING_KEYS},
+        inputs={"checkpoint": checkpoint_digest, **_digest_inputs(run, {"train": train})},
+        code=code_version(
+            ["mal_core.labeling", "mal_core.checkpoints", "mal_core.data.coco"],
+            alone=["mal_core.worker", "mal_core.jobs"],
+            packages=(*TORCH, "pycocotools"),
+        ),
+    )
+    return run.get(key, work)
+
+
+def accounting(stored: Stored) -> str:
+    """The line that says where every box went."""
+    return str(json.loads((stored.path / "accounting.json").read_text())["summary"])
+
+
+def _checkpoint(run: Run) -> tuple[Path, str]:
+    chosen = run.config.checkpoint
+    if chosen is None:
+        trained = train_mal(run)
+        return trained.path / "checkpoint.pth", trained.files["checkpoint.pth"]
+    digest = run.store.digests.digest(chosen)
+    if digest is None:
+        message = f"checkpoint={chosen}: no such file, or it cannot be read."
+        raise ConfigError(message)
+    return chosen, digest
+
+
+def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
+    """Annotation file of an arm and its digest."""
+    train = inputs(run).train
+    if arm == "human":
+        return train.annotations, run.digests(train).annotations
+    labels = generate_pseudo_labels(run)
+    return labels.path / "train.json", labels.files["train.json"]
+
+
+def arms(run: Run) -> tuple[Arm, ...]:
+    """Both arms, or pseudo-labels alone when the training file has boxes without a mask."""
+    if read_check(check(run, need_val=True))["human_masks"]:
+        return ("human", "pseudo")
+    logger.info("the training file has boxes without masks: no training on human masks")
+    return ("pseudo",)
+
+
+def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> Stored:
+    """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
+    train, val = inputs(run).train, val_split(run)
+    annotations, digest = train_annotations(run, arm)
+    title = f"{recipe.name} on {ARM_TITLES[arm]}"
+
+    def work(folder: Path) -> None:
+        from flows.arms import train_arm
+
+        split = SplitConfig(images=train.images, annotations=annotations)
+        train_arm(recipe, split, val, seed=run.config.seed, folder=folder, title=title)
+
+    return run.get(_segmenter_key(run, recipe, digest), work, title=f"{SEGMENT}: {title}")
+
+
+def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str) -> StageKey:
+    train = inputs(run).train
+    weights = recipe.weights
+    if weights not in (None, "hub"):
+        weights = run.store.digests.digest(Path(str(weights)).absolute())
+    return StageKey(
+        stage=SEGMENT,
+        config={
+            **_without(recipe, ("config", "weights", "num_workers")),
+            "weights": weights,
+            "seed": run.config.seed,
+        },
+        inputs={
+            "train.annotations": annotations,
+            "train.images": run.digests(train).images,
+            **_digest_inputs(run, {"val": val_split(run)}),
+            "recipe": recipe_version(recipe.config),
+        },
+        code=code_version(
+            ["mal_core.segmenters", "phase2_configs.runner", "phase2_configs.mmcv_ops"],
+            packages=MMDET,
+        ),
+    )
