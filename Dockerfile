@@ -41,19 +41,23 @@ RUN --mount=type=cache,target=/root/.cache \
     "$python" -I scripts/setup.py --venv /app/.venv --mmcv-ops "$MMCV_OPS" ${CUDA:+--cuda}
 
 FROM base AS final
-RUN useradd --create-home --uid 1000 mal; \
-    mkdir -p /app /data /home/mal/.prefect; \
-    chown mal:mal /app /data /home/mal/.prefect
+# Some bases bring a user 1000 of their own. The folders exist so that volumes mounted there
+# start out owned by the user who writes into them.
+RUN if id -u 1000 >/dev/null 2>&1; then userdel --remove "$(id -nu 1000)"; fi; \
+    useradd --create-home --uid 1000 mal; \
+    mkdir -p /app/runs /data/store /home/mal/.cache /home/mal/.prefect; \
+    chown -R mal:mal /app /data /home/mal
 WORKDIR /app
 COPY --from=build --chown=mal:mal /app /app
 COPY --chown=mal:mal Makefile prefect.yaml ./
-USER mal
+USER 1000:1000
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     OMP_NUM_THREADS=1 \
+    MAL_STORE=/data/store \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     DO_NOT_TRACK=1
 # Results go to the mounted folder unless a command says otherwise.
 VOLUME ["/data"]
 ENTRYPOINT ["/app/.venv/bin/mal"]
-CMD ["run", "experiment=demo", "workdir=/data/demo", "store=/data/store"]
+CMD ["run", "experiment=demo", "workdir=/data/demo"]
