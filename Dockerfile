@@ -36,7 +36,8 @@ COPY phase2_configs phase2_configs
 COPY conf conf
 COPY scenes scenes
 # The wheel cache of mmcv's compiled ops outlives the layer, so a rebuild does not compile again.
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/build \
+    export XDG_CACHE_HOME=/var/cache/build; \
     python=$(scripts/find_python.sh); \
     "$python" -I scripts/setup.py --venv /app/.venv --mmcv-ops "$MMCV_OPS" ${CUDA:+--cuda}
 
