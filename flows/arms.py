@@ -1,0 +1,81 @@
+"""Trainings of segmenters: one child process each, one after the other or side by side."""
+
+import contextvars
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TypeVar
+
+from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.process import end_children
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def train_arm(
+    recipe: SegmenterConfig,
+    train: SplitConfig,
+    val: SplitConfig,
+    *,
+    seed: int,
+    folder: Path,
+    title: str,
+) -> None:
+    """Train one segmenter in a child process, or continue what lies in `folder`."""
+    from mal_core.segmenters import SegmenterJob, job_to_json, train_segmenter
+
+    job = SegmenterJob(recipe=recipe, train=train, val=val, seed=seed)
+    _drop_moved_attempt(folder, job_to_json(job))
+    train_segmenter(
+        job,
+        folder,
+        on_line=lambda line: logger.info("%s | %s", title, line),
+        title_prefix=f"{title}: ",
+    )
+
+
+def _drop_moved_attempt(folder: Path, job: dict[str, object]) -> None:
+    # The store's key ignores where files lie, mmdet's dumped config does not: an attempt
+    # whose data has moved since starts again.
+    path = folder / "job.json"
+    if path.exists() and json.loads(path.read_text()) != job:
+        logger.info("%s: the data has moved since this attempt began; starting again", folder)
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+def side_by_side(calls: Sequence[Callable[[], Result]], limit: int) -> list[Result]:
+    """Run calls that each wait for a child process, at most `limit` at a time.
+
+    One at a time happens in the caller's own thread. Threads live as long as the
+    children they start, because the kernel ties a child to the thread that started
+    it. When one call fails or this one is interrupted, all children end.
+
+    Returns:
+        The results, in the order of the calls.
+    """
+    if limit == 1 or len(calls) == 1:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(max_workers=limit, thread_name_prefix="segmenter") as pool:
+        futures = [pool.submit(contextvars.copy_context().run, call) for call in calls]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in done if future.exception() is not None]
+            if failed:
+                _end(futures)
+                failed[0].result()
+        except BaseException:
+            _end(futures)
+            raise
+        return [future.result() for future in futures]
+
+
+def _end(futures: Sequence[Future[Result]]) -> None:
+    for future in futures:
+        future.cancel()
+    end_children()

@@ -1,0 +1,128 @@
+"""The `mal` command: one verb per stage, one for everything, overrides in Hydra's grammar."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from types import FrameType
+
+from mal_core.errors import CheckpointError, ConfigError, DatasetError, MalCoreError, WorkerError
+
+REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+TERMINATED = 128 + signal.SIGTERM
+INPUT_ERRORS = (ConfigError, DatasetError, CheckpointError)
+
+DESCRIPTION = """\
+From box annotations to instance masks: train a mask auto-labeler on boxes, label every
+box, train segmenters on those masks, and report how much of the accuracy of human masks
+they keep. `mal VERB --help` has examples."""
+EPILOG = """\
+start here:
+  mal run experiment=demo
+  mal run data.train.images=DIR data.train.annotations=FILE \\
+          data.val.images=DIR data.val.annotations=FILE workdir=DIR
+
+Stages are cached by content; the same command again reuses what is finished and
+continues what was interrupted. Results go to stdout, everything else to stderr.
+Exit status: 0 success, 1 failure, 2 bad input or settings, 130 interrupted."""
+
+HELP = {
+    "run": "everything: train, label, segment, evaluate, report",
+    "check": "check images and annotations, train nothing",
+    "train": "phase 1: train the labeler on boxes",
+    "label": "write a mask for every box",
+    "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
+    "evaluate": "score the segmenters and write the retention report",
+    "report": "render report.html again and print the table",
+}
+FILES = "data.train.images=DIR data.train.annotations=FILE"
+VAL_FILES = "data.val.images=DIR data.val.annotations=FILE"
+EXAMPLES = {
+    "run": f"""\
+  mal run experiment=demo
+  mal run {FILES} {VAL_FILES} workdir=runs/mine
+  mal run ... encoder.name=deit_tiny_patch16_224 encoder.weights=FILE mal.max_steps=600
+  mal run ... segmenters=[solov2_r18,mask2former_swin_t] segmenter.max_steps=500
+  mal run ... seed=1 --force""",
+    "check": f"""\
+  mal check {FILES}
+  mal check {FILES} {VAL_FILES} data.strict=true""",
+    "train": f"""\
+  mal train {FILES} workdir=runs/mine      writes runs/mine/mal/checkpoint.pth
+  mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8""",
+    "label": f"""\
+  mal label {FILES} workdir=runs/mine      writes runs/mine/labels/train.json
+  mal label checkpoint=FILE {FILES} output=masks.json""",
+    "segment": f"""\
+  mal segment {FILES} {VAL_FILES} workdir=runs/mine
+  mal segment ... segmenters=[solov2_r18] segmenter_jobs=2""",
+    "evaluate": f"""\
+  mal evaluate {FILES} {VAL_FILES} workdir=runs/mine""",
+    "report": """\
+  mal report workdir=runs/demo""",
+}
+OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `mal`."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="mal", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter
+    )
+    version = f"mal-pipeline {metadata.version('mal-pipeline')}"
+    parser.add_argument("--version", action="version", version=version)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in HELP.items():
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"examples:\n{EXAMPLES[name]}",
+            formatter_class=formatter,
+        )
+        verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
+        if name not in ("check", "report"):
+            note = "compute again what this verb is about"
+            verb.add_argument("--force", action="store_true", help=note)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # argparse wants options before a list of values; users write them anywhere.
+    ordered = given[:1] + sorted(given[1:], key=lambda text: not text.startswith("-"))
+    options = build_parser().parse_args(ordered)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        from flows import verbs
+
+        verbs.run_verb(options.verb, options.overrides, force=getattr(options, "force", False))
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command continues where it was", INTERRUPTED)
+    except (MalCoreError, OSError) as error:
+        return _say(str(error), exit_status(error))
+    return 0
+
+
+def exit_status(error: BaseException) -> int:
+    """2 for what the user can correct in files or settings, else 1."""
+    # A child ends with 2 as well when its input or its settings are to blame.
+    blamed = isinstance(error, WorkerError) and error.return_code == REFUSED
+    return REFUSED if blamed or isinstance(error, INPUT_ERRORS) else FAILED
+
+
+def _say(message: str, status: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"mal: {message}\n")
+    return status
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

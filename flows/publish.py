@@ -1,0 +1,57 @@
+"""Copies of stage outputs in the folder where the user looks for them."""
+
+import json
+import logging
+from pathlib import Path
+
+from flows.stages import Arm
+from flows.store import Stored, copy_out
+from mal_core.artifacts import atomic_path
+
+logger = logging.getLogger(__name__)
+
+
+def publish(stored: Stored, folder: Path, names: dict[str, str]) -> None:
+    """Copy files of a stage where they are absent or altered.
+
+    Args:
+        stored: The stage.
+        folder: Target folder.
+        names: File in the stage -> file below `folder`.
+    """
+    for source, target in names.items():
+        if copy_out(stored.path / source, folder / target, stored.files[source]):
+            logger.info("wrote %s", folder / target)
+
+
+def publish_labeler(stored: Stored, workdir: Path) -> None:
+    """The checkpoint and its training curve."""
+    names = ("checkpoint.pth", "scalars.jsonl", "train.log")
+    publish(stored, workdir / "mal", {name: name for name in names})
+
+
+def publish_labels(stored: Stored, workdir: Path) -> None:
+    """The labeled file and the list of boxes without a mask."""
+    publish(stored, workdir / "labels", {name: name for name in ("train.json", "skipped.json")})
+
+
+def publish_segmenter(stored: Stored, workdir: Path, segmenter: str, arm: Arm) -> None:
+    """Weights, predictions, training curve and the mmdet config."""
+    names = {name: name for name in ("predictions.json", "config.py", "scalars.jsonl")}
+    last = Path((stored.path / "last_checkpoint").read_text().strip()).name
+    names[last] = "checkpoint.pth"
+    publish(stored, workdir / "segmenters" / segmenter / arm, names)
+
+
+def publish_config(text: str, workdir: Path) -> None:
+    """The composed settings as YAML."""
+    target = workdir / "config.yaml"
+    if target.is_file() and target.read_text() == text:
+        return
+    with atomic_path(target) as temporary:
+        temporary.write_text(text)
+
+
+def read_retention(workdir: Path) -> dict[str, object]:
+    """The retention report of a working folder."""
+    return dict(json.loads((workdir / "retention.json").read_text()))

@@ -1,0 +1,109 @@
+"""What each verb of `mal` does; imports of a verb's machinery stay inside it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flows import settings
+from flows.logs import show_logs
+from flows.run_config import RunConfig
+
+BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
+
+
+def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
+    """Compose the settings and do it.
+
+    Raises:
+        MalCoreError: Input or settings are wrong, or a stage failed.
+    """
+    show_logs()
+    if verb == "run":
+        run_everything(overrides, force=force)
+    elif verb == "report":
+        render_report(settings.compose(overrides))
+    else:
+        single: dict[str, Callable[[Sequence[str], bool], None]] = {
+            "check": check,
+            "train": train,
+            "label": label,
+            "segment": segment,
+            "evaluate": evaluate,
+        }
+        single[verb](overrides, force)
+
+
+def run_everything(overrides: Sequence[str], *, force: bool) -> None:
+    """Check the input, then run the whole flow through Prefect."""
+    config = settings.compose(overrides, required=BOTH_SPLITS)
+    from flows import stages
+    from flows.run import Run
+
+    # Before the flow, so that wrong input is refused at once and not after a server's start.
+    stages.check_settings(config)
+    stages.check(Run(config), need_val=True)
+
+    from flows.logs import quiet_prefect
+
+    quiet_prefect()
+    from flows import prefect_server
+
+    prefect_server.require_reachable()
+    from flows.pipeline import mal_pipeline
+
+    mal_pipeline(overrides=list(overrides), stage="full", force=force)
+    show_result(config)
+
+
+def check(overrides: Sequence[str], force: bool) -> None:
+    """Check the splits that the settings name."""
+    config = settings.compose(overrides, required=settings.TRAIN_KEYS)
+    from flows import stages
+    from flows.run import Run
+
+    stages.check_settings(config)
+    run = Run(config, force=[stages.CHECK] if force else [])
+    stages.check(run, need_val=stages.inputs(run).val is not None)
+    say("the input is fine")
+
+
+def train(overrides: Sequence[str], force: bool) -> None:
+    """Train the labeler."""
+    config = settings.compose(overrides, required=settings.TRAIN_KEYS)
+    from flows import steps
+
+    steps.train_mal(config, force=force)
+    say(config.workdir / "mal" / "checkpoint.pth")
+
+
+def label(overrides: Sequence[str], force: bool) -> None:
+    """Label the training file, with the trained checkpoint or with a given one."""
+    config = settings.compose(overrides, required=settings.TRAIN_KEYS)
+    from flows import steps
+
+    say(steps.generate_pseudo_labels(config, force=force))
+    say(config.output or config.workdir / "labels" / "train.json")
+
+
+def segment(overrides: Sequence[str], force: bool) -> None:
+    """Train the segmenters."""
+    config = settings.compose(overrides, required=BOTH_SPLITS)
+    from flows import steps
+
+    steps.train_segmenters(config, force=force)
+    say(config.workdir / "segmenters")
+
+
+def evaluate(overrides: Sequence[str], force: bool) -> None:
+    """Score the segmenters and write the report."""
+    config = settings.compose(overrides, required=BOTH_SPLITS)
+    from flows import steps
+
+    steps.evaluate_retention(config, force=force)
+    show_result(config)
+
+
+def say(result: str | Path) -> None:
+    """Print a result; stdout has results and nothing else."""
+    sys.stdout.write(f"{result}\n")
+    sys.stdout.flush()
