@@ -1,0 +1,81 @@
+"""Crops: wrap-around, views, box masks, augmentation."""
+
+import numpy as np
+import pytest
+import torch
+
+from mal_core.data.augment import augment_colors
+from mal_core.data.crops import TrainBatches, resize_crop, wrap_crop
+from tests.mal_core.drawn import draw_ellipses, tiny_mal
+
+
+def gradient_image(height: int = 30, width: int = 40) -> np.ndarray:
+    """An image in which every pixel is different."""
+    return np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3).astype(np.uint8)
+
+
+def test_a_crop_inside_the_image_is_a_plain_slice():
+    image = gradient_image()
+    np.testing.assert_array_equal(wrap_crop(image, np.array([3, 5, 20, 25])), image[5:25, 3:20])
+
+
+def test_pixels_outside_come_from_the_opposite_side():
+    image = gradient_image()
+    crop = wrap_crop(image, np.array([-4, -3, 44, 35]))
+    np.testing.assert_array_equal(crop[0, 0], image[30 - 3, 40 - 4])
+    np.testing.assert_array_equal(crop[-1, -1], image[4, 3])
+    np.testing.assert_array_equal(crop[3:33, 4:44], image)
+
+
+def test_an_overhang_larger_than_the_image_is_possible():
+    crop = wrap_crop(gradient_image(8, 8), np.array([-30, -30, 30, 30]))
+    assert crop.shape == (60, 60, 3)
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_a_resized_crop_keeps_its_mean_colour(side):
+    crop = np.full((37, 29, 3), (10, 120, 240), np.uint8)
+    resized = resize_crop(crop, side)
+    assert resized.shape == (side, side, 3)
+    assert (resized == (10, 120, 240)).all()
+
+
+def test_both_views_share_their_geometry_and_the_mask_lies_on_the_box(tmp_path):
+    dataset, _ = draw_ellipses(tmp_path, 6)
+    batch = TrainBatches(dataset, tiny_mal(batch_size=6), seed=3)[0]
+    assert batch.image.shape == batch.teacher_image.shape == (6, 64, 64, 3)
+    assert batch.box_mask.shape == (6, 16, 16)
+    ground = batch.teacher_image[:, 0, 0].float()[:, None, None]
+    is_object = (batch.teacher_image.float() - ground).abs().sum(-1) > 60
+    coverage = torch.nn.functional.adaptive_avg_pool2d(is_object.float(), 16)
+    outside = coverage[batch.box_mask == 0]
+    assert outside.mean() < 0.02
+    assert coverage[batch.box_mask == 1].mean() > 0.5
+
+
+def test_one_epoch_shows_every_box_once(tmp_path):
+    dataset, _ = draw_ellipses(tmp_path, 6)
+    batches = TrainBatches(dataset, tiny_mal(batch_size=2), seed=0)
+    shown = [batches._box_at(position).annotation_id for position in range(12)]
+    assert sorted(shown[:6]) == sorted(shown[6:]) == [box.annotation_id for box in dataset.boxes]
+    assert shown[:6] != shown[6:]
+
+
+def test_a_batch_depends_on_seed_and_step_alone(tmp_path):
+    dataset, _ = draw_ellipses(tmp_path, 6)
+    in_order = TrainBatches(dataset, tiny_mal(), seed=0)
+    in_order[0]
+    fresh = TrainBatches(dataset, tiny_mal(), seed=0)
+    assert torch.equal(in_order[1].image, fresh[1].image)
+    assert not torch.equal(TrainBatches(dataset, tiny_mal(), seed=1)[1].image, fresh[1].image)
+
+
+def test_augmentation_changes_colours_only_as_its_generator_says():
+    image = np.random.default_rng(0).integers(0, 255, (20, 20, 3)).astype(np.uint8)
+    original = image.copy()
+    outputs = [augment_colors(image, np.random.default_rng(seed)) for seed in range(40)]
+    again = [augment_colors(image, np.random.default_rng(seed)) for seed in range(40)]
+    assert all(np.array_equal(a, b) for a, b in zip(outputs, again, strict=True))
+    unchanged = sum(np.array_equal(output, image) for output in outputs)
+    assert 0 < unchanged < 20
+    np.testing.assert_array_equal(image, original)
