@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _held_descriptors: set[int] = set()
+_start_lock = threading.Lock()
 _running: set["subprocess.Popen[str]"] = set()
 
 
@@ -35,7 +37,8 @@ def children_hold(descriptor: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _held_descriptors.discard(descriptor)
+        with _start_lock:  # the descriptor may be closed next, never while a child is starting
+            _held_descriptors.discard(descriptor)
 
 
 def end_children() -> None:
@@ -97,18 +100,19 @@ def run_child(
     log_path.parent.mkdir(parents=True, exist_ok=True)
     relay = ProgressRelay(title_prefix)
     last_lines: deque[str] = deque(maxlen=KEPT_LINES)
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=child_environment(environment),
-        start_new_session=True,
-        pass_fds=tuple(_held_descriptors),
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run in the child before exec
-    )
+    with _start_lock:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=child_environment(environment),
+            start_new_session=True,
+            pass_fds=tuple(_held_descriptors),
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run in the child before exec
+        )
     _running.add(process)
     try:
         if process.stdout is None:
