@@ -1,0 +1,201 @@
+"""Labeling: every box is accounted for, whatever is killed, and masks lie on their objects."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from mal_core.artifacts import write_json
+from mal_core.checkpoints import load_labeler, save_labeler
+from mal_core.data.coco import read_boxes
+from mal_core.errors import CheckpointError
+from mal_core.geometry import expand_box, fixed_margins
+from mal_core.labeling import (
+    LabelJournal,
+    MaskWriter,
+    generate_pseudo_labels,
+    resize_probabilities,
+)
+from mal_core.models import build_labeler
+from mal_core.types import PseudoLabel, SkippedBox, SkipReason
+from tests.mal_core.drawn import SIDE, TINY_ENCODER, draw_ellipses, tiny_mal
+
+
+def write_coco(folder: Path, num_images: int = 5) -> Path:
+    """A COCO file over drawn ellipses, with one crowd and one zero-size box."""
+    dataset, gt_masks = draw_ellipses(folder / "images", num_images)
+    annotations = []
+    for box in dataset.boxes:
+        x0, y0, x1, y1 = box.box_xyxy
+        annotations.append(
+            {
+                "id": box.annotation_id,
+                "image_id": box.image_id,
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "note": f"kept {box.annotation_id}",
+            }
+        )
+    whole = {"size": [SIDE, SIDE], "counts": [0, SIDE * SIDE]}
+    crowd = {"iscrowd": 1, "bbox": [0, 0, SIDE, SIDE], "segmentation": whole, "area": SIDE**2}
+    annotations.append({"id": 900, "image_id": 0, "category_id": 1, **crowd})
+    annotations.append(
+        {"id": 901, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [5, 5, 0, 9]}
+    )
+    images = [
+        {"id": i.image_id, "file_name": i.file_name, "height": SIDE, "width": SIDE}
+        for i in dataset.images
+    ]
+    path = folder / "annotations.json"
+    categories = [{"id": 1, "name": "ellipse"}]
+    write_json(
+        path, {"info": {}, "images": images, "categories": categories, "annotations": annotations}
+    )
+    return path
+
+
+def label(folder: Path, source: Path, **changes: object):
+    """Label with an untrained network; returns the accounting."""
+    torch.manual_seed(0)
+    config = tiny_mal(**changes)
+    labeler, _ = build_labeler(TINY_ENCODER, config)
+    with torch.no_grad():  # about half of each box becomes foreground
+        labeler.student.instance_head.layers[2].bias.add_(0.1)
+    dataset = read_boxes(source.parent / "images", source)
+    output, ledger = folder / "labels" / "train.json", folder / "labels" / "skipped.json"
+    return generate_pseudo_labels(
+        dataset, labeler, config, source=source, output=output, ledger=ledger
+    )
+
+
+def test_every_box_is_a_mask_a_crowd_or_an_explained_skip(tmp_path):
+    source = write_coco(tmp_path)
+    result = label(tmp_path, source, mask_threshold=0.01)
+    assert (result.num_boxes, result.num_masks, result.num_crowds) == (7, 5, 1)
+    assert result.num_skipped == {SkipReason.ZERO_SIZE_BOX: 1}
+    written = json.loads(result.annotations.read_text())
+    by_id = {a["id"]: a for a in written["annotations"]}
+    original = {a["id"]: a for a in json.loads(source.read_text())["annotations"]}
+    assert sorted(by_id) == [100, 101, 102, 103, 104, 900]
+    assert by_id[900] == original[900]
+    for annotation_id in range(100, 105):
+        annotation = by_id[annotation_id]
+        mask = coco_mask.decode(annotation["segmentation"])
+        assert annotation["area"] == mask.sum()
+        assert annotation["note"] == f"kept {annotation_id}"
+        assert annotation["bbox"] == original[annotation_id]["bbox"]
+
+
+def test_a_box_in_which_nothing_is_found_is_counted_as_empty(tmp_path):
+    result = label(tmp_path, write_coco(tmp_path), mask_threshold=0.999999)
+    assert result.num_masks == 0
+    assert result.num_skipped == {SkipReason.ZERO_SIZE_BOX: 1, SkipReason.EMPTY_MASK: 5}
+
+
+def test_no_mask_leaves_its_box(tmp_path):
+    result = label(tmp_path, write_coco(tmp_path), mask_threshold=0.01)
+    for annotation in json.loads(result.annotations.read_text())["annotations"]:
+        if annotation["iscrowd"]:
+            continue
+        x, y, w, h = (int(v) for v in annotation["bbox"])
+        mask = coco_mask.decode(annotation["segmentation"])
+        assert mask.sum() == mask[y : y + h, x : x + w].sum()
+
+
+def test_a_journal_cut_by_a_kill_gives_the_same_bytes(tmp_path):
+    source = write_coco(tmp_path)
+    whole = label(tmp_path / "whole", source, mask_threshold=0.01)
+    journal = tmp_path / "parts" / "labels" / "train.json.journal.jsonl"
+    entry = journal_entries(tmp_path, source)
+    journal.parent.mkdir(parents=True)
+    journal.write_text(f"{entry[0]}\n{entry[1]}\n{entry[2][: len(entry[2]) // 2]}")
+    parts = label(tmp_path / "parts", source, mask_threshold=0.01)
+    assert parts.annotations.read_bytes() == whole.annotations.read_bytes()
+    assert parts.ledger.read_bytes() == whole.ledger.read_bytes()
+    assert not journal.exists()
+
+
+def journal_entries(folder: Path, source: Path) -> list[str]:
+    """The journal's lines of an uninterrupted run."""
+    labels = label(folder / "again", source, mask_threshold=0.01)
+    masks = json.loads(labels.annotations.read_text())["annotations"]
+    journal = LabelJournal(folder / "journal.jsonl")
+    for annotation in masks:
+        if not annotation["iscrowd"]:
+            journal.add(
+                annotation["image_id"],
+                [
+                    PseudoLabel(
+                        annotation_id=annotation["id"],
+                        rle=annotation["segmentation"],
+                        mask_area=annotation["area"],
+                        score=annotation["score"],
+                    )
+                ],
+            )
+    return journal.path.read_text().splitlines()
+
+
+def test_a_journal_remembers_masks_and_skips(tmp_path):
+    journal = LabelJournal(tmp_path / "journal.jsonl")
+    outcomes = [
+        PseudoLabel(annotation_id=1, rle={"size": [1, 1], "counts": "01"}, mask_area=1, score=0.5),
+        SkippedBox(annotation_id=2, image_id=7, reason=SkipReason.EMPTY_MASK),
+    ]
+    journal.add(7, outcomes)
+    assert LabelJournal(journal.path).outcomes == {7: outcomes}
+
+
+def test_the_flip_test_of_a_mirrored_crop_is_the_mirrored_result():
+    torch.manual_seed(0)
+    config = tiny_mal(flip_test=True, label_network="both")
+    labeler, _ = build_labeler(TINY_ENCODER, config)
+    writer = MaskWriter(labeler, config)
+    crops = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 200, 200]])
+    straight, mirrored = writer.logits(crops, boxes), writer.logits(crops.flip(2), boxes)
+    torch.testing.assert_close(mirrored, straight.flip(2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [12, 30, 100, 300])
+def test_a_mask_survives_the_way_to_the_logit_grid_and_back(size):
+    box = np.array([40.0, 50.0, 40.0 + size, 50.0 + size])
+    crop = expand_box(box, fixed_margins(0.6))
+    height, width = int(crop[3] - crop[1]), int(crop[2] - crop[0])
+    gt_mask = np.zeros((height, width), np.uint8)
+    cv2.ellipse(gt_mask, (width // 2, height // 2), (size // 2, size // 3), 20, 0, 360, 1, -1)
+    grid = cv2.resize(gt_mask.astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
+    back = resize_probabilities((grid - 0.5) * 20, crop) > 0.5
+    iou = (back & (gt_mask > 0)).sum() / (back | (gt_mask > 0)).sum()
+    assert iou >= 0.97
+
+
+def test_a_checkpoint_rebuilds_the_networks_without_any_other_file(tmp_path):
+    import dataclasses
+
+    config = tiny_mal()
+    labeler, report = build_labeler(TINY_ENCODER, config)
+    path = tmp_path / "checkpoint.pth"
+    settings = dataclasses.asdict(TINY_ENCODER), dataclasses.asdict(config)
+    save_labeler(path, labeler, encoder=settings[0], mal=settings[1], load_report=str(report))
+    loaded, loaded_config = load_labeler(path)
+    assert loaded_config == config
+    image, boxes = torch.randn(2, 3, 64, 64), torch.tensor([[0.0, 0, 9, 9], [0, 0, 99, 99]])
+    labeler.eval()
+    assert torch.equal(loaded.student(image, boxes), labeler.student(image, boxes))
+    assert torch.equal(loaded.teacher(image, boxes), labeler.teacher(image, boxes))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pth"):
+        load_labeler(path)
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_labeler(tmp_path / "absent.pth")
