@@ -1,0 +1,1 @@
+"""The embedded dataset: small drawn scenes with exact masks. Knows nothing of the method."""
