@@ -7,12 +7,13 @@ be called first; what is there already is verified and reused.
 import dataclasses
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from flows.code_version import code_version, recipe_version
 from flows.run import Run
-from flows.run_config import DataSource, Inputs, data_config
+from flows.run_config import DataSource, Inputs, RunConfig, data_config
 from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
 from mal_core.config import MalConfig, SegmenterConfig, SplitConfig
@@ -80,14 +81,11 @@ def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
     version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless", "pillow"])
     key = StageKey(stage=SCENES, config=settings, inputs={}, code=version)
     folder = run.get(key, work).path
-    return Inputs(
-        train=SplitConfig(
-            images=folder / "images" / "train", annotations=folder / "annotations" / "train.json"
-        ),
-        val=SplitConfig(
-            images=folder / "images" / "val", annotations=folder / "annotations" / "val.json"
-        ),
+    train, val = (
+        SplitConfig(images=folder / name / "images", annotations=folder / name / "annotations.json")
+        for name in ("train", "val")
     )
+    return Inputs(train=train, val=val)
 
 
 def check(run: Run, *, need_val: bool) -> Stored:
@@ -110,12 +108,19 @@ def check(run: Run, *, need_val: bool) -> Stored:
         checked = check_data(
             data_config(source, found), need_val=need_val, decode=source.decode_images
         )
-        write_json(folder / "check.json", _check_record(checked, found.train), indent=1)
+        write_json(folder / "check.json", _check_record(checked), indent=1)
 
+    try:
+        digests = _digest_inputs(run, need)
+    except DatasetError:
+        # No COCO file at all: the check itself describes that best.
+        with tempfile.TemporaryDirectory() as folder:
+            work(Path(folder))
+        raise
     key = StageKey(
         stage=CHECK,
         config={"strict": source.strict, "decode_images": source.decode_images},
-        inputs=_digest_inputs(run, need),
+        inputs=digests,
         code=code_version(["mal_core.data.check"], packages=["pillow"]),
     )
     stored = run.get(key, work)
@@ -158,7 +163,6 @@ def boxes(run: Run) -> Stored:
 
 def train_mal(run: Run) -> Stored:
     """Phase 1: train the labeler on boxes; leaves checkpoint.pth, scalars.jsonl, train.log."""
-    check_encoder(run)
     check(run, need_val=False)
     train, stripped = inputs(run).train, boxes(run)
     config = run.config
@@ -213,15 +217,19 @@ def _weights_digest(run: Run) -> str | None:
     return None if path is None else run.store.digests.digest(path)
 
 
-def check_encoder(run: Run) -> None:
-    """Refuse an encoder that timm does not have.
+def check_settings(config: RunConfig) -> None:
+    """Refuse an encoder that timm does not have, or a recipe without its mmdet config.
 
     Raises:
         ConfigError: The message names similar ones.
     """
     from mal_core.models.encoder import check_encoder_name
+    from mal_core.segmenters import resolve_config
 
-    check_encoder_name(run.config.encoder.name)
+    if config.checkpoint is None:
+        check_encoder_name(config.encoder.name)
+    for recipe in config.segmenters:
+        resolve_config(recipe.config)
 
 
 def generate_pseudo_labels(run: Run) -> Stored:
@@ -327,10 +335,18 @@ def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str) -> Stage
             "train.annotations": annotations,
             "train.images": run.digests(train).images,
             **_digest_inputs(run, {"val": val_split(run)}),
-            "recipe": recipe_version(recipe.config),
+            "recipe": _recipe_version(recipe),
         },
         code=code_version(
             ["mal_core.segmenters", "phase2_configs.runner", "phase2_configs.mmcv_ops"],
             packages=MMDET,
         ),
     )
+
+
+def _recipe_version(recipe: SegmenterConfig) -> str:
+    from mal_core.segmenters import resolve_config
+
+    config = resolve_config(recipe.config)
+    # A config bundled with mmdet is versioned by mmdet, which is part of the code version.
+    return config if "::" in config else recipe_version(Path(config))
