@@ -49,3 +49,14 @@ def set_prefect_defaults() -> None:
     """Choose Prefect's settings for this process where the user has not."""
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def attach_run_log() -> None:
+    """Send our log lines to the log of the flow run that this process works on."""
+    from prefect.logging.handlers import APILogHandler
+
+    show_logs()
+    for name in OUR_LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+            logger.addHandler(APILogHandler())

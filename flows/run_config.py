@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mal_core.config import Config, DataConfig, EncoderConfig, MalConfig, SegmenterConfig, SplitConfig
+from mal_core.config import (
+    Config,
+    DataConfig,
+    EncoderConfig,
+    MalConfig,
+    SegmenterConfig,
+    SplitConfig,
+)
 from mal_core.errors import ConfigError
 
 
@@ -21,7 +28,9 @@ class ScenesConfig(Config):
         for key, least in (("num_train", 1), ("num_val", 1), ("size", 64)):
             seen = getattr(self, key)
             if seen < least:
-                message = f"data.scenes.{key}={seen!r} is not possible: it must be at least {least}."
+                message = (
+                    f"data.scenes.{key}={seen!r} is not possible: it must be at least {least}."
+                )
                 raise ConfigError(message)
 
 
@@ -86,7 +95,9 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         if self.segmenter_jobs < 1:
-            message = f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
+            message = (
+                f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
+            )
             raise ConfigError(message)
 
 

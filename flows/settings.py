@@ -28,6 +28,7 @@ GROUPS = ("data", "encoder", "mal", "experiment")
 SEGMENTER_GROUP = "segmenter"
 FREE_KEYS = ("encoder.options",)
 MISSING = "???"
+HUB = "hub"
 STORE_VARIABLE = "MAL_STORE"
 PATH_KEYS = frozenset(
     [
@@ -40,6 +41,7 @@ PATH_KEYS = frozenset(
         "store",
         "checkpoint",
         "output",
+        "segmenter.weights",
     ]
 )
 TRAIN_KEYS = ("data.train.images", "data.train.annotations")
@@ -232,15 +234,25 @@ def _recipes(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
     if unknown:
         near = difflib.get_close_matches(unknown[0], available, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        message = (
-            f"segmenters: there is no {', '.join(unknown)}. Available: {', '.join(available)}.{hint}"
-        )
+        message = f"segmenters: there is no {', '.join(unknown)}. Available: {', '.join(available)}.{hint}"
         raise ConfigError(message)
     if len(set(names)) < len(names):
         message = f"segmenters={names}: each recipe once."
         raise ConfigError(message)
     given = {key: value for key, value in dataclasses.asdict(changes).items() if value is not None}
-    return [{**_recipe(name), **given} for name in names]
+    return [_with_weights({**_recipe(name), **given}) for name in names]
+
+
+def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Refuse absent weights; their path becomes absolute, so that children find them."""
+    weights = recipe.get("weights")
+    if weights is None or weights == HUB:
+        return recipe
+    path = Path(str(weights)).expanduser().absolute()
+    if not path.is_file():
+        message = f"segmenter.weights={weights}: no such file (null: random, {HUB}: download)."
+        raise ConfigError(message)
+    return {**recipe, "weights": str(path)}
 
 
 def _recipe(name: str) -> dict[str, Any]:
@@ -282,7 +294,10 @@ def _line_of(item: Any, prefix: str) -> str:
 
 
 def _require_files(config: RunConfig) -> None:
-    for key, path in (("encoder.weights", config.encoder.weights), ("checkpoint", config.checkpoint)):
+    for key, path in (
+        ("encoder.weights", config.encoder.weights),
+        ("checkpoint", config.checkpoint),
+    ):
         if path is not None and not path.is_file():
             message = f"{key}={path}: no such file."
             raise ConfigError(message)
@@ -299,3 +314,13 @@ def split_or_refuse(split: SplitConfig | None, name: str) -> SplitConfig:
         message = f"Missing mandatory value: {keys}."
         raise ConfigError(message)
     return split
+
+
+def as_yaml(config: RunConfig) -> str:
+    """All settings of a run, as YAML."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """All settings of a run as JSON values."""
+    return typing.cast(dict[str, Any], TypeAdapter(RunConfig).dump_python(config, mode="json"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows import settings
 from flows.logs import show_logs
-from flows.run_config import RunConfig
+
 
 BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
 
@@ -70,36 +70,37 @@ def check(overrides: Sequence[str], force: bool) -> None:
 def train(overrides: Sequence[str], force: bool) -> None:
     """Train the labeler."""
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
-    from flows import steps
+    from flows import stages, steps
 
-    steps.train_mal(config, force=force)
+    steps.train_mal(steps.open_run(config, force=[stages.TRAIN] if force else []))
     say(config.workdir / "mal" / "checkpoint.pth")
 
 
 def label(overrides: Sequence[str], force: bool) -> None:
     """Label the training file, with the trained checkpoint or with a given one."""
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
-    from flows import steps
+    from flows import stages, steps
 
-    say(steps.generate_pseudo_labels(config, force=force))
+    run = steps.open_run(config, force=[stages.LABEL] if force else [])
+    say(steps.generate_pseudo_labels(run))
     say(config.output or config.workdir / "labels" / "train.json")
 
 
 def segment(overrides: Sequence[str], force: bool) -> None:
     """Train the segmenters."""
     config = settings.compose(overrides, required=BOTH_SPLITS)
-    from flows import steps
+    from flows import stages, steps
 
-    steps.train_segmenters(config, force=force)
+    steps.train_segmenters(steps.open_run(config, force=[stages.SEGMENT] if force else []))
     say(config.workdir / "segmenters")
 
 
 def evaluate(overrides: Sequence[str], force: bool) -> None:
     """Score the segmenters and write the report."""
     config = settings.compose(overrides, required=BOTH_SPLITS)
-    from flows import steps
+    from flows import stages, steps
 
-    steps.evaluate_retention(config, force=force)
+    steps.evaluate_retention(steps.open_run(config, force=[stages.EVALUATE] if force else []))
     show_result(config)
 
 

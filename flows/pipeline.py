@@ -1,0 +1,118 @@
+"""The Prefect flow: the whole pipeline or one stage, each stage a subflow, its steps tasks.
+
+The store decides what is reused, so no task is cached by Prefect. Tasks are called, not
+submitted: the kernel ties a child process to the thread that started it, and the flow's
+main thread is the one that a cancelled run interrupts.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from flows.logs import attach_run_log, set_prefect_defaults
+
+set_prefect_defaults()
+
+from prefect import flow, task  # noqa: E402 - its settings are read on import
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+
+from flows import dashboard, settings, stages, steps  # noqa: E402
+from flows.run import Run  # noqa: E402
+from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
+from mal_core.config import SegmenterConfig  # noqa: E402
+
+Stage = Literal[
+    "full", "train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"
+]
+DEMO = ("experiment=demo",)
+
+
+@task(name="check the input", cache_policy=NO_CACHE)
+def check_input(run: Run, *, need_val: bool) -> None:
+    """Check all images and annotations before anything is trained."""
+    stages.check(run, need_val=need_val)
+
+
+@task(name="train MAL", cache_policy=NO_CACHE)
+def train_mal_task(run: Run) -> None:
+    """Phase 1 in a child process."""
+    steps.train_mal(run)
+
+
+@task(name="label every box", cache_policy=NO_CACHE)
+def label_task(run: Run) -> None:
+    """Write the pseudo-labels in a child process and show the accounting."""
+    dashboard.show_accounting(run.config.workdir, steps.generate_pseudo_labels(run))
+
+
+@task(
+    name="train segmenter",
+    task_run_name="train {recipe.name} on {arm} masks",
+    cache_policy=NO_CACHE,
+)
+def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:
+    """Phase 2 for one recipe on one arm's masks, in a child process."""
+    steps.train_segmenter(run, recipe, arm)
+
+
+@task(name="evaluate retention", cache_policy=NO_CACHE)
+def evaluate_task(run: Run) -> None:
+    """Score both arms, write the report and show it on the dashboard."""
+    dashboard.show_retention(run.config.workdir, steps.evaluate_retention(run))
+
+
+def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:
+    required = (*settings.TRAIN_KEYS, *(settings.VAL_KEYS if need_val else ()))
+    config = settings.compose(overrides, required=required)
+    return steps.open_run(config, force=[stage] if force else [])
+
+
+@flow(name=TRAIN)
+def train_mal(overrides: list[str], force: bool = False) -> None:
+    """Train the labeler on boxes."""
+    train_mal_task(_open(overrides, TRAIN, force=force, need_val=False))
+
+
+@flow(name=LABEL)
+def generate_pseudo_labels(overrides: list[str], force: bool = False) -> None:
+    """Label every box of the training file."""
+    label_task(_open(overrides, LABEL, force=force, need_val=False))
+
+
+@flow(name=SEGMENT)
+def train_segmenter(overrides: list[str], force: bool = False) -> None:
+    """Train all segmenters on both kinds of masks."""
+    run = _open(overrides, SEGMENT, force=force, need_val=True)
+    steps.train_segmenters(run, segmenter_task)
+
+
+@flow(name=EVALUATE)
+def evaluate_retention(overrides: list[str], force: bool = False) -> None:
+    """Compare both arms and publish the report."""
+    evaluate_task(_open(overrides, EVALUATE, force=force, need_val=True))
+
+
+SUBFLOWS = {
+    TRAIN: train_mal,
+    LABEL: generate_pseudo_labels,
+    SEGMENT: train_segmenter,
+    EVALUATE: evaluate_retention,
+}
+
+
+@flow(name="mal-pipeline", flow_run_name="{stage}")
+def mal_pipeline(
+    overrides: list[str] | None = None, stage: Stage = "full", force: bool = False
+) -> None:
+    """From boxes to the retention report, or one stage with whatever it needs.
+
+    Args:
+        overrides: Settings as KEY=VALUE in Hydra's grammar; none means the demo.
+        stage: "full" or the one stage to run.
+        force: Compute the stage again (all of them for "full") although it is stored.
+    """
+    attach_run_log()
+    chosen = list(DEMO if overrides is None else overrides)
+    if stage == "full":
+        check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
+    for name in MAIN_STAGES if stage == "full" else (stage,):
+        SUBFLOWS[name](chosen, force=force)

@@ -1,0 +1,67 @@
+"""A stage and its visible results: what the verbs of `mal` and the tasks of the flow both do."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from flows import publish, settings, stages
+from flows.arms import side_by_side
+from flows.run import Run
+from flows.run_config import RunConfig
+from flows.stages import Arm
+from flows.store import Stored, copy_out
+from mal_core.config import SegmenterConfig
+
+logger = logging.getLogger(__name__)
+
+ArmTraining = Callable[[Run, SegmenterConfig, Arm], None]
+
+
+def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
+    """Start a run: refuse impossible settings, leave the composed ones in the working folder.
+
+    Raises:
+        ConfigError: An encoder or a recipe does not exist.
+    """
+    stages.check_settings(config)
+    publish.publish_config(settings.as_yaml(config), config.workdir)
+    return Run(config, force=force)
+
+
+def train_mal(run: Run) -> Stored:
+    """Phase 1; leaves mal/checkpoint.pth in the working folder."""
+    stored = stages.train_mal(run)
+    publish.publish_labeler(stored, run.config.workdir)
+    return stored
+
+
+def generate_pseudo_labels(run: Run) -> str:
+    """Label the training file; leaves labels/ in the working folder, or the chosen output.
+
+    Returns:
+        The accounting of boxes, one line.
+    """
+    stored = stages.generate_pseudo_labels(run)
+    output = run.config.output
+    if output is None:
+        publish.publish_labels(stored, run.config.workdir)
+    else:
+        copy_out(stored.path / "train.json", output, stored.files["train.json"])
+        ledger = output.parent / "skipped.json"
+        copy_out(stored.path / "skipped.json", ledger, stored.files["skipped.json"])
+    return stages.accounting(stored)
+
+
+def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:
+    """Phase 2, one recipe on one arm's masks; leaves segmenters/NAME/ARM."""
+    stored = stages.train_segmenter(run, recipe, arm)
+    publish.publish_segmenter(stored, run.config.workdir, recipe.name, arm)
+
+
+def train_segmenters(run: Run, train_one: ArmTraining = train_segmenter) -> None:
+    """Phase 2, all recipes on both arms; `segmenter_jobs` of them side by side."""
+    stages.check(run, need_val=True)
+    stages.generate_pseudo_labels(run)
+    pairs = [(recipe, arm) for recipe in run.config.segmenters for arm in stages.arms(run)]
+    calls = [partial(train_one, run, recipe, arm) for recipe, arm in pairs]
+    side_by_side(calls, run.config.segmenter_jobs)

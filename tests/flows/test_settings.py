@@ -1,0 +1,199 @@
+"""Overrides become typed settings, and what is wrong is named in full."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from flows import run_config, settings
+from mal_core import config as core_config
+from mal_core.errors import ConfigError
+
+CONFIG_CLASSES = [
+    kind
+    for module in (core_config, run_config)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+]
+VALIDATED = [kind for kind in CONFIG_CLASSES if issubclass(kind, core_config.Config)]
+FILES = [
+    "data.train.images=photos",
+    "data.train.annotations=train.json",
+    "data.val.images=photos",
+    "data.val.annotations=val.json",
+]
+
+
+def refusal(*overrides: str, required: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        settings.compose(overrides, required=required)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", VALIDATED, ids=lambda kind: kind.__name__)
+def test_typo_in_every_config_class_is_refused(kind: type) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(kind).validate_python({"a_key_that_nobody_has": 1})
+    kinds = {item["loc"]: item["type"] for item in caught.value.errors()}
+    assert kinds["a_key_that_nobody_has",] == "unexpected_keyword_argument"
+
+
+def leaf_keys() -> list[str]:
+    keys = settings.known_keys()
+    inner = {key.rpartition(".")[0] for key in keys}
+    return [key for key in keys if key not in inner]
+
+
+@pytest.mark.parametrize("key", leaf_keys())
+def test_misspelt_key_is_answered_with_the_right_one(key: str) -> None:
+    typo = key[:-1] + ("x" if key[-1] != "x" else "y")
+    message = refusal(f"{typo}=1")
+    assert typo in message
+    assert "Did you mean" in message
+
+
+def test_all_unknown_keys_are_named_together() -> None:
+    message = refusal("mal.max_step=1", "dta.train.images=x", "segmenter.max_stepz=2")
+    for key in ("mal.max_steps", "data.train.images", "segmenter.max_steps"):
+        assert f"Did you mean {key!r}?" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("mal.max_steps=many", "mal.max_steps='many'"),
+        ("mal.crop_size=33", "mal.crop_size=33"),
+        ("mal.crf.kernel_size=4", "mal.crf.kernel_size=4"),
+        ("data.strict=perhaps", "data.strict='perhaps'"),
+        ("encoder.stem=wide", "encoder.stem"),
+        ("segmenter.max_steps=1.5", "segmenter.max_steps=1.5"),
+        ("seed=[1,2]", "seed=[1, 2]"),
+        ("mal.precision=fp8", "mal.precision='fp8'"),
+        ("segmenter_jobs=0", "segmenter_jobs=0"),
+    ],
+)
+def test_impossible_value_is_refused_with_its_full_key(override: str, named: str) -> None:
+    assert named in refusal(override)
+
+
+@pytest.mark.parametrize("group", ["data", "encoder", "mal", "experiment"])
+def test_unknown_choice_of_a_group_lists_what_exists(group: str) -> None:
+    message = refusal(f"{group}=nonesuch")
+    assert all(name in message for name in settings.options_of(group))
+
+
+def test_unknown_segmenter_lists_what_exists() -> None:
+    message = refusal("segmenters=[solov2_r81]")
+    assert "solov2_r81" in message
+    assert "Did you mean 'solov2_r18'?" in message
+    assert all(name in message for name in settings.options_of("segmenter"))
+
+
+def test_missing_files_of_a_split_are_named_together() -> None:
+    message = refusal("data.train.images=x", required=(*settings.TRAIN_KEYS, *settings.VAL_KEYS))
+    assert "Missing mandatory value: data.train.annotations, data.val.images" in message
+
+
+def test_a_run_without_validation_needs_no_validation_split() -> None:
+    config = settings.compose(FILES[:2], required=settings.TRAIN_KEYS)
+    assert config.data.val is None
+
+
+def test_relative_paths_start_at_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    config = settings.compose([*FILES, "encoder.weights=w.safetensors", "workdir=out"])
+    assert config.data.train is not None
+    assert config.data.train.images == tmp_path / "photos"
+    assert config.encoder.weights == tmp_path / "w.safetensors"
+    assert config.workdir == tmp_path / "out"
+
+
+def test_odd_characters_in_paths_stand_for_themselves(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos, (2) [x]='y'"
+    config = settings.compose([f"data.train.images={folder}", "data.train.annotations=a.json"])
+    assert config.data.train is not None
+    assert config.data.train.images == folder
+
+
+def test_absent_weights_are_refused() -> None:
+    assert "encoder.weights=" in refusal("encoder.weights=nowhere.pth")
+    assert "segmenter.weights=" in refusal("segmenter.weights=nowhere.pth")
+
+
+def test_changes_reach_every_selected_recipe_and_null_keeps_its_own() -> None:
+    chosen = ["segmenters=[solov2_r18,mask2former_swin_cpu]", "segmenter.max_steps=7"]
+    plain = settings.compose(chosen[:1])
+    changed = settings.compose(chosen)
+    assert [recipe.max_steps for recipe in changed.segmenters] == [7, 7]
+    assert [recipe.batch_size for recipe in changed.segmenters] == [
+        recipe.batch_size for recipe in plain.segmenters
+    ]
+
+
+@pytest.mark.parametrize("name", settings.options_of("segmenter"))
+def test_every_recipe_composes_and_has_its_mmdet_config(name: str) -> None:
+    from mal_core.segmenters import resolve_config
+
+    (recipe,) = settings.compose([f"segmenters=[{name}]"]).segmenters
+    assert recipe.name == name
+    assert resolve_config(recipe.config)
+
+
+@pytest.mark.parametrize("group", ["encoder", "mal", "experiment"])
+def test_every_choice_of_every_group_composes(group: str) -> None:
+    for name in settings.options_of(group):
+        settings.compose([f"{group}={name}"])
+
+
+def test_encoder_is_chosen_by_file_and_by_timm_name() -> None:
+    assert settings.compose(["encoder=vit_base_mae"]).encoder.name == "vit_base_patch16_224.mae"
+    assert settings.compose(["encoder.name=x"]).encoder.name == "x"
+    assert settings.compose(["encoder.options.patch_size=8"]).encoder.options == {"patch_size": 8}
+
+
+def test_the_demo_draws_its_data_and_values_beside_it_win() -> None:
+    config = settings.compose(
+        ["experiment=demo", "data.scenes.num_train=9"], required=settings.TRAIN_KEYS
+    )
+    assert config.data.scenes is not None
+    assert config.data.scenes.num_train == 9
+    assert settings.compose(["+experiment=demo"]).data.source == "scenes"
+
+
+def test_store_is_taken_from_override_then_variable_then_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAL_STORE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert settings.compose([]).store == tmp_path / "mal-pipeline" / "store"
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "s"))
+    assert settings.compose([]).store == tmp_path / "s"
+    assert settings.compose([f"store={tmp_path}/o"]).store == tmp_path / "o"
+
+
+def test_sweeps_deletions_and_nonsense_are_refused() -> None:
+    assert "a sweep" in refusal("mal.learning_rate=0.1,0.2")
+    assert "cannot be removed" in refusal("~mal")
+    assert "no KEY=VALUE" in refusal("whatever")
+
+
+def test_composing_in_many_threads_gives_each_its_own_values() -> None:
+    def compose(seed: int) -> int:
+        return settings.compose([f"seed={seed}"]).seed
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(compose, range(12))) == list(range(12))
+
+
+def test_composed_settings_survive_as_yaml() -> None:
+    from omegaconf import OmegaConf
+
+    config = settings.compose(["experiment=demo"])
+    again = OmegaConf.to_container(OmegaConf.create(settings.as_yaml(config)))
+    assert again == settings.plain(config)
