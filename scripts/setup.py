@@ -161,7 +161,7 @@ class Installer:
         """
         tail: deque[str] = deque(maxlen=KEPT_LINES)
         with (
-            self._environment.log.open("a") as log,
+            self._environment.log.open("a", buffering=1) as log,
             subprocess.Popen(
                 command,
                 cwd=ROOT,
