@@ -146,3 +146,43 @@ class PseudoLabelSet:
             f"boxes in {self.num_boxes} = masks {self.num_masks} + crowds {self.num_crowds} "
             f"+ skipped {skipped}{detail}"
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskMetrics:
+    """COCO mask AP, in [0, 1]; None where there is no such ground truth."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizeMeans:
+    """A mean over all boxes and over each size of box; None where there is none."""
+
+    all: float | None
+    small: float | None
+    medium: float | None
+    large: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelQuality:
+    """How well masks of a labeled file agree with human masks on the same boxes.
+
+    Attributes:
+        mask_iou: Mean IoU over instances; a skipped box counts as 0.
+        box_fill, ellipse: The same for filled boxes and for inscribed ellipses.
+        counts: Number of instances, overall and by box size.
+        iou_of: IoU of each annotation id.
+    """
+
+    mask_iou: SizeMeans
+    box_fill: SizeMeans
+    ellipse: SizeMeans
+    counts: Mapping[str, int]
+    iou_of: Mapping[int, float]

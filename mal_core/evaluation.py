@@ -1,0 +1,136 @@
+"""Scores against human masks: COCO AP of predictions, IoU of pseudo-labels."""
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mal_core.errors import DatasetError
+from mal_core.geometry import SIZE_NAMES, box_area, size_bin
+from mal_core.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
+from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
+
+METRIC_NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+"""In the order of COCOeval's first six statistics."""
+
+
+def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
+    """COCO mask AP of a results file.
+
+    Args:
+        annotations: COCO file with human masks.
+        predictions: COCO results list with `segmentation` in every entry.
+
+    Returns:
+        Values in [0, 1]; None where the file has no ground truth of that size.
+
+    Raises:
+        DatasetError: Predictions without masks.
+    """
+    results = json.loads(predictions.read_text())
+    boxes_only = [str(i) for i, result in enumerate(results) if "segmentation" not in result]
+    if boxes_only:
+        problem = f"{len(boxes_only)} predictions have no mask, the first at {boxes_only[0]}"
+        raise DatasetError(predictions, [problem])
+    # pycocotools prints; its lines say nothing that the result does not.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = COCO(str(annotations))
+        if not results:
+            return _without_predictions(ground_truth)
+        evaluator = COCOeval(ground_truth, ground_truth.loadRes(results), "segm")
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    values = [None if value < 0 else float(value) for value in evaluator.stats[:6]]
+    return MaskMetrics(**dict(zip(METRIC_NAMES, values, strict=True)))
+
+
+def _without_predictions(ground_truth: COCO) -> MaskMetrics:
+    """0 where there is something to find, None elsewhere; sizes go by COCO's mask area."""
+    scored = [a for a in ground_truth.anns.values() if not a.get("iscrowd", 0)]
+    bins = {int(size_bin(float(a["area"]))) for a in scored}
+    overall = 0.0 if scored else None
+    by_size = {
+        f"ap_{name}": 0.0 if index in bins else None for index, name in enumerate(SIZE_NAMES)
+    }
+    return MaskMetrics(ap=overall, ap50=overall, ap75=overall, **by_size)
+
+
+def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
+    """IoU of every pseudo-label with the human mask of the same annotation id.
+
+    Crowds and boxes of zero size are left out. A box that was skipped counts as 0, so
+    that leaving out hard boxes cannot raise the mean.
+
+    Args:
+        labeled: Pseudo-label file.
+        human: COCO file with human masks for the same annotations.
+
+    Returns:
+        None when the human file has no mask at all.
+    """
+    content = json.loads(human.read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    judged = [entry for entry in content["annotations"] if _is_judged(entry)]
+    if not judged:
+        return None
+    pseudo_of = {
+        entry["id"]: entry["segmentation"]
+        for entry in json.loads(labeled.read_text())["annotations"]
+    }
+    ious = np.array([_ious(entry, pseudo_of, sizes[entry["image_id"]]) for entry in judged])
+    boxes = np.array([_clipped_box(entry, *sizes[entry["image_id"]]) for entry in judged])
+    bins = size_bin(box_area(boxes))
+    return LabelQuality(
+        mask_iou=_means(ious[:, 0], bins),
+        box_fill=_means(ious[:, 1], bins),
+        ellipse=_means(ious[:, 2], bins),
+        counts={
+            "all": len(judged),
+            **{name: int((bins == index).sum()) for index, name in enumerate(SIZE_NAMES)},
+        },
+        iou_of={
+            entry["id"]: float(value) for entry, value in zip(judged, ious[:, 0], strict=True)
+        },
+    )
+
+
+def _is_judged(entry: Mapping[str, Any]) -> bool:
+    _, _, width, height = entry["bbox"]
+    has_mask = bool(entry.get("segmentation"))
+    return has_mask and not entry.get("iscrowd", 0) and width > 0 and height > 0
+
+
+def _clipped_box(entry: Mapping[str, Any], height: int, width: int) -> NDArray[np.float64]:
+    x, y, w, h = entry["bbox"]
+    return np.array([max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)], dtype=float)
+
+
+def _ious(
+    entry: Mapping[str, Any], pseudo_of: Mapping[int, object], size: Sequence[int]
+) -> tuple[float, float, float]:
+    """IoU with the human mask of the pseudo-label, the filled box and the ellipse."""
+    height, width = size
+    gt_mask = segmentation_to_rle(entry["segmentation"], height, width)
+    box = _clipped_box(entry, height, width)
+    pseudo = pseudo_of.get(entry["id"])
+    pseudo_iou = (
+        0.0 if pseudo is None else rle_iou(segmentation_to_rle(pseudo, height, width), gt_mask)
+    )
+    filled = rle_iou(box_to_rle(box, height, width), gt_mask)
+    return pseudo_iou, filled, rle_iou(ellipse_to_rle(box, height, width), gt_mask)
+
+
+def _means(values: NDArray[np.float64], bins: NDArray[np.int64]) -> SizeMeans:
+    means = {
+        name: float(values[bins == index].mean()) if (bins == index).any() else None
+        for index, name in enumerate(SIZE_NAMES)
+    }
+    return SizeMeans(all=float(values.mean()), **means)
