@@ -7,6 +7,7 @@ be called first; what is there already is verified and reused.
 import dataclasses
 import json
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -76,14 +77,18 @@ def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
     def work(folder: Path) -> None:
         from scenes.write import write_scenes
 
+        # Drawing takes seconds and cannot be continued: nothing of an old attempt may stay.
+        shutil.rmtree(folder)
         write_scenes(folder, **settings)
 
-    version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless", "pillow"])
+    version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless"])
     key = StageKey(stage=SCENES, config=settings, inputs={}, code=version)
     folder = run.get(key, work).path
     train, val = (
-        SplitConfig(images=folder / name / "images", annotations=folder / name / "annotations.json")
-        for name in ("train", "val")
+        SplitConfig(
+            images=folder / split / "images", annotations=folder / split / "annotations.json"
+        )
+        for split in ("train", "val")
     )
     return Inputs(train=train, val=val)
 
