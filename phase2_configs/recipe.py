@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,6 @@ def set_weights(model: dict[str, Any], weights: str | None) -> None:
     """
     if weights == "hub":
         return
-    for node in walk(model):
-        if isinstance(node.get("init_cfg"), dict) and node["init_cfg"]["type"] == "Pretrained":
-            node["init_cfg"] = None if weights is None else {**node["init_cfg"]}
     backbone = model["backbone"]
     if weights is not None:
         path = Path(weights)
@@ -110,6 +108,9 @@ def set_weights(model: dict[str, Any], weights: str | None) -> None:
         init = backbone.get("init_cfg") or {"type": "Pretrained"}
         backbone["init_cfg"] = {**init, "checkpoint": str(path.resolve())}
         return
+    for node in walk(model):
+        if isinstance(node.get("init_cfg"), dict) and node["init_cfg"]["type"] == "Pretrained":
+            node["init_cfg"] = None
     # Random weights that are frozen, or normalised by statistics nobody estimated, cannot learn.
     for key, value in (("frozen_stages", -1), ("norm_eval", False)):
         if key in backbone:
@@ -167,7 +168,7 @@ def _scaled(scheduler: dict[str, Any], length: Length, total: int) -> dict[str, 
 
 def _join(schedulers: list[dict[str, Any]]) -> None:
     # A cosine that began where the warm-up ended still does after both were scaled.
-    for warmup, main in zip(schedulers, schedulers[1:], strict=False):
+    for warmup, main in pairwise(schedulers):
         if main["type"] == "CosineAnnealingLR" and warmup["type"] == "LinearLR":
             main["begin"] = warmup["end"]
             main["T_max"] = main["end"] - main["begin"]
@@ -205,6 +206,15 @@ def ignore_orientation(config: dict[str, Any]) -> None:
     for node in walk(loaders):
         if node.get("type") in ("LoadImageFromFile", "mmdet.LoadImageFromFile"):
             node["color_type"] = "color_ignore_orientation"
+
+
+def predict_without_masks(config: dict[str, Any]) -> None:
+    """Keep the val masks away from prediction, which would only decode and drop them."""
+    for split in ("val", "test"):
+        dataset = config[f"{split}_dataloader"]["dataset"]
+        dataset["pipeline"] = [
+            step for step in dataset["pipeline"] if step["type"] != "LoadAnnotations"
+        ]
 
 
 def single_process(config: dict[str, Any], *, amp: bool) -> None:

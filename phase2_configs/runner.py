@@ -1,10 +1,11 @@
-"""Train one segmenter with mmengine's Runner and predict its val images: the only importer of mmdet.
+"""Train one segmenter and predict its val images: the only importer of mmengine and mmdet.
 
-    python -m phase2_configs.runner JOB.json
+    python -m phase2_configs.runner JOB.json [JOB.json ...]
 
-Everything lands in the job file's folder: config.py (complete, usable by mmdet's own
-tools), checkpoints, scalars.jsonl, and at the very end predictions.json. Started again
-after a kill at any moment it continues from the last checkpoint that is whole.
+Several jobs share one start-up. Everything lands in the folder of the job file:
+config.py (complete, usable by mmdet's own tools), checkpoints, scalars.jsonl, and at
+the very end predictions.json. Started again after a kill at any moment it continues
+from the last checkpoint that is whole.
 """
 
 import json
@@ -49,14 +50,15 @@ MIN_WEIGHTS_FOUND = 0.5
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job file named on the command line; returns the exit status."""
+    """Run the job files named on the command line; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    if len(arguments) != 1:
-        logger.error("usage: python -m phase2_configs.runner JOB.json")
+    if not arguments:
+        logger.error("usage: python -m phase2_configs.runner JOB.json [JOB.json ...]")
         return 2
-    path = Path(arguments[0]).resolve()
     try:
-        run(job_from_json(json.loads(path.read_text())), path.parent)
+        for argument in arguments:
+            path = Path(argument).resolve()
+            run(job_from_json(json.loads(path.read_text())), path.parent)
     except (MalCoreError, OSError) as error:
         logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
         return 2
@@ -113,7 +115,10 @@ def build_config(job: SegmenterJob, work_dir: Path) -> Config:
     }
     config["test_evaluator"] = config["val_evaluator"]
     recipe.ignore_orientation(config)
+    recipe.predict_without_masks(config)
     recipe.set_weights(config["model"], settings.weights)
+    if settings.weights is None:
+        logger.info("backbone: random weights (weights=hub downloads the recipe's own)")
     recipe.single_process(config, amp=settings.amp)
     if settings.image_size is not None:
         recipe.set_image_size(config, settings.image_size)
@@ -196,9 +201,7 @@ def report_instances(config: Config) -> None:
     while "ann_file" not in settings:
         settings = settings.dataset
     counts = count_instances(settings.to_dict())
-    logger.info(
-        "instances: %s", ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    )
+    logger.info("instances: %s", ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     path = Path(settings.ann_file)
     if counts["used"] == 0:
         raise DatasetError(path, [f"no instance to train on: {counts}"])
@@ -221,7 +224,7 @@ def count_instances(dataset: dict[str, Any]) -> dict[str, int]:
         instances = [dict(instance) for instance in info["instances"]]
         crowds += sum(instance["ignore_flag"] for instance in instances)
         results = {"instances": [i for i in instances if not i["ignore_flag"]]}
-        loader._process_masks(results)  # noqa: SLF001 - its verdict is what is wanted, not masks
+        loader._process_masks(results)  # its verdict is what is wanted, not the masks
         flags = np.asarray(results["gt_ignore_flags"], dtype=bool)
         ignored += int(flags.sum())
         used += int((~flags).sum())

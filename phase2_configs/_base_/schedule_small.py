@@ -1,4 +1,4 @@
-"""Steps instead of epochs: AdamW, linear warm-up, cosine to zero. For models of a few million weights."""
+"""Steps instead of epochs, for small models: AdamW, linear warm-up, cosine to zero."""
 
 max_steps = 600
 warmup_steps = 60

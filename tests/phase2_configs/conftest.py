@@ -56,7 +56,28 @@ def _annotation(key: int, image_id: int, category: int, box: list[int], shrink: 
         "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
         "area": int(mask.sum()),
         "iscrowd": 0,
-        "segmentation": _rle(mask),
+        "segmentation": _polygons(category, box, shrink) or _rle(mask),
+    }
+
+
+def _polygons(category: int, box: list[int], shrink: int) -> list[list[int]] | None:
+    """Slabs are stored as polygons, the rest as RLE: files mix both."""
+    if category != 7:
+        return None
+    x0, y0, x1, y1 = (v + s for v, s in zip(box, (shrink, shrink, -shrink, -shrink), strict=True))
+    return [[x0, y0, x1 + 1, y0, x1 + 1, y1 + 1, x0, y1 + 1]]
+
+
+def _crowd(key: int) -> dict:
+    counts = [0, SIZE * 4, SIZE * SIZE - SIZE * 4]
+    return {
+        "id": key,
+        "image_id": 1,
+        "category_id": 3,
+        "bbox": [0, 0, 4, SIZE],
+        "area": 4 * SIZE,
+        "iscrowd": 1,
+        "segmentation": {"size": [SIZE, SIZE], "counts": counts},
     }
 
 
@@ -70,13 +91,13 @@ def _scene(rng: np.random.Generator) -> list[tuple[int, list[int]]]:
 
 
 def draw_set(folder: Path, num_train: int = 8, num_val: int = 4) -> DrawnSet:
-    """Draw scenes; the pseudo file has the same boxes and masks 3 px thinner all around."""
+    """Draw scenes; the pseudo file has the same boxes and masks 2 px thinner all around."""
     rng = np.random.default_rng(0)
     images = folder / "images"
     images.mkdir(parents=True)
     files = {}
     for split, count, shrinks in (
-        ("train", num_train, {"human": 0, "pseudo": 3}),
+        ("train", num_train, {"human": 0, "pseudo": 2}),
         ("val", num_val, {"val": 0}),
     ):
         scenes = [_scene(rng) for _ in range(count)]
@@ -91,6 +112,8 @@ def draw_set(folder: Path, num_train: int = 8, num_val: int = 4) -> DrawnSet:
                 _annotation(key, image_id, category, box, shrink)
                 for key, (image_id, category, box) in enumerate(shapes, 1)
             ]
+            if split == "train":
+                annotations.append(_crowd(len(annotations) + 1))
             content = {"images": records, "annotations": annotations, "categories": CATEGORIES}
             files[name] = folder / f"{name}.json"
             files[name].write_text(json.dumps(content))
