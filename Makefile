@@ -17,6 +17,10 @@ PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 DO_NOT_TRACK ?= 1
 export OMP_NUM_THREADS PREFECT_SERVER_ANALYTICS_ENABLED DO_NOT_TRACK
 
+# Without an address both would talk to a server of their own that nobody sees.
+worker deploy: PREFECT_API_URL ?= http://127.0.0.1:4200/api
+worker deploy: export PREFECT_API_URL
+
 .PHONY: help setup demo test quick check fix bench server worker deploy clean
 .DEFAULT_GOAL := help
 
@@ -56,7 +60,7 @@ worker: setup
 	$(BIN)/prefect worker start --pool mal --type process
 
 deploy: setup
-	$(BIN)/prefect deploy --all
+	$(BIN)/prefect --no-prompt deploy --all
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
