@@ -17,9 +17,8 @@ PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 DO_NOT_TRACK ?= 1
 export OMP_NUM_THREADS PREFECT_SERVER_ANALYTICS_ENABLED DO_NOT_TRACK
 
-# Without an address both would talk to a server of their own that nobody sees.
-worker deploy: PREFECT_API_URL ?= http://127.0.0.1:4200/api
-worker deploy: export PREFECT_API_URL
+# Without an address, worker and deploy would talk to a server of their own that nobody sees.
+AT_SERVER := PREFECT_API_URL="$${PREFECT_API_URL:-http://127.0.0.1:4200/api}"
 
 .PHONY: help setup demo test quick check fix bench server worker deploy clean
 .DEFAULT_GOAL := help
@@ -57,10 +56,10 @@ server: setup
 	$(BIN)/prefect server start
 
 worker: setup
-	$(BIN)/prefect worker start --pool mal --type process
+	$(AT_SERVER) $(BIN)/prefect worker start --pool mal --type process
 
 deploy: setup
-	$(BIN)/prefect --no-prompt deploy --all
+	$(AT_SERVER) $(BIN)/prefect --no-prompt deploy --all
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
