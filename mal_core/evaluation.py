@@ -96,9 +96,7 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
             "all": len(judged),
             **{name: int((bins == index).sum()) for index, name in enumerate(SIZE_NAMES)},
         },
-        iou_of={
-            entry["id"]: float(value) for entry, value in zip(judged, ious[:, 0], strict=True)
-        },
+        iou_of={entry["id"]: float(value) for entry, value in zip(judged, ious[:, 0], strict=True)},
     )
 
 

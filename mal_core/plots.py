@@ -1,0 +1,80 @@
+"""The report's plots, as SVG text that needs no file beside it."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from mal_core.retention import RetentionReport, format_number
+
+HUMAN_COLOR, PSEUDO_COLOR = "#4c78a8", "#f58518"
+Curve = Sequence[tuple[float, float]]
+
+
+def _svg(figure: Figure) -> str:
+    """SVG without XML prologue; equal input gives equal text."""
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "mal", "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def plot_retention(report: RetentionReport) -> str:
+    """Bars of AP per segmenter and arm, with the retention rate above them."""
+    names = [result.name for result in report.segmenters]
+    human = [result.human.ap if result.human else None for result in report.segmenters]
+    pseudo = [result.pseudo.ap for result in report.segmenters]
+    figure = Figure(figsize=(max(4.0, 1.6 + 1.8 * len(names)), 3.0))
+    axes = figure.subplots()
+    bars = ((-0.2, human, HUMAN_COLOR, "human masks"), (0.2, pseudo, PSEUDO_COLOR, "pseudo-labels"))
+    for shift, values, color, title in bars:
+        positions = [index + shift for index in range(len(names))]
+        axes.bar(positions, [value or 0.0 for value in values], 0.38, color=color, label=title)
+    for index, result in enumerate(report.segmenters):
+        top = max(human[index] or 0.0, pseudo[index] or 0.0)
+        rate = format_number(result.retention()["AP"], percent=True)
+        axes.annotate(rate, (index, top), (0, 3), textcoords="offset points", ha="center")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel("mask AP")
+    axes.margins(y=0.2)
+    axes.legend(frameon=False, fontsize="small", loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def read_curve(scalars: Path, name: str) -> Curve:
+    """(step, value) pairs of one scalar from a JSON-lines file."""
+    lines = scalars.read_text().splitlines() if scalars.exists() else []
+    entries = [json.loads(line) for line in lines]
+    return [(entry["step"], entry[name]) for entry in entries if name in entry]
+
+
+def smooth(curve: Curve, weight: float = 0.8) -> Curve:
+    """Exponential moving average of a curve."""
+    smoothed: list[tuple[float, float]] = []
+    for step, value in curve:
+        last = smoothed[-1][1] if smoothed else value
+        smoothed.append((step, weight * last + (1 - weight) * value))
+    return smoothed
+
+
+def plot_curves(curves: Mapping[str, Curve], y_label: str) -> str:
+    """Named curves over training steps, raw in pale and smoothed on top."""
+    figure = Figure(figsize=(5.4, 3.0))
+    axes = figure.subplots()
+    for index, (name, curve) in enumerate(curves.items()):
+        if not curve:
+            continue
+        color = f"C{index}"
+        axes.plot(*zip(*curve, strict=True), color=color, alpha=0.25, linewidth=0.8)
+        axes.plot(*zip(*smooth(curve), strict=True), color=color, linewidth=1.6, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel(y_label)
+    if any(curves.values()):
+        axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)

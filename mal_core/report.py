@@ -1,0 +1,115 @@
+"""`report.html`: one file that opens offline and shows what a run achieved."""
+
+import base64
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mal_core.artifacts import atomic_path
+from mal_core.gallery import GalleryRow, build_gallery
+from mal_core.plots import plot_curves, plot_retention, read_curve
+from mal_core.retention import RetentionReport, quality_rows, retention_rows
+from mal_core.types import LabelQuality
+
+TEMPLATE = "report.html.j2"
+MAL_CURVES = {"loss": "total", "loss_mil": "MIL", "loss_crf": "CRF"}
+ARM_TITLES = {"human": "human masks", "pseudo": "pseudo-labels"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSources:
+    """What the report shows beside the numbers.
+
+    Attributes:
+        labeled: Pseudo-label file.
+        human: The file it was made from, with human masks or without.
+        images: Folder of its photos.
+        mal_scalars: Training curve of phase 1, JSON lines; may be absent.
+        arms: Folder with scalars.jsonl and config.py, by segmenter and arm.
+        settings: The composed settings as YAML.
+    """
+
+    labeled: Path
+    human: Path
+    images: Path
+    mal_scalars: Path
+    arms: Mapping[tuple[str, str], Path]
+    settings: str
+
+
+def write_report(
+    report: RetentionReport, quality: LabelQuality | None, sources: ReportSources, output: Path
+) -> None:
+    """Write the HTML report atomically.
+
+    Args:
+        report: The numbers.
+        quality: IoU of single labels, for the gallery; None when there are no human masks.
+        sources: Curves, masks, photos and configs to show.
+        output: Target file.
+    """
+    gallery = build_gallery(sources.labeled, sources.images, quality, human=sources.human)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template(TEMPLATE).render(
+        context=report.context,
+        retention=retention_rows(report),
+        quality=quality_rows(report),
+        counts=None if report.quality is None else report.quality.counts,
+        accounting=report.accounting.line(),
+        skipped=report.accounting.skipped,
+        has_human=any(result.human is not None for result in report.segmenters),
+        retention_plot=Markup(plot_retention(report)),
+        curves=_curve_plots(report, sources),
+        gallery=[_embed(row) for row in gallery],
+        diffs=_config_diffs(report, sources),
+        settings=sources.settings,
+    )
+    with atomic_path(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _embed(row: GalleryRow) -> dict[str, object]:
+    items = [
+        {
+            "caption": item.caption,
+            "source": f"data:image/jpeg;base64,{base64.b64encode(item.jpeg).decode()}",
+        }
+        for item in row.items
+    ]
+    return {"title": row.title, "items": items}
+
+
+def _curve_plots(report: RetentionReport, sources: ReportSources) -> list[tuple[str, Markup]]:
+    """Title and SVG of each training."""
+    mal = {title: read_curve(sources.mal_scalars, key) for key, title in MAL_CURVES.items()}
+    plots = [("Phase 1: mask auto-labeler", plot_curves(mal, "loss"))] if any(mal.values()) else []
+    for result in report.segmenters:
+        curves = {
+            title: read_curve(sources.arms[result.name, arm] / "scalars.jsonl", "loss")
+            for arm, title in ARM_TITLES.items()
+            if (result.name, arm) in sources.arms
+        }
+        plots.append((f"Phase 2: {result.name}", plot_curves(curves, "loss")))
+    return [(title, Markup(svg)) for title, svg in plots]
+
+
+def _config_diffs(report: RetentionReport, sources: ReportSources) -> list[tuple[str, str]]:
+    """What differs between the two arms' mmdet configs, by segmenter."""
+    diffs = []
+    for result in report.segmenters:
+        folders = [sources.arms.get((result.name, arm)) for arm in ARM_TITLES]
+        if folders[0] is None or folders[1] is None:
+            continue
+        lines = [
+            (folder / "config.py").read_text().replace(str(folder), "WORK_DIR").splitlines()
+            for folder in (folders[0], folders[1])
+        ]
+        diff = difflib.unified_diff(*lines, "human masks", "pseudo-labels", lineterm="", n=1)
+        diffs.append((result.name, "\n".join(diff)))
+    return diffs
