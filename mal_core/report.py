@@ -15,7 +15,7 @@ from mal_core.plots import plot_curves, plot_retention, read_curve
 from mal_core.retention import RetentionReport, quality_rows, retention_rows
 from mal_core.types import LabelQuality
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "report_template.html"
 MAL_CURVES = {"loss": "total", "loss_mil": "MIL", "loss_crf": "CRF"}
 ARM_TITLES = {"human": "human masks", "pseudo": "pseudo-labels"}
 
