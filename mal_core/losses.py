@@ -73,7 +73,7 @@ def _affinity(image: Tensor, dy: int, dx: int, zeta: float) -> Tensor:
 
 
 @torch.no_grad()
-def mean_field(
+def mean_field(  # noqa: PLR0913 - the published signature
     image: Tensor,
     prob: Tensor,
     box: Tensor | None,

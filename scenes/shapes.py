@@ -32,8 +32,14 @@ def _hook(generator: np.random.Generator) -> list[Points]:
     width = generator.uniform(0.45, 0.65)
     return [
         np.array(
-            [[-0.8, -1], [width - 0.8, -1], [width - 0.8, 1 - width], [0.8, 1 - width], [0.8, 1]]
-            + [[-0.8, 1]]
+            [
+                [-0.8, -1],
+                [width - 0.8, -1],
+                [width - 0.8, 1 - width],
+                [0.8, 1 - width],
+                [0.8, 1],
+                [-0.8, 1],
+            ]
         )
     ]
 

@@ -3,6 +3,8 @@
 Shape letters: B crops, E feature dim, C head channels, h w feature grid.
 """
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,8 +30,7 @@ class PixelHead(nn.Module):
         super().__init__()
         widths = [width, *[channels] * num_convs]
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1)
-            for before, after in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
         )
 
     def forward(self, features: Tensor) -> Tensor:

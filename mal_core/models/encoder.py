@@ -6,6 +6,7 @@ Shape letters: B crops, E feature dim, S crop side, h w feature grid.
 import logging
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class ConvStem(nn.Module):
         num_stages = int(math.log2(patch_size))
         channels = [3, *(width >> (num_stages - 1 - i) for i in range(num_stages))]
         stages: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             stages += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
                 nn.GroupNorm(1, after, eps=1e-6),

@@ -96,7 +96,7 @@ class MaskAutoLabeler(nn.Module):
     def update_teacher(self) -> None:
         """Move the teacher towards the student: t <- m t + (1 - m) s."""
         weight = 1 - self.teacher_momentum
-        torch._foreach_lerp_(  # noqa: SLF001 - one fused call instead of hundreds
+        torch._foreach_lerp_(
             list(self.teacher.parameters()), list(self.student.parameters()), weight
         )
 

@@ -46,17 +46,18 @@ def draw_ellipses(
         mask = np.zeros((SIDE, SIDE), np.uint8)
         centre = generator.integers(36, 60, 2)
         axes = generator.integers(10, 30, 2)
-        cv2.ellipse(mask, centre.tolist(), axes.tolist(), int(generator.integers(180)), 0, 360, 1, -1)
+        tilt = int(generator.integers(180))
+        cv2.ellipse(mask, centre.tolist(), axes.tolist(), tilt, 0, 360, 1, -1)
         image[mask > 0] = colour
         cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = tuple(float(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-        images.append(ImageRecord(image_id=index, file_name=f"{index}.png", height=SIDE, width=SIDE))
+        images.append(
+            ImageRecord(image_id=index, file_name=f"{index}.png", height=SIDE, width=SIDE)
+        )
         annotation_id = 100 + index
         boxes.append(
-            BoxAnnotation(
-                annotation_id=annotation_id, image_id=index, category_id=1, box_xyxy=box
-            )
+            BoxAnnotation(annotation_id=annotation_id, image_id=index, category_id=1, box_xyxy=box)
         )
         gt_masks[annotation_id] = mask
     dataset = BoxDataset(

@@ -27,7 +27,7 @@ from tests.mal_core.drawn import SIDE, TINY_ENCODER, draw_ellipses, tiny_mal
 
 def write_coco(folder: Path, num_images: int = 5) -> Path:
     """A COCO file over drawn ellipses, with one crowd and one zero-size box."""
-    dataset, gt_masks = draw_ellipses(folder / "images", num_images)
+    dataset, _ = draw_ellipses(folder / "images", num_images)
     annotations = []
     for box in dataset.boxes:
         x0, y0, x1, y1 = box.box_xyxy
