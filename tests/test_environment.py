@@ -250,6 +250,38 @@ def test_mmcv_wheels_are_cached_per_python_torch_and_mmcv(
         assert part in folder.name
 
 
+TARGETS = ("setup", "demo", "test", "quick", "check", "fix")
+CONVENIENCES = ("bench", "server", "worker", "deploy", "clean")
+
+
+@pytest.mark.parametrize("target", TARGETS + CONVENIENCES)
+def test_every_make_target_expands_to_commands(target: str) -> None:
+    command = ["make", "--dry-run", "--no-print-directory", target]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, "1"), ("3", "3")])
+def test_make_gives_one_openmp_thread_unless_the_user_says_otherwise(
+    given: str | None, seen: str, tmp_path: Path
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if given is not None:
+        inherited["OMP_NUM_THREADS"] = given
+    probe = tmp_path / "probe.mk"
+    probe.write_text(f'include {ROOT / "Makefile"}\nprobe:\n\t@echo "$$OMP_NUM_THREADS"\n')
+    result = subprocess.run(
+        ["make", "--no-print-directory", "-f", str(probe), "probe"],
+        cwd=tmp_path,
+        env=inherited,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == seen
+
+
 # --- containers follow the same steps ---------------------------------------------------------
 
 
@@ -261,6 +293,17 @@ def test_the_container_is_built_by_the_script_and_the_lock_that_make_setup_uses(
     assert "requirements.lock" in dockerfile
     assert "pip install" not in dockerfile
     assert re.search(r"^USER (?!root)", dockerfile, re.MULTILINE)
+
+
+def test_everything_the_container_copies_exists_and_passes_the_ignore_file() -> None:
+    admitted = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    copied = set()
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY ") and "--from=" not in line:
+            sources = [word for word in line.split()[1:-1] if not word.startswith("--")]
+            copied.update(sources)
+    assert copied == admitted
+    assert [name for name in sorted(copied) if not (ROOT / name).exists()] == []
 
 
 def test_every_variable_that_compose_expects_is_explained_in_the_example() -> None:
