@@ -1,7 +1,6 @@
 """`report.html`: one file that opens offline and shows what a run achieved."""
 
 import base64
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,8 @@ class ReportSources:
         human: The file it was made from, with human masks or without.
         images: Folder of its photos.
         mal_scalars: Training curve of phase 1, JSON lines; may be absent.
-        arms: Folder with scalars.jsonl and config.py, by segmenter and arm.
+        curves: Training curve (JSON lines) by segmenter and arm.
+        config_diffs: What differs between the mmdet configs of both arms, by segmenter.
         settings: The composed settings as YAML.
     """
 
@@ -37,7 +37,8 @@ class ReportSources:
     human: Path
     images: Path
     mal_scalars: Path
-    arms: Mapping[tuple[str, str], Path]
+    curves: Mapping[tuple[str, str], Path]
+    config_diffs: Mapping[str, str]
     settings: str
 
 
@@ -67,7 +68,7 @@ def write_report(
         retention_plot=Markup(plot_retention(report)),
         curves=_curve_plots(report, sources),
         gallery=[_embed(row) for row in gallery],
-        diffs=_config_diffs(report, sources),
+        diffs=sources.config_diffs,
         settings=sources.settings,
     )
     with atomic_path(output) as temporary:
@@ -91,25 +92,9 @@ def _curve_plots(report: RetentionReport, sources: ReportSources) -> list[tuple[
     plots = [("Phase 1: mask auto-labeler", plot_curves(mal, "loss"))] if any(mal.values()) else []
     for result in report.segmenters:
         curves = {
-            title: read_curve(sources.arms[result.name, arm] / "scalars.jsonl", "loss")
+            title: read_curve(sources.curves[result.name, arm], "loss")
             for arm, title in ARM_TITLES.items()
-            if (result.name, arm) in sources.arms
+            if (result.name, arm) in sources.curves
         }
         plots.append((f"Phase 2: {result.name}", plot_curves(curves, "loss")))
     return [(title, Markup(svg)) for title, svg in plots]
-
-
-def _config_diffs(report: RetentionReport, sources: ReportSources) -> list[tuple[str, str]]:
-    """What differs between the two arms' mmdet configs, by segmenter."""
-    diffs = []
-    for result in report.segmenters:
-        folders = [sources.arms.get((result.name, arm)) for arm in ARM_TITLES]
-        if folders[0] is None or folders[1] is None:
-            continue
-        lines = [
-            (folder / "config.py").read_text().replace(str(folder), "WORK_DIR").splitlines()
-            for folder in (folders[0], folders[1])
-        ]
-        diff = difflib.unified_diff(*lines, "human masks", "pseudo-labels", lineterm="", n=1)
-        diffs.append((result.name, "\n".join(diff)))
-    return diffs

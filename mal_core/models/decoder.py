@@ -20,7 +20,7 @@ class InstanceHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, E, h, w) -> instance vectors (B, C)."""
-        return self.layers(features.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.layers(features.mean((2, 3)))
 
 
 class PixelHead(nn.Module):

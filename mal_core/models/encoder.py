@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -59,7 +59,7 @@ class ConvStem(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, 3, S, S) -> patch embeddings (B, E, S/p, S/p)."""
-        return self.stages(image)  # type: ignore[no-any-return]
+        return self.stages(image)
 
 
 class Encoder(nn.Module):
@@ -76,8 +76,9 @@ class Encoder(nn.Module):
         self.vit = vit
         self.width: int = vit.embed_dim
         self.patch_size: int = vit.patch_embed.patch_size[0]
-        self.mean: tuple[float, ...] = tuple(vit.pretrained_cfg["mean"])
-        self.std: tuple[float, ...] = tuple(vit.pretrained_cfg["std"])
+        source = cast("dict[str, Any]", vit.pretrained_cfg)
+        self.mean: tuple[float, ...] = tuple(source["mean"])
+        self.std: tuple[float, ...] = tuple(source["std"])
         self._freeze(frozen_stages)
 
     def _freeze(self, frozen_stages: int) -> None:
@@ -89,7 +90,7 @@ class Encoder(nn.Module):
         """Normalised image (B, 3, S, S) -> features (B, E, S/p, S/p)."""
         tokens = self.vit.forward_features(image)[:, self.vit.num_prefix_tokens :]
         side = image.shape[-1] // self.patch_size
-        return tokens.transpose(1, 2).unflatten(2, (side, side))  # type: ignore[no-any-return]
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
 
 
 def check_encoder_name(name: str) -> None:
