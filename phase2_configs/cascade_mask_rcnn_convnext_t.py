@@ -7,7 +7,9 @@ Expected AP: 43.6 mask AP on COCO val with human masks (mmdet model zoo); not me
 Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
-_base_ = "mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py"
+_base_ = (
+    "mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py"
+)
 
 # One place for paths when run by hand; the runner fills in paths and classes itself.
 train_annotations = "{{$MAL_TRAIN_ANNOTATIONS:data/coco/annotations/instances_train2017.json}}"

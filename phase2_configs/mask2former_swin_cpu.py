@@ -72,9 +72,7 @@ model = dict(
         transformer_decoder=dict(
             return_intermediate=True,
             num_layers=2,
-            layer_cfg=dict(
-                self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=feed_forward
-            ),
+            layer_cfg=dict(self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=feed_forward),
             init_cfg=None,
         ),
         loss_cls=dict(

@@ -1,4 +1,4 @@
-"""SOLOv2, ResNet-18, slimmed: the demo's segmenter, learns small scenes from random weights on a CPU.
+"""SOLOv2, slimmed ResNet-18: the demo's segmenter, learns from random weights on a CPU.
 
 Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2020.
 Cost: see README.md of this folder.
@@ -63,9 +63,7 @@ model = dict(
             norm_cfg=dict(type="GN", num_groups=16, requires_grad=True),
         ),
         loss_mask=dict(type="DiceLoss", use_sigmoid=True, loss_weight=3.0),
-        loss_cls=dict(
-            type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
-        ),
+        loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
     ),
     test_cfg=dict(
         nms_pre=200,
