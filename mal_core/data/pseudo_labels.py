@@ -1,0 +1,142 @@
+"""Write pseudo-labels into a copy of the COCO file they belong to; every box is accounted for."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import write_json
+from mal_core.data.coco import MaskDoor, parse_coco
+from mal_core.errors import LabelingError
+from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox
+
+SHOWN_IDS = 10
+
+
+def write_pseudo_labels(
+    source: Path,
+    labels: Sequence[PseudoLabel],
+    skipped: Sequence[SkippedBox],
+    output: Path,
+    ledger: Path,
+) -> PseudoLabelSet:
+    """Write the source file again, with pseudo-masks in place of its own.
+
+    Every field of the file is kept. Each labeled annotation gets `segmentation` (RLE,
+    str counts), `area` (mask pixels) and `score`; its `bbox` stays as it was. Crowds
+    stay as they are. Skipped boxes are in `ledger` only, with id and reason. Human masks
+    of the source are dropped while parsing. The same input gives the same bytes.
+
+    Raises:
+        DatasetError: `source` is absent or broken.
+        LabelingError: An annotation is neither label nor crowd nor skipped, or more
+            than one of them.
+    """
+    content = parse_coco(source, MaskDoor(keep_crowds=True))
+    annotations: list[dict[str, Any]] = content["annotations"]
+    label_of = {label.annotation_id: label for label in labels}
+    skip_of = {skip.annotation_id: skip for skip in skipped}
+    problems = _accounting_problems(annotations, labels, skipped)
+    problems += _size_problems(content, label_of)
+    if problems:
+        raise LabelingError("\n".join([f"{output}: the boxes do not add up.", *problems]))
+
+    out = [
+        entry if entry.get("iscrowd") else _labeled(entry, label_of[entry["id"]])
+        for entry in annotations
+        if entry["id"] not in skip_of
+    ]
+    reasons = Counter(str(skip.reason) for skip in skipped)
+    result = PseudoLabelSet(
+        annotations=output,
+        ledger=ledger,
+        num_boxes=len(annotations),
+        num_masks=len(label_of),
+        num_crowds=sum(bool(entry.get("iscrowd")) for entry in annotations),
+        num_skipped=dict(sorted(reasons.items())),
+    )
+    in_order = [skip_of[entry["id"]] for entry in annotations if entry["id"] in skip_of]
+    _write(ledger, _ledger(result, in_order), indent=2)
+    _write(output, {**content, "annotations": out})
+    return result
+
+
+def _labeled(entry: dict[str, Any], label: PseudoLabel) -> dict[str, Any]:
+    return {
+        **entry,
+        "segmentation": label.rle,
+        "area": label.mask_area,
+        "score": label.score,
+    }
+
+
+def _ledger(result: PseudoLabelSet, skipped: Iterable[SkippedBox]) -> dict[str, Any]:
+    return {
+        "num_boxes": result.num_boxes,
+        "num_masks": result.num_masks,
+        "num_crowds": result.num_crowds,
+        "num_skipped": dict(result.num_skipped),
+        "skipped": [
+            {
+                "annotation_id": skip.annotation_id,
+                "image_id": skip.image_id,
+                "reason": str(skip.reason),
+            }
+            for skip in skipped
+        ],
+    }
+
+
+def _write(target: Path, value: object, *, indent: int | None = None) -> None:
+    try:
+        write_json(target, value, indent=indent)
+    except ValueError as error:
+        message = f"{target}: cannot be written as JSON: {error}. Correct the source file."
+        raise LabelingError(message) from error
+
+
+def _accounting_problems(
+    annotations: Iterable[dict[str, Any]],
+    labels: Sequence[PseudoLabel],
+    skipped: Sequence[SkippedBox],
+) -> list[str]:
+    boxes = Counter(entry["id"] for entry in annotations if not entry.get("iscrowd"))
+    crowds = {entry["id"] for entry in annotations if entry.get("iscrowd")}
+    labeled = Counter(label.annotation_id for label in labels)
+    skips = Counter(skip.annotation_id for skip in skipped)
+    outcomes = labeled.keys() | skips.keys()
+    groups = {
+        "neither labeled nor skipped": boxes.keys() - outcomes,
+        "labeled and skipped": labeled.keys() & skips.keys(),
+        "crowds, which get no label and are not skipped": crowds & outcomes,
+        "not in the source file": outcomes - boxes.keys() - crowds,
+        "labeled more than once": _repeated(labeled),
+        "skipped more than once": _repeated(skips),
+        "more than once in the source file": _repeated(boxes),
+    }
+    return [f"  - {_listed(ids)}: {what}" for what, ids in groups.items() if ids]
+
+
+def _repeated(counts: Counter[int]) -> set[int]:
+    return {key for key, count in counts.items() if count > 1}
+
+
+def _listed(ids: Iterable[int]) -> str:
+    ordered = sorted(ids)
+    shown = ", ".join(str(key) for key in ordered[:SHOWN_IDS])
+    hidden = len(ordered) - SHOWN_IDS
+    return f"annotations {shown}" + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def _size_problems(content: dict[str, Any], label_of: dict[int, PseudoLabel]) -> list[str]:
+    """Masks that do not have the size of their image, or no pixel."""
+    size_of = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
+    wrong = set()
+    for entry in content["annotations"]:
+        label = label_of.get(entry["id"])
+        if label is None:
+            continue
+        fits = label.rle.get("size") == size_of.get(entry["image_id"])
+        if not fits or not isinstance(label.rle.get("counts"), str) or label.mask_area <= 0:
+            wrong.add(label.annotation_id)
+    return [f"  - {_listed(wrong)}: mask empty, or not of its image's size"] if wrong else []
