@@ -1,4 +1,4 @@
-"""Version of the code that a stage runs: its sources, everything of ours they import, key packages."""
+"""Version of the code that a stage runs: its sources, what they import of ours, key packages."""
 
 import ast
 import functools

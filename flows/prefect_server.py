@@ -24,7 +24,7 @@ def require_reachable() -> None:
     if not url:
         return
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=PATIENCE_S):  # noqa: S310
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=PATIENCE_S):
             return
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
         message = (

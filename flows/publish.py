@@ -1,6 +1,5 @@
 """Copies of stage outputs in the folder where the user looks for them."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -52,6 +51,10 @@ def publish_config(text: str, workdir: Path) -> None:
         temporary.write_text(text)
 
 
-def read_retention(workdir: Path) -> dict[str, object]:
-    """The retention report of a working folder."""
-    return dict(json.loads((workdir / "retention.json").read_text()))
+def publish_retention(stored: Stored, workdir: Path) -> None:
+    """The numbers, the page, and per segmenter what differs between both arms' configs."""
+    names = {name: name for name in ("retention.json", "report.html")}
+    for name in stored.files:
+        if name.endswith(".config.diff"):
+            names[name] = f"segmenters/{name.removesuffix('.config.diff')}/config.diff"
+    publish(stored, workdir, names)

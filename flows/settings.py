@@ -18,6 +18,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
+from yaml import YAMLError
 
 from flows.run_config import RunConfig, SegmenterChanges
 from mal_core.config import SplitConfig
@@ -234,7 +235,8 @@ def _recipes(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
     if unknown:
         near = difflib.get_close_matches(unknown[0], available, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        message = f"segmenters: there is no {', '.join(unknown)}. Available: {', '.join(available)}.{hint}"
+        listed = ", ".join(available)
+        message = f"segmenters: there is no {', '.join(unknown)}. Available: {listed}.{hint}"
         raise ConfigError(message)
     if len(set(names)) < len(names):
         message = f"segmenters={names}: each recipe once."
@@ -318,9 +320,29 @@ def split_or_refuse(split: SplitConfig | None, name: str) -> SplitConfig:
 
 def as_yaml(config: RunConfig) -> str:
     """All settings of a run, as YAML."""
-    return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+    return to_yaml(plain(config))
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """JSON values as YAML."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(values)))
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
     """All settings of a run as JSON values."""
     return typing.cast(dict[str, Any], TypeAdapter(RunConfig).dump_python(config, mode="json"))
+
+
+def read_yaml(path: Path) -> RunConfig:
+    """Settings that `as_yaml` wrote.
+
+    Raises:
+        ConfigError: The file is absent or no longer fits this version.
+    """
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        message = f"{path}: no settings of a run: {error}"
+        raise ConfigError(message) from error
+    config: RunConfig = _validated(RunConfig, loaded, prefix="")
+    return config

@@ -19,6 +19,7 @@ from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
 from mal_core.config import MalConfig, SegmenterConfig, SplitConfig
 from mal_core.errors import ConfigError, DatasetError
+from mal_core.retention import Accounting
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ ARM_TITLES: dict[Arm, str] = {"human": "human masks", "pseudo": "pseudo-labels"}
 SCENES, CHECK, BOXES = "scenes", "check", "boxes"
 TRAIN, LABEL = "train-mal", "generate-pseudo-labels"
 SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
+ACCOUNTING = "accounting.json"
 MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
 
 LABELING_KEYS = (
@@ -259,7 +261,13 @@ def generate_pseudo_labels(run: Run) -> Stored:
             ledger=folder / "skipped.json",
         )
         labels = label_in_child(job)
-        write_json(folder / "accounting.json", {"summary": labels.summary()})
+        counts = {
+            "boxes": labels.num_boxes,
+            "masks": labels.num_masks,
+            "crowds": labels.num_crowds,
+            "skipped": dict(labels.num_skipped),
+        }
+        write_json(folder / ACCOUNTING, counts)
 
     mal = dataclasses.asdict(config.mal)
     key = StageKey(
@@ -275,9 +283,9 @@ def generate_pseudo_labels(run: Run) -> Stored:
     return run.get(key, work)
 
 
-def accounting(stored: Stored) -> str:
-    """The line that says where every box went."""
-    return str(json.loads((stored.path / "accounting.json").read_text())["summary"])
+def accounting(stored: Stored) -> Accounting:
+    """Where every box went."""
+    return Accounting(**json.loads((stored.path / ACCOUNTING).read_text()))
 
 
 def _checkpoint(run: Run) -> tuple[Path, str]:
@@ -320,8 +328,12 @@ def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> Stored:
 
         split = SplitConfig(images=train.images, annotations=annotations)
         train_arm(recipe, split, val, seed=run.config.seed, folder=folder, title=title)
+        # The dumped config names the folder of the attempt; it must name the final one.
+        config = folder / "config.py"
+        config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
 
-    return run.get(_segmenter_key(run, recipe, digest), work, title=f"{SEGMENT}: {title}")
+    key = _segmenter_key(run, recipe, digest)
+    return run.get(key, work, title=f"{SEGMENT}: {title}")
 
 
 def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str) -> StageKey:

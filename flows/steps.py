@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from flows import publish, settings, stages
+from flows import publish, retention_stage, settings, stages
 from flows.arms import side_by_side
 from flows.run import Run
 from flows.run_config import RunConfig
 from flows.stages import Arm
 from flows.store import Stored, copy_out
 from mal_core.config import SegmenterConfig
+from mal_core.retention import RetentionReport
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def generate_pseudo_labels(run: Run) -> str:
         copy_out(stored.path / "train.json", output, stored.files["train.json"])
         ledger = output.parent / "skipped.json"
         copy_out(stored.path / "skipped.json", ledger, stored.files["skipped.json"])
-    return stages.accounting(stored)
+    return stages.accounting(stored).line()
 
 
 def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:
@@ -65,3 +66,16 @@ def train_segmenters(run: Run, train_one: ArmTraining = train_segmenter) -> None
     pairs = [(recipe, arm) for recipe in run.config.segmenters for arm in stages.arms(run)]
     calls = [partial(train_one, run, recipe, arm) for recipe, arm in pairs]
     side_by_side(calls, run.config.segmenter_jobs)
+
+
+def evaluate_retention(run: Run) -> RetentionReport:
+    """Score both arms; leaves retention.json and report.html in the working folder.
+
+    Trains, and publishes, what is not there yet.
+    """
+    train_mal(run)
+    generate_pseudo_labels(run)
+    train_segmenters(run)
+    stored = retention_stage.evaluate_retention(run)
+    publish.publish_retention(stored, run.config.workdir)
+    return retention_stage.read_report(stored)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows import settings
 from flows.logs import show_logs
-
+from flows.run_config import RunConfig
 
 BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
 
@@ -21,7 +21,7 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
     if verb == "run":
         run_everything(overrides, force=force)
     elif verb == "report":
-        render_report(settings.compose(overrides))
+        render_report(overrides)
     else:
         single: dict[str, Callable[[Sequence[str], bool], None]] = {
             "check": check,
@@ -102,6 +102,28 @@ def evaluate(overrides: Sequence[str], force: bool) -> None:
 
     steps.evaluate_retention(steps.open_run(config, force=[stages.EVALUATE] if force else []))
     show_result(config)
+
+
+def render_report(overrides: Sequence[str]) -> None:
+    """Render report.html again from what lies in the working folder, and print the table.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation.
+    """
+    config = settings.compose(overrides)
+    from flows import working_folder
+
+    working_folder.render_report(config.workdir)
+    show_result(config)
+
+
+def show_result(config: RunConfig) -> None:
+    """The retention table, where every box went, and where the page is."""
+    from flows import working_folder
+    from mal_core.retention import retention_text
+
+    say(retention_text(working_folder.read_report(config.workdir)))
+    say(f"report: {config.workdir / 'report.html'}")
 
 
 def say(result: str | Path) -> None:

@@ -14,7 +14,9 @@ CONFIG_CLASSES = [
     kind
     for module in (core_config, run_config)
     for kind in vars(module).values()
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+    if isinstance(kind, type)
+    and dataclasses.is_dataclass(kind)
+    and kind.__module__ == module.__name__
 ]
 VALIDATED = [kind for kind in CONFIG_CLASSES if issubclass(kind, core_config.Config)]
 FILES = [
@@ -31,7 +33,7 @@ def refusal(*overrides: str, required: tuple[str, ...] = ()) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("kind", VALIDATED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(VALIDATED, key=str), ids=lambda kind: kind.__name__)
 def test_typo_in_every_config_class_is_refused(kind: type) -> None:
     from pydantic import TypeAdapter, ValidationError
 

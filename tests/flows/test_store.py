@@ -127,7 +127,7 @@ def test_finished_attempt_that_was_not_yet_renamed_is_a_hit(store: Store) -> Non
 
 def test_store_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Exception, match="store=.*cannot be used"):
+    with pytest.raises(Exception, match=r"store=.*cannot be used"):
         Store(tmp_path / "file" / "store")
 
 

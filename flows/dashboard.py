@@ -1,0 +1,76 @@
+"""Prefect artifacts under fixed keys, so that the versions of one key line up over runs."""
+
+import base64
+import re
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from mal_core.retention import (
+    RetentionReport,
+    format_number,
+    retention_markdown,
+    retention_rows,
+)
+
+LABELS_KEY = "mal-labels"
+RETENTION_KEY = "mal-retention"
+
+
+def show_accounting(workdir: Path, line: str) -> None:
+    """Publish where every box went."""
+    create_markdown_artifact(
+        key=LABELS_KEY,
+        markdown=f"# Pseudo-labels\n\n{line}\n\n`{workdir / 'labels' / 'train.json'}`",
+        description="every box is a mask, a crowd, or skipped with its reason",
+    )
+
+
+def show_retention(workdir: Path, report: RetentionReport) -> None:
+    """Publish the report: one page of markdown, and a table per segmenter.
+
+    Cells are text, "n/a" where a number is undefined: Prefect shows a table with NaN as empty.
+    """
+    page = [
+        retention_markdown(report),
+        f"![AP of both arms]({_bar_plot(report)})",
+        f"Full report: `{workdir / 'report.html'}`",
+    ]
+    create_markdown_artifact(
+        key=RETENTION_KEY,
+        markdown="\n\n".join(page),
+        description="how much accuracy of human masks the pseudo-labels keep",
+    )
+    for result in report.segmenters:
+        create_table_artifact(
+            key=table_key(result.name),
+            table=[row for row in retention_rows(report) if row["segmenter"] == result.name],
+            description=f"{result.name}: {format_number(result.retention()['AP'], percent=True)}",
+        )
+
+
+def table_key(segmenter: str) -> str:
+    """Artifact key of a segmenter's table; Prefect allows lowercase letters, digits, dashes."""
+    return f"retention-{re.sub('[^a-z0-9]+', '-', segmenter.lower())}"
+
+
+def _bar_plot(report: RetentionReport) -> str:
+    """Mask AP of both arms as a small SVG in a data URI; an undefined bar is left out."""
+    bars, y = [], 4
+    for result in report.segmenters:
+        for title, metrics, color in (
+            ("human masks", result.human, "#4477aa"),
+            ("pseudo-labels", result.pseudo, "#ee6677"),
+        ):
+            ap = None if metrics is None else metrics.ap
+            length = 0 if ap is None else round(300 * ap)
+            label = f"{result.name}, {title}: {format_number(ap)}"
+            bars.append(
+                f'<rect x="0" y="{y}" width="{length}" height="14" fill="{color}"/>'
+                f'<text x="{length + 6}" y="{y + 11}" font-size="11">{label}</text>'
+            )
+            y += 18
+        y += 8
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{y}">'
+    svg = f"{head}{''.join(bars)}</svg>"
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -1,0 +1,165 @@
+"""The last stage: score both arms of every segmenter, compare, and render the report."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import settings, stages
+from flows.code_version import code_version
+from flows.run import Run
+from flows.run_config import RunConfig
+from flows.stages import EVALUATE, Arm
+from flows.store import StageKey, Stored
+from mal_core.artifacts import write_json
+from mal_core.retention import RetentionReport, SegmenterResult, report_from_json
+
+if TYPE_CHECKING:  # it draws plots: matplotlib
+    from mal_core.report import ReportSources
+
+CONFIG = "config.py"
+PLACES = ("workdir", "store", "output", "checkpoint", "segmenter_jobs")
+"""Settings that say where and how, and have no place in a report of what came out."""
+Trained = Mapping[tuple[str, Arm], Stored]
+
+
+def evaluate_retention(run: Run) -> Stored:
+    """Leaves retention.json and report.html."""
+    stages.check(run, need_val=True)
+    labels = stages.generate_pseudo_labels(run)
+    trained = {
+        (recipe.name, arm): stages.train_segmenter(run, recipe, arm)
+        for recipe in run.config.segmenters
+        for arm in stages.arms(run)
+    }
+    shown = shown_settings(run.config)
+
+    def work(folder: Path) -> None:
+        from mal_core.report import ReportSources
+
+        report = _build(run, labels, trained, shown)
+        write_json(folder / "retention.json", report.to_json(), indent=1)
+        diffs = _config_diffs(trained)
+        for name, diff in diffs.items():
+            (folder / diff_file(name)).write_text(diff)
+        train = stages.inputs(run).train
+        sources = ReportSources(
+            labeled=labels.path / "train.json",
+            human=train.annotations,
+            images=train.images,
+            mal_scalars=_mal_scalars(run),
+            curves={key: stored.path / "scalars.jsonl" for key, stored in trained.items()},
+            config_diffs=diffs,
+            settings=settings.to_yaml(shown),
+        )
+        render(report, sources, folder / "report.html")
+
+    key = StageKey(
+        stage=EVALUATE,
+        config=shown,
+        inputs=_key_inputs(run, labels, trained),
+        code=code_version(
+            ["mal_core.evaluation", "mal_core.retention", "mal_core.report"],
+            packages=["numpy", "pycocotools", "matplotlib", "jinja2"],
+        ),
+    )
+    return run.get(key, work)
+
+
+def _mal_scalars(run: Run) -> Path:
+    # A run with a given checkpoint has no training curve of its own.
+    if run.config.checkpoint is not None:
+        return run.config.checkpoint.parent / "scalars.jsonl"
+    return stages.train_mal(run).path / "scalars.jsonl"
+
+
+def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
+    train, val = stages.inputs(run).train, stages.val_split(run)
+    found = {
+        "train.annotations": run.digests(train).annotations,
+        "train.images": run.digests(train).images,
+        "val.annotations": run.digests(val).annotations,
+        "labels": labels.files["train.json"],
+        "accounting": labels.files[stages.ACCOUNTING],
+        "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
+    }
+    for (name, arm), stored in trained.items():
+        for file in ("predictions.json", "scalars.jsonl", "config.py"):
+            found[f"{name}.{arm}.{file}"] = stored.files[file]
+    return found
+
+
+def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
+    from mal_core.evaluation import evaluate_masks, label_quality
+
+    val = stages.val_split(run).annotations
+    metrics = {
+        key: evaluate_masks(val, stored.path / "predictions.json")
+        for key, stored in trained.items()
+    }
+    return RetentionReport(
+        segmenters=tuple(
+            SegmenterResult(
+                name=recipe.name,
+                human=metrics.get((recipe.name, "human")),
+                pseudo=metrics[recipe.name, "pseudo"],
+            )
+            for recipe in run.config.segmenters
+        ),
+        quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
+        accounting=stages.accounting(labels),
+        context=_context(shown),
+    )
+
+
+def _context(shown: Mapping[str, Any]) -> dict[str, str]:
+    encoder, mal = shown["encoder"], shown["mal"]
+    weights = encoder["weights"] or ("timm's, from the hub" if encoder["pretrained"] else "random")
+    return {
+        "encoder": f"{encoder['name']}, weights: {weights}",
+        "phase 1": (
+            f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
+        ),
+        "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
+        "seed": str(shown["seed"]),
+    }
+
+
+def shown_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that a report shows: all that decide it, without places on this machine."""
+    shown = {key: value for key, value in settings.plain(config).items() if key not in PLACES}
+    shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val")}
+    for part in (shown["encoder"], *shown["segmenters"]):
+        part["weights"] = Path(part["weights"]).name if part["weights"] else None
+    for part in (shown["mal"], *shown["segmenters"]):
+        for key in stages.OPERATION_KEYS:
+            part.pop(key, None)
+    return shown
+
+
+def render(report: RetentionReport, sources: "ReportSources", output: Path) -> None:
+    """Write report.html; the gallery's numbers are measured again."""
+    from mal_core.evaluation import label_quality
+    from mal_core.report import write_report
+
+    write_report(report, label_quality(sources.labeled, sources.human), sources, output)
+
+
+def diff_file(segmenter: str) -> str:
+    """Name of the file that shows what differs between the mmdet configs of both arms."""
+    return f"{segmenter}.config.diff"
+
+
+def _config_diffs(trained: Trained) -> dict[str, str]:
+    from mal_core.segmenters import config_diff
+
+    return {
+        name: config_diff(trained[name, "human"].path / CONFIG, stored.path / CONFIG)
+        for (name, arm), stored in trained.items()
+        if arm == "pseudo" and (name, "human") in trained
+    }
+
+
+def read_report(stored: Stored) -> RetentionReport:
+    """The report of a finished evaluation."""
+    return report_from_json(json.loads((stored.path / "retention.json").read_text()))

@@ -1,0 +1,61 @@
+"""Reading a working folder back: its numbers, and its page rendered again."""
+
+import json
+from pathlib import Path
+
+from flows import retention_stage, settings, stages
+from flows.run import Run
+from flows.stages import Arm
+from mal_core.errors import ArtifactError
+from mal_core.retention import RetentionReport, report_from_json
+
+ARMS: tuple[Arm, ...] = ("human", "pseudo")
+
+
+def read_report(workdir: Path) -> RetentionReport:
+    """The numbers of a finished evaluation.
+
+    Raises:
+        ArtifactError: There is none, or it is no report of this version.
+    """
+    path = workdir / "retention.json"
+    try:
+        return report_from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        message = f"{path}: no retention report here ({detail}). `mal evaluate` writes one."
+        raise ArtifactError(message) from error
+
+
+def render_report(workdir: Path) -> None:
+    """Render report.html again from the files of the folder and the photos it was made from.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation.
+    """
+    from mal_core.report import ReportSources
+
+    report = read_report(workdir)
+    config = settings.read_yaml(workdir / "config.yaml")
+    train = stages.inputs(Run(config)).train
+    folders = {recipe.name: workdir / "segmenters" / recipe.name for recipe in config.segmenters}
+    diffs = {name: folder / "config.diff" for name, folder in folders.items()}
+    sources = ReportSources(
+        labeled=workdir / "labels" / "train.json",
+        human=train.annotations,
+        images=train.images,
+        mal_scalars=workdir / "mal" / "scalars.jsonl",
+        curves=_curves(folders),
+        config_diffs={name: path.read_text() for name, path in diffs.items() if path.is_file()},
+        settings=settings.to_yaml(retention_stage.shown_settings(config)),
+    )
+    retention_stage.render(report, sources, workdir / "report.html")
+
+
+def _curves(folders: dict[str, Path]) -> dict[tuple[str, str], Path]:
+    paths = {
+        (name, arm): folder / arm / "scalars.jsonl"
+        for name, folder in folders.items()
+        for arm in ARMS
+    }
+    return {key: path for key, path in paths.items() if path.is_file()}
