@@ -13,6 +13,7 @@ MalCoreError
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 SHOWN_PROBLEMS = 20
 
@@ -42,6 +43,14 @@ class DatasetError(MalCoreError, ValueError):
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
         super().__init__("\n".join([f"{path}: {count} {noun}", *shown]))
+
+    @classmethod
+    def together(cls, errors: Sequence[Self]) -> Self:
+        """One error for several wrong files; each keeps its own heading and list."""
+        problems = [f"{error.path}: {problem}" for error in errors for problem in error.problems]
+        combined = cls(errors[0].path, problems)
+        combined.args = ("\n".join(str(error) for error in errors),)
+        return combined
 
 
 class CheckpointError(MalCoreError):
