@@ -20,10 +20,10 @@ from mal_core.data.crops import resize_crop, wrap_crop
 from mal_core.data.images import load_image
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.geometry import expand_box, fixed_margins, pixel_box
-from mal_core.rle import crop_mask_to_rle
 from mal_core.models import MaskAutoLabeler
 from mal_core.models.encoder import normalize
 from mal_core.progress import Progress
+from mal_core.rle import crop_mask_to_rle
 from mal_core.types import (
     BoxAnnotation,
     BoxDataset,

@@ -84,9 +84,7 @@ def test_an_interrupted_run_continues_on_the_same_trajectory(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(LabelerTrainer, "train_step", killed_at_six)
         with pytest.raises(KeyboardInterrupt):
-            train_labeler(
-                dataset, TINY_ENCODER, tiny_mal(), seed=0, output_dir=tmp_path / "parts"
-            )
+            train_labeler(dataset, TINY_ENCODER, tiny_mal(), seed=0, output_dir=tmp_path / "parts")
     assert (tmp_path / "parts" / "state.pth").exists()
     parts = train_labeler(dataset, TINY_ENCODER, tiny_mal(), seed=0, output_dir=tmp_path / "parts")
     assert equal_weights(whole, parts)
