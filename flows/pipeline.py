@@ -15,7 +15,7 @@ set_prefect_defaults()
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows import dashboard, settings, stages, steps  # noqa: E402
+from flows import dashboard, settings, steps  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
 from mal_core.config import SegmenterConfig  # noqa: E402
@@ -29,7 +29,7 @@ DEMO = ("experiment=demo",)
 @task(name="check the input", cache_policy=NO_CACHE)
 def check_input(run: Run, *, need_val: bool) -> None:
     """Check all images and annotations before anything is trained."""
-    stages.check(run, need_val=need_val)
+    steps.check(run, need_val=need_val)
 
 
 @task(name="train MAL", cache_policy=NO_CACHE)

@@ -115,7 +115,8 @@ def check(run: Run, *, need_val: bool) -> Stored:
         checked = check_data(
             data_config(source, found), need_val=need_val, decode=source.decode_images
         )
-        write_json(folder / "check.json", _check_record(checked), indent=1)
+        record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}
+        write_json(folder / "check.json", record, indent=1)
 
     try:
         digests = _digest_inputs(run, need)
@@ -130,10 +131,7 @@ def check(run: Run, *, need_val: bool) -> Stored:
         inputs=digests,
         code=code_version(["mal_core.data.check"], packages=["pillow"]),
     )
-    stored = run.get(key, work)
-    for note in read_check(stored)["notes"]:
-        logger.info("%s", note)
-    return stored
+    return run.get(key, work)
 
 
 def read_check(stored: Stored) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
     return Run(config, force=force)
 
 
+def check(run: Run, *, need_val: bool) -> None:
+    """Check the whole input and say what it holds."""
+    for note in stages.read_check(stages.check(run, need_val=need_val))["notes"]:
+        logger.info("%s", note)
+
+
 def train_mal(run: Run) -> Stored:
     """Phase 1; leaves mal/checkpoint.pth in the working folder."""
     stored = stages.train_mal(run)

@@ -37,6 +37,9 @@ ROWS_PER_COMMIT = 1000
 FRESH_NS = 2_000_000_000
 """A file changed this recently may change again within one tick of its clock: never trusted."""
 
+_announced: set[Path] = set()
+"""Outputs this process has spoken of: stages look at each other's many times."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageKey:
@@ -146,7 +149,9 @@ class Store:
             logger.warning("%s: stored output is damaged (%s); computing it again", title, problem)
             _remove(folder)
             return None
-        logger.info("%s: cached", title)
+        if folder not in _announced:
+            _announced.add(folder)
+            logger.info("%s: cached", title)
         files = read_manifest(folder)["files"]
         return Stored(stage=key.stage, path=folder, files=files, hit=True)
 
@@ -165,6 +170,7 @@ class Store:
         manifest = {"key": key.digest, **key.as_json(), "seconds": seconds, "files": files}
         write_json(partial / MANIFEST, manifest, indent=1)
         partial.rename(folder)
+        _announced.add(folder)
         logger.info("%s: done in %.1f s", title, seconds)
         return Stored(stage=key.stage, path=folder, files=files, hit=False)
 

@@ -58,12 +58,12 @@ def run_everything(overrides: Sequence[str], *, force: bool) -> None:
 def check(overrides: Sequence[str], force: bool) -> None:
     """Check the splits that the settings name."""
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
-    from flows import stages
+    from flows import stages, steps
     from flows.run import Run
 
     stages.check_settings(config)
     run = Run(config, force=[stages.CHECK] if force else [])
-    stages.check(run, need_val=stages.inputs(run).val is not None)
+    steps.check(run, need_val=stages.inputs(run).val is not None)
     say("the input is fine")
 
 
