@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scenes.shapes import SHAPES, draw_shape
 from scenes.textures import draw_texture, smooth_noise
 
-RADIUS_PX = (15.0, 46.0)
-NUM_OBJECTS = (2, 5)
+RADIUS_PX = (20.0, 50.0)
+NUM_OBJECTS = (1, 4)
 CONTRAST = (35.0, 60.0)
 """Mean colour difference between an object and the ground, grey levels per channel."""
-MIN_VISIBLE_SHARE = 0.3
-MIN_VISIBLE_PX = 80
+MIN_VISIBLE_SHARE = 0.4
+MIN_VISIBLE_PX = 150
 NOISE_SIGMA = 1.5
 
 

@@ -13,7 +13,7 @@ SUPERSAMPLING = 4
 
 def _ring(generator: np.random.Generator) -> list[Points]:
     """An ellipse with a hole."""
-    flatness, inner = generator.uniform(0.75, 1.0), generator.uniform(0.45, 0.65)
+    flatness, inner = generator.uniform(0.75, 1.0), generator.uniform(0.35, 0.55)
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     outline = np.stack([np.cos(angle), flatness * np.sin(angle)], 1)
     return [outline, outline * inner]
@@ -21,7 +21,7 @@ def _ring(generator: np.random.Generator) -> list[Points]:
 
 def _star(generator: np.random.Generator) -> list[Points]:
     """Four to six points around a narrow body."""
-    num_points, inner = int(generator.integers(4, 7)), generator.uniform(0.35, 0.5)
+    num_points, inner = int(generator.integers(4, 7)), generator.uniform(0.42, 0.55)
     angle = np.arange(2 * num_points) * np.pi / num_points
     radius = np.where(np.arange(2 * num_points) % 2 == 0, 1.0, inner)
     return [np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)]
@@ -29,7 +29,7 @@ def _star(generator: np.random.Generator) -> list[Points]:
 
 def _hook(generator: np.random.Generator) -> list[Points]:
     """Two bars at a right angle."""
-    width = generator.uniform(0.45, 0.65)
+    width = generator.uniform(0.5, 0.7)
     return [
         np.array(
             [
@@ -46,7 +46,7 @@ def _hook(generator: np.random.Generator) -> list[Points]:
 
 def _crescent(generator: np.random.Generator) -> list[Points]:
     """An open ring."""
-    opening, inner = generator.uniform(0.45, 0.8), generator.uniform(0.5, 0.62)
+    opening, inner = generator.uniform(0.5, 0.8), generator.uniform(0.42, 0.55)
     angle = np.linspace(opening, 2 * np.pi - opening, 40)
     outer = np.stack([np.cos(angle), np.sin(angle)], 1)
     inside = np.stack([inner * np.cos(angle[::-1]) + 0.12, inner * np.sin(angle[::-1])], 1)
