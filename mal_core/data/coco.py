@@ -180,7 +180,7 @@ def _emptiness_problems(content: dict[str, Any], boxes: BoxTable) -> list[str]:
         return ["empty dataset: the list 'images' has no entry."]
     if not content["annotations"]:
         return ["empty dataset: the list 'annotations' has no entry."]
-    if boxes.boxes or boxes.problems:
+    if boxes.num_crowds + len(boxes.skipped) < len(content["annotations"]):
         return []
     return [
         f"empty dataset: none of its {len(content['annotations'])} annotations is a usable box "

@@ -11,6 +11,7 @@ from mal_core.errors import LabelingError
 from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox
 
 SHOWN_IDS = 10
+OUR_KEYS = ("segmentation", "area", "score")
 
 
 def write_pseudo_labels(
@@ -62,8 +63,10 @@ def write_pseudo_labels(
 
 
 def _labeled(entry: dict[str, Any], label: PseudoLabel) -> dict[str, Any]:
+    # Our keys come last, so that the bytes do not tell whether the source had a mask.
+    kept = {key: value for key, value in entry.items() if key not in OUR_KEYS}
     return {
-        **entry,
+        **kept,
         "segmentation": label.rle,
         "area": label.mask_area,
         "score": label.score,

@@ -1,0 +1,44 @@
+"""Every test: one OpenMP thread, fixed seeds, own Prefect home and store, no telemetry."""
+
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRATCH = Path(tempfile.mkdtemp(prefix="mal-tests-"))
+# Set before any test module imports Prefect or torch; children inherit all of it.
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    PREFECT_HOME=str(SCRATCH / "prefect"),
+    MAL_STORE=str(SCRATCH / "store"),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_OFFLINE="1",
+)
+os.environ.pop("PREFECT_API_URL", None)
+os.environ.pop("MAL_PROGRESS", None)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part
+)
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    # Not every test file pays for importing torch and numpy.
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
