@@ -58,11 +58,7 @@ def pip(*arguments: str) -> list[str]:
 def fetch_source(requirement: str, folder: Path) -> Path:
     """Download and unpack the source distribution; returns its folder."""
     name = requirement.split("==")[0]
-    run(
-        [*pip("download", requirement), "--no-binary", name, "--dest", str(folder)],
-        cwd=folder,
-        extra={"MMCV_WITH_OPS": "0"},
-    )
+    run([*pip("download", requirement), "--no-binary", name, "--dest", str(folder)], cwd=folder)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         source.extractall(folder, filter="data")
@@ -102,7 +98,6 @@ def build_wheel(requirement: str, target: Path, *, cuda: bool) -> None:
         flags = COMPILER_FLAGS if cuda else precompile_header(source)
         finished = Path(scratch) / "wheel"
         settings = {
-            "MMCV_WITH_OPS": "1",
             "FORCE_CUDA": "1" if cuda else "0",
             "MAX_JOBS": os.environ.get("MAX_JOBS", str(jobs())),
             "CFLAGS": " ".join(flags),

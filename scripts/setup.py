@@ -5,6 +5,7 @@ stamp checks every installed file before it trusts it. Two runs at once wait for
 """
 
 import argparse
+import contextlib
 import csv
 import fcntl
 import hashlib
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,8 +130,20 @@ def child_environment() -> dict[str, str]:
     """Our environment without what would lead pip away from the virtual environment."""
     dropped = {"PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    # Never half-compile mmcv by accident: the compiled ops have their own, cached build.
-    return {**kept, "MMCV_WITH_OPS": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+@contextlib.contextmanager
+def torch_hidden() -> Iterator[dict[str, str]]:
+    """Variables under which builds do not find torch.
+
+    mmcv's build compiles its ops, for many minutes, wherever it can import torch and has no
+    switch against that; our compiled ops have a build of their own.
+    """
+    with tempfile.TemporaryDirectory(prefix="mal-setup-") as folder:
+        reason = "torch is hidden from builds by the setup script"
+        Path(folder, "torch.py").write_text(f"raise ModuleNotFoundError({reason!r})\n")
+        yield {"PYTHONPATH": folder}
 
 
 class Installer:
@@ -141,7 +154,7 @@ class Installer:
         self._held_fd = held_fd
 
     def pip(self, *arguments: str, total: int = 0) -> None:
-        """Run one pip command.
+        """Run one pip command; what it builds does not find torch.
 
         Args:
             arguments: pip's own.
@@ -151,9 +164,16 @@ class Installer:
             SetupError: pip failed; the message carries the end of its output.
         """
         command = [str(self._environment.python), "-I", "-m", "pip", *arguments]
-        self.run(command, total=total)
+        with torch_hidden() as variables:
+            self.run(command, total=total, variables=variables)
 
-    def run(self, command: Sequence[str], *, total: int = 0) -> None:
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        total: int = 0,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         """Run one command, its output into the log.
 
         Raises:
@@ -165,7 +185,7 @@ class Installer:
             subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=child_environment(),
+                env={**child_environment(), **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -233,6 +233,21 @@ def test_the_stamp_depends_on_the_ops_and_on_the_place(
     assert setup_script.parse(arguments[0]).key() == setup_script.parse(arguments[0]).key()
 
 
+def test_builds_under_setup_do_not_find_torch(setup_script: ModuleType) -> None:
+    code = "import torch"
+    with setup_script.torch_hidden() as variables:
+        environment = {**setup_script.child_environment(), **variables}
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert "hidden from builds" in result.stderr
+
+
 def test_mmcv_wheels_are_cached_per_python_torch_and_mmcv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
