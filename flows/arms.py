@@ -34,7 +34,8 @@ def train_arm(
     train_segmenter(
         job,
         folder,
-        on_line=lambda line: logger.info("%s | %s", title, line),
+        # mmdet is talkative: the run log and log.txt keep everything, the terminal the progress.
+        on_line=lambda line: logger.debug("%s | %s", title, line),
         title_prefix=f"{title}: ",
     )
 

@@ -34,8 +34,8 @@ def show_logs() -> None:
     for name in OUR_LOGGERS:
         logger = logging.getLogger(name)
         if not logger.handlers:
-            logger.addHandler(TerminalHandler())
-        logger.setLevel(logging.INFO)
+            logger.addHandler(TerminalHandler(logging.INFO))
+        logger.setLevel(logging.DEBUG)
         logger.propagate = False
 
 

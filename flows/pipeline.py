@@ -26,19 +26,19 @@ Stage = Literal[
 DEMO = ("experiment=demo",)
 
 
-@task(name="check the input", cache_policy=NO_CACHE)
+@task(name="check the input", task_run_name="check the input", cache_policy=NO_CACHE)
 def check_input(run: Run, *, need_val: bool) -> None:
     """Check all images and annotations before anything is trained."""
     steps.check(run, need_val=need_val)
 
 
-@task(name="train MAL", cache_policy=NO_CACHE)
+@task(name="train MAL", task_run_name="train MAL", cache_policy=NO_CACHE)
 def train_mal_task(run: Run) -> None:
     """Phase 1 in a child process."""
     steps.train_mal(run)
 
 
-@task(name="label every box", cache_policy=NO_CACHE)
+@task(name="label every box", task_run_name="label every box", cache_policy=NO_CACHE)
 def label_task(run: Run) -> None:
     """Write the pseudo-labels in a child process and show the accounting."""
     dashboard.show_accounting(run.config.workdir, steps.generate_pseudo_labels(run))
@@ -54,7 +54,7 @@ def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:
     steps.train_segmenter(run, recipe, arm)
 
 
-@task(name="evaluate retention", cache_policy=NO_CACHE)
+@task(name="evaluate retention", task_run_name="evaluate retention", cache_policy=NO_CACHE)
 def evaluate_task(run: Run) -> None:
     """Score both arms, write the report and show it on the dashboard."""
     dashboard.show_retention(run.config.workdir, steps.evaluate_retention(run))
@@ -66,26 +66,26 @@ def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) 
     return steps.open_run(config, force=[stage] if force else [])
 
 
-@flow(name=TRAIN)
+@flow(name=TRAIN, flow_run_name=TRAIN)
 def train_mal(overrides: list[str], force: bool = False) -> None:
     """Train the labeler on boxes."""
     train_mal_task(_open(overrides, TRAIN, force=force, need_val=False))
 
 
-@flow(name=LABEL)
+@flow(name=LABEL, flow_run_name=LABEL)
 def generate_pseudo_labels(overrides: list[str], force: bool = False) -> None:
     """Label every box of the training file."""
     label_task(_open(overrides, LABEL, force=force, need_val=False))
 
 
-@flow(name=SEGMENT)
+@flow(name=SEGMENT, flow_run_name=SEGMENT)
 def train_segmenter(overrides: list[str], force: bool = False) -> None:
     """Train all segmenters on both kinds of masks."""
     run = _open(overrides, SEGMENT, force=force, need_val=True)
     steps.train_segmenters(run, segmenter_task)
 
 
-@flow(name=EVALUATE)
+@flow(name=EVALUATE, flow_run_name=EVALUATE)
 def evaluate_retention(overrides: list[str], force: bool = False) -> None:
     """Compare both arms and publish the report."""
     evaluate_task(_open(overrides, EVALUATE, force=force, need_val=True))

@@ -325,7 +325,8 @@ def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> Stored:
         from flows.arms import train_arm
 
         split = SplitConfig(images=train.images, annotations=annotations)
-        train_arm(recipe, split, val, seed=run.config.seed, folder=folder, title=title)
+        words = ARM_TITLES[arm]
+        train_arm(recipe, split, val, seed=run.config.seed, folder=folder, title=words)
         # The dumped config names the folder of the attempt; it must name the final one.
         config = folder / "config.py"
         config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
