@@ -219,7 +219,7 @@ def check_segmenter_data(train: Path, val: Path) -> None:
 
 def _read_coco(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise DatasetError(path, ["the file does not exist"]) from error
     except ValueError as error:
