@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from mal_core.errors import WorkerError
@@ -18,6 +20,7 @@ from mal_core.progress import EVENTS_VARIABLE, ProgressRelay
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
+SECONDS_BETWEEN_POLLS = 0.1
 KEPT_LINES = 20
 PR_SET_PDEATHSIG = 1
 
@@ -47,11 +50,13 @@ def end_children() -> None:
         process.send_signal(signal.SIGTERM)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     # The kernel signals the child when the parent *thread* ends, even by SIGKILL,
     # so callers must not start children from short-lived threads.
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the kernel knew of our wish
+            os._exit(1)
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -68,7 +73,7 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return environment
 
 
-def run_child(
+def run_child(  # noqa: PLR0913 - all keyword-only but the command
     command: Sequence[str],
     *,
     what: str,
@@ -111,9 +116,11 @@ def run_child(
             env=child_environment(environment),
             start_new_session=True,
             pass_fds=tuple(_held_descriptors),
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run in the child before exec
+            preexec_fn=partial(_die_with_parent, os.getpid()),
         )
     _running.add(process)
+    reaper = threading.Thread(target=_end_group_after, args=(process,), daemon=True)
+    reaper.start()
     try:
         if process.stdout is None:
             raise WorkerError(what, return_code=-1, log_path=log_path, last_lines=())
@@ -131,10 +138,23 @@ def run_child(
         _running.discard(process)
         relay.close()
         _end(process)
+        reaper.join()
     if return_code != 0:
         raise error_type(
             what, return_code=return_code, log_path=log_path, last_lines=tuple(last_lines)
         )
+
+
+def _end_group_after(process: subprocess.Popen[str]) -> None:
+    # What a crashed child started keeps the pipe open; reading it would never end.
+    while process.poll() is None:
+        time.sleep(SECONDS_BETWEEN_POLLS)
+    _kill_group(process)
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -143,8 +163,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
     # Data workers and ranks of a child that ignored SIGTERM share its group.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process)
     process.wait()
     if process.stdout is not None:
         process.stdout.close()

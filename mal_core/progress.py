@@ -8,17 +8,19 @@ it prints one machine-readable line per report; `process.run_child` hands each t
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
 EVENT_PREFIX = "@progress "
+EVENT_KEYS = {"title", "done", "total", "initial", "values"}
 EVENTS_VARIABLE = "MAL_PROGRESS"
 MIN_SECONDS_BETWEEN_EVENTS = 0.5
 SECONDS_BETWEEN_LINES = 10.0
@@ -49,7 +51,11 @@ class ProgressView:
         self._last_line = 0.0
         self._bar: tqdm[None] | None = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=initial, desc=title, leave=True, smoothing=0.1)
+            # A terminal that does not tell its size (0 x 0) would get no bar.
+            columns, lines = shutil.get_terminal_size()
+            self._bar = tqdm(
+                total=total, initial=initial, desc=title, smoothing=0.1, ncols=columns, nrows=lines
+            )
 
     def update(self, done: int, values: Mapping[str, float] | None = None) -> None:
         """Show that `done` of `total` units are finished, with named current values."""
@@ -124,6 +130,17 @@ class Progress:
             self._view.close()
 
 
+def _parse_event(line: str) -> dict[str, Any] | None:
+    if not line.startswith(EVENT_PREFIX):
+        return None
+    try:
+        event = json.loads(line.removeprefix(EVENT_PREFIX))
+    except json.JSONDecodeError:  # two processes wrote at the same moment
+        return None
+    complete = isinstance(event, dict) and event.keys() >= EVENT_KEYS
+    return event if complete else None
+
+
 class ProgressRelay:
     """Parent side: turns a child's progress lines into views, leaves other lines alone."""
 
@@ -133,12 +150,14 @@ class ProgressRelay:
 
     def handle(self, line: str) -> bool:
         """Show `line` when it is a progress event; returns whether it was one."""
-        if not line.startswith(EVENT_PREFIX):
+        event = _parse_event(line)
+        if event is None:
             return False
-        event = json.loads(line.removeprefix(EVENT_PREFIX))
         title = f"{self.prefix}{event['title']}"
         view = self._views.get(title)
-        if view is None:
+        if view is None or event["done"] == event["initial"]:  # a new round of that name
+            if view is not None:
+                view.close()
             view = self._views[title] = ProgressView(title, event["total"], event["initial"])
         view.update(event["done"], event["values"])
         return True
