@@ -44,20 +44,10 @@ def _hook(generator: np.random.Generator) -> list[Points]:
     ]
 
 
-def _crescent(generator: np.random.Generator) -> list[Points]:
-    """An open ring."""
-    opening, inner = generator.uniform(0.5, 0.8), generator.uniform(0.42, 0.55)
-    angle = np.linspace(opening, 2 * np.pi - opening, 40)
-    outer = np.stack([np.cos(angle), np.sin(angle)], 1)
-    inside = np.stack([inner * np.cos(angle[::-1]) + 0.12, inner * np.sin(angle[::-1])], 1)
-    return [np.concatenate([outer, inside])]
-
-
 SHAPES: dict[str, Callable[[np.random.Generator], list[Points]]] = {
     "ring": _ring,
     "star": _star,
     "hook": _hook,
-    "crescent": _crescent,
 }
 
 
