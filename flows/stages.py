@@ -9,6 +9,7 @@ import json
 import logging
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,39 +100,48 @@ def check(run: Run, *, need_val: bool) -> Stored:
     """Check the whole input; nothing is trained on data that has not passed.
 
     Leaves check.json: `notes` for the user and `human_masks`, whether every box of
-    the training file has a mask.
+    the training file has a mask. Where both splits have passed, one of them has too.
 
     Raises:
         DatasetError: The input is wrong; carries all problems of a file.
-        ConfigError: The configuration names no data, or an encoder that does not exist.
+        ConfigError: The configuration names no data.
     """
     found = inputs(run)
-    need = {"train": found.train, **({"val": val_split(run)} if need_val else {})}
+    if need_val:
+        return run.get(_check_key(run, found.train, val_split(run)), partial(_check, run, True))
+    if found.val is not None and found.val.annotations.is_file():
+        both = _check_key(run, found.train, found.val)
+        if run.store.folder(both).exists():
+            return run.get(both, partial(_check, run, True))
+    return run.get(_check_key(run, found.train, None), partial(_check, run, False))
+
+
+def _check(run: Run, need_val: bool, folder: Path) -> None:
+    from mal_core.data.check import check_data
+
     source = run.config.data
+    data = data_config(source, inputs(run))
+    checked = check_data(data, need_val=need_val, decode=source.decode_images)
+    record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}
+    write_json(folder / "check.json", record, indent=1)
 
-    def work(folder: Path) -> None:
-        from mal_core.data.check import check_data
 
-        checked = check_data(
-            data_config(source, found), need_val=need_val, decode=source.decode_images
-        )
-        record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}
-        write_json(folder / "check.json", record, indent=1)
-
+def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKey:
+    source = run.config.data
+    splits = {"train": train} if val is None else {"train": train, "val": val}
     try:
-        digests = _digest_inputs(run, need)
+        digests = _digest_inputs(run, splits)
     except DatasetError:
-        # No COCO file at all: the check itself describes that best.
+        # Not even a list of images: the check itself describes that best.
         with tempfile.TemporaryDirectory() as folder:
-            work(Path(folder))
+            _check(run, val is not None, Path(folder))
         raise
-    key = StageKey(
+    return StageKey(
         stage=CHECK,
         config={"strict": source.strict, "decode_images": source.decode_images},
         inputs=digests,
-        code=code_version(["mal_core.data.check"], packages=["pillow"]),
+        code=code_version(["mal_core.data.check"], packages=["pillow", "opencv-python-headless"]),
     )
-    return run.get(key, work)
 
 
 def read_check(stored: Stored) -> dict[str, Any]:

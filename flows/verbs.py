@@ -49,9 +49,14 @@ def run_everything(overrides: Sequence[str], *, force: bool) -> None:
     from flows import prefect_server
 
     prefect_server.require_reachable()
+    from prefect.exceptions import TerminationSignal
+
     from flows.pipeline import mal_pipeline
 
-    mal_pipeline(overrides=list(overrides), stage="full", force=force)
+    try:
+        mal_pipeline(overrides=list(overrides), stage="full", force=force)
+    except TerminationSignal as error:
+        raise SystemExit(128 + error.signal) from error
     show_result(config)
 
 

@@ -11,17 +11,7 @@ from typing import Any
 
 import pytest
 
-from scenes.write import write_scenes
-
 Content = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small drawn dataset, for reading only."""
-    folder = tmp_path_factory.mktemp("drawn") / "scenes"
-    write_scenes(folder, num_train=4, num_val=2, size=96, seed=1)
-    return folder
 
 
 @pytest.fixture

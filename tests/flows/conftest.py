@@ -1,0 +1,139 @@
+"""A tiny drawn dataset, and the `mal` command as a user starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scenes.write import write_scenes
+
+Overrides = list[str]
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small drawn dataset, for reading only."""
+    folder = tmp_path_factory.mktemp("drawn") / "scenes"
+    write_scenes(folder, num_train=6, num_val=3, size=96, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def files(drawn: Path) -> Callable[..., Overrides]:
+    """Overrides that name the drawn files, or others in their place."""
+
+    def build(*, train: Path | None = None, images: Path | None = None) -> Overrides:
+        return [
+            f"data.train.images={images or drawn / 'train' / 'images'}",
+            f"data.train.annotations={train or drawn / 'train' / 'annotations.json'}",
+            f"data.val.images={drawn / 'val' / 'images'}",
+            f"data.val.annotations={drawn / 'val' / 'annotations.json'}",
+        ]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny(files: Callable[..., Overrides]) -> Overrides:
+    """The whole pipeline in a few real steps."""
+    return [
+        *files(),
+        "encoder=random_tiny",
+        "encoder.options.depth=1",
+        "mal=tiny_scenes",
+        "mal.max_steps=6",
+        "mal.batch_size=4",
+        "mal.head_channels=16",
+        "mal.checkpoint_every=2",
+        "mal.num_workers=0",
+        "segmenters=[solov2_r18]",
+        "segmenter.max_steps=3",
+        "segmenter.batch_size=2",
+        "segmenter.image_size=96",
+        "segmenter_jobs=2",
+    ]
+
+
+class Mal:
+    """Starts `mal` in a process of its own, with its own store, Prefect home and folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.workdir = root / "work"
+        variables = {"MAL_STORE": str(root / "store"), "PREFECT_HOME": str(root / "prefect")}
+        self.environment = {**os.environ, **variables, "OMP_NUM_THREADS": "1"}
+        self.environment.pop("PREFECT_API_URL", None)
+
+    def start(self, verb: str, *overrides: str) -> subprocess.Popen[str]:
+        """Start a verb; its output is piped, stderr into stdout."""
+        command = [sys.executable, "-m", "flows.cli", verb, *overrides, f"workdir={self.workdir}"]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
+        )
+
+    def run(self, verb: str, *overrides: str) -> str:
+        """Run a verb that must succeed; returns everything it printed."""
+        process = self.start(verb, *overrides)
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+        return output
+
+    def end_at(self, line: str, number: signal.Signals, verb: str, *overrides: str) -> int:
+        """Start a verb, signal it when it prints `line`; returns the exit status."""
+        process = self.start(verb, *overrides)
+        assert process.stdout is not None
+        seen = []
+        for text in process.stdout:
+            seen.append(text)
+            if line in text:
+                break
+        else:
+            pytest.fail(f"never printed {line!r}:\n{''.join(seen)}")
+        process.send_signal(number)
+        process.communicate()
+        return process.returncode
+
+    def wait_until_alone(self, seconds: float = 20) -> None:
+        """Fail when a process that works on this store survives."""
+        deadline = time.monotonic() + seconds
+        while survivors := processes_with(str(self.root / "store")):
+            assert time.monotonic() < deadline, survivors
+            time.sleep(0.1)
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines of running processes that contain a text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+        if text in command and int(path.parent.name) != os.getpid():
+            found.append(command)
+    return found
+
+
+@pytest.fixture(scope="module")
+def mal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mal]:
+    """The `mal` command, one store per test module."""
+    command = Mal(tmp_path_factory.mktemp("mal"))
+    yield command
+    command.wait_until_alone()
+
+
+@pytest.fixture
+def fresh_mal(tmp_path: Path) -> Iterator[Mal]:
+    """The `mal` command with a store of its own."""
+    command = Mal(tmp_path)
+    yield command
+    command.wait_until_alone()
