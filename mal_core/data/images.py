@@ -115,8 +115,7 @@ def _image_problem(root: Path, record: ImageRecord, *, decode: bool) -> str | No
 
 
 def _header_problem(image: Image.Image, record: ImageRecord) -> str | None:
-    stored = image.size
-    wanted = (record.width, record.height)
+    stored, wanted = image.size, (record.width, record.height)
     if stored != wanted:
         problem = (
             f"is {stored[0]} x {stored[1]} px, but the file says {wanted[0]} x {wanted[1]} "
@@ -130,7 +129,16 @@ def _header_problem(image: Image.Image, record: ImageRecord) -> str | None:
                 "pixels. Rotate the pixels and drop the tag, or correct size and boxes."
             )
         return f"{problem} Correct the size and the boxes, or replace the image."
-    if image.format == "TIFF" and image.mode in REFUSED_TIFF_MODES:
+    return _tiff_problem(image) if image.format == "TIFF" else None
+
+
+def _tiff_problem(image: Image.Image) -> str | None:
+    if image.mode in REFUSED_TIFF_MODES:
         kind = REFUSED_TIFF_MODES[image.mode]
         return f"has {kind}, which OpenCV cannot read as colours. Convert it to 8-bit RGB."
+    if image.getexif().get(ORIENTATION_TAG, 1) != 1:
+        return (
+            "is a TIFF with an orientation tag, which Pillow obeys and OpenCV fails on. "
+            "Save it without the tag."
+        )
     return None

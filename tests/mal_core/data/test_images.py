@@ -124,6 +124,16 @@ def test_the_orientation_tag_is_ignored(tmp_path: Path, orientation: int) -> Non
     assert np.array_equal(load_image(tmp_path / "a.jpg"), load_image(tmp_path / "plain.jpg"))
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_tiff_with_an_orientation_is_refused_as_readers_disagree(
+    tmp_path: Path, orientation: int
+) -> None:
+    square = picture().crop((0, 0, 48, 48))
+    square.save(tmp_path / "a.tif", tiffinfo={ORIENTATION: orientation})
+    (problem,) = problems(tmp_path / "a.tif", width=48, height=48)
+    assert "orientation tag" in problem
+
+
 def test_a_size_that_fits_after_rotation_only_is_explained(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", exif=rotated_exif(6))
     (problem,) = problems(tmp_path / "a.jpg", width=HEIGHT, height=WIDTH)
