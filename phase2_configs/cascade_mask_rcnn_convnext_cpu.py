@@ -33,7 +33,7 @@ model = dict(
     rpn_head=dict(
         in_channels=channels,
         feat_channels=channels,
-        # Objects of 160 px images are a fifth as large as those of 800 px images.
+        # Objects of 128 px images are a sixth as large as those of 800 px images.
         anchor_generator=dict(scales=[4]),
     ),
     roi_head=dict(

@@ -1,4 +1,4 @@
-"""COCO-format data for the small recipes: 160 px images, cheap transforms, no network.
+"""COCO-format data for the small recipes: 128 px images, cheap transforms, no network.
 
 One place for paths when run by hand with stock mmdet tools: these environment variables.
 The runner (`python -m phase2_configs.runner`) fills in paths and classes itself.
@@ -10,7 +10,7 @@ train_images = "{{$MAL_TRAIN_IMAGES:data/coco/train2017}}"
 val_annotations = "{{$MAL_VAL_ANNOTATIONS:data/coco/annotations/instances_val2017.json}}"
 val_images = "{{$MAL_VAL_IMAGES:data/coco/val2017}}"
 
-image_scale = (160, 160)
+image_scale = (128, 128)
 
 # Boxes and masks belong to the stored pixels: phase 1 does not apply EXIF rotation either.
 load_image = dict(type="LoadImageFromFile", color_type="color_ignore_orientation")
