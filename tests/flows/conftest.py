@@ -105,12 +105,12 @@ class Mal:
     def wait_until_alone(self, seconds: float = 20) -> None:
         """Fail when a process that works on this store survives."""
         deadline = time.monotonic() + seconds
-        while survivors := processes_with(str(self.root / "store")):
+        while survivors := find_processes(str(self.root / "store")):
             assert time.monotonic() < deadline, survivors
             time.sleep(0.1)
 
 
-def processes_with(text: str) -> list[str]:
+def find_processes(text: str) -> list[str]:
     """Command lines of running processes that contain a text."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -121,6 +121,12 @@ def processes_with(text: str) -> list[str]:
         if text in command and int(path.parent.name) != os.getpid():
             found.append(command)
     return found
+
+
+@pytest.fixture(scope="session")
+def processes_with() -> Callable[[str], list[str]]:
+    """Finds running processes whose command line contains a text."""
+    return find_processes
 
 
 @pytest.fixture(scope="module")

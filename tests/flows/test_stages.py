@@ -1,0 +1,211 @@
+"""Which change reruns which stage; trainings are stand-ins here, test_run.py has the real ones."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows import settings, stages, steps
+from flows.run import Run
+from mal_core import jobs
+from mal_core.masks import box_to_rle
+from mal_core.types import PseudoLabelSet
+
+TRAIN, LABEL, HUMAN, PSEUDO = "train", "label", "human masks", "pseudo-labels"
+PHASE_2 = {HUMAN, PSEUDO}
+EVERYTHING = {TRAIN, LABEL, *PHASE_2}
+NOTHING: set[str] = set()
+
+
+class StandIns:
+    """Writes what the trainings would leave, and notes what was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        monkeypatch.setattr(jobs, "train_in_child", self.train)
+        monkeypatch.setattr(jobs, "label_in_child", self.label)
+        monkeypatch.setattr("flows.arms.train_arm", self.segment)
+
+    def train(self, job: jobs.TrainJob) -> None:
+        self.asked.append(TRAIN)
+        assert "segmentation" not in job.boxes.read_text()
+        text = f"{job.mal} {job.seed} {job.boxes.read_text()}"
+        (job.output_dir / "checkpoint.pth").write_text(text)
+        (job.output_dir / "scalars.jsonl").touch()
+        (job.output_dir / "train.log").touch()
+
+    def label(self, job: jobs.LabelJob) -> PseudoLabelSet:
+        self.asked.append(LABEL)
+        content = json.loads(job.annotations.read_text())
+        digest = hashlib.sha256(f"{job.checkpoint.read_bytes()!r} {job.mal}".encode()).hexdigest()
+        for entry in content["annotations"]:
+            x, y, width, height = entry["bbox"]
+            box_xyxy = np.array([x, y, x + width, y + height])
+            rle = box_to_rle(box_xyxy, 96, 96)
+            entry.update(segmentation=rle, score=0.5, made_by=digest)
+        job.output.write_text(json.dumps(content))
+        job.ledger.write_text("[]")
+        count = len(content["annotations"])
+        return PseudoLabelSet(
+            annotations=job.output,
+            ledger=job.ledger,
+            num_boxes=count,
+            num_masks=count,
+            num_crowds=0,
+            num_skipped={},
+        )
+
+    def segment(self, *_: Any, folder: Path, title: str, **__: Any) -> None:
+        self.asked.append(title)
+        files = {"predictions.json": "[]", "config.py": f"title = {title!r}\n"}
+        files |= {"scalars.jsonl": "", "last_checkpoint": "iter_1.pth", "iter_1.pth": ""}
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> StandIns:
+    return StandIns(monkeypatch)
+
+
+class Pipeline:
+    """A dataset of its own, and what a run up to the segmenters computes."""
+
+    def __init__(self, root: Path, drawn: Path, stand_ins: StandIns) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.stand_ins = stand_ins
+        shutil.copytree(drawn, self.data)
+
+    @property
+    def annotations(self) -> Path:
+        return self.data / "train" / "annotations.json"
+
+    def run(self, *overrides: str, force: tuple[str, ...] = ()) -> set[str]:
+        """Stages that computed something."""
+        self.stand_ins.asked.clear()
+        steps.train_segmenters(Run(self.config(*overrides), force=force))
+        return set(self.stand_ins.asked)
+
+    def config(self, *overrides: str) -> Any:
+        places = [
+            f"data.{split}.{key}={self.data / split / name}"
+            for split in ("train", "val")
+            for key, name in (("images", "images"), ("annotations", "annotations.json"))
+        ]
+        return settings.compose(
+            [*places, f"store={self.root / 'store'}", f"workdir={self.root / 'w'}", *overrides]
+        )
+
+    def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
+        content = json.loads(self.annotations.read_text())
+        change(content)
+        self.annotations.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, drawn: Path, stand_ins: StandIns) -> Pipeline:
+    found = Pipeline(tmp_path, drawn, stand_ins)
+    assert found.run() == EVERYTHING
+    return found
+
+
+@pytest.mark.parametrize(
+    ("override", "reruns"),
+    [
+        ("workdir=elsewhere", NOTHING),
+        ("mal.num_workers=3", NOTHING),
+        ("mal.checkpoint_every=7", NOTHING),
+        ("segmenter.num_workers=2", NOTHING),
+        ("segmenter_jobs=2", NOTHING),
+        ("mal.max_steps=7", {TRAIN, LABEL, PSEUDO}),
+        ("mal.crf.zeta=0.2", {TRAIN, LABEL, PSEUDO}),
+        ("encoder.name=vit_tiny_patch16_224", {TRAIN}),
+        ("mal.mask_threshold=0.4", {LABEL, PSEUDO}),
+        ("seed=1", EVERYTHING),
+        ("segmenter.max_steps=5", PHASE_2),
+        ("segmenters=[mask2former_swin_cpu]", PHASE_2),
+    ],
+)
+def test_setting_reruns_exactly_the_stages_it_decides(
+    override: str,
+    reruns: set[str],
+    pipeline: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.run(override) == reruns
+    assert pipeline.run(override) == NOTHING
+
+
+def test_touched_and_moved_data_rerun_nothing(pipeline: Pipeline) -> None:
+    for path in pipeline.data.rglob("*.*"):
+        os.utime(path)
+    assert pipeline.run() == NOTHING
+    pipeline.data = pipeline.data.rename(pipeline.root / "moved")
+    assert pipeline.run() == NOTHING
+
+
+def test_one_byte_of_a_training_image_reruns_everything(pipeline: Pipeline) -> None:
+    with (pipeline.data / "train" / "images" / "000001.png").open("ab") as stream:
+        stream.write(b"\0")
+    assert pipeline.run() == EVERYTHING
+
+
+def test_one_byte_of_a_validation_image_reruns_phase_2(pipeline: Pipeline) -> None:
+    with (pipeline.data / "val" / "images" / "000001.png").open("ab") as stream:
+        stream.write(b"\0")
+    assert pipeline.run() == PHASE_2
+
+
+def test_one_box_reruns_everything(pipeline: Pipeline) -> None:
+    def shrink(content: dict[str, Any]) -> None:
+        content["annotations"][0]["bbox"][2] -= 1
+
+    pipeline.edit(shrink)
+    assert pipeline.run() == EVERYTHING
+
+
+def test_changed_mask_never_reruns_phase_1_training(pipeline: Pipeline) -> None:
+    def swap(content: dict[str, Any]) -> None:
+        content["annotations"][0]["segmentation"] = content["annotations"][1]["segmentation"]
+
+    pipeline.edit(swap)
+    assert pipeline.run() == {LABEL, HUMAN}
+
+
+def test_force_reruns_the_stage_and_what_changes_after_it(pipeline: Pipeline) -> None:
+    assert pipeline.run(force=(stages.TRAIN,)) == {TRAIN}
+
+
+def test_file_without_masks_has_no_human_arm(pipeline: Pipeline) -> None:
+    def strip(content: dict[str, Any]) -> None:
+        for entry in content["annotations"]:
+            del entry["segmentation"]
+
+    pipeline.edit(strip)
+    assert HUMAN not in pipeline.run()
+    report = steps.evaluate_retention(Run(pipeline.config()))
+    (result,) = report.segmenters
+    assert result.human is None
+    assert set(result.retention().values()) == {None}
+    assert report.quality is None
+
+
+def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> None:
+    checkpoint = pipeline.root / "other.pth"
+    checkpoint.write_text("other")
+    pipeline.stand_ins.asked.clear()
+    target = pipeline.root / "out" / "labels.json"
+    run = Run(pipeline.config(f"checkpoint={checkpoint}", f"output={target}"))
+    steps.generate_pseudo_labels(run)
+    assert pipeline.stand_ins.asked == [LABEL]
+    assert target.is_file()
+    assert target.with_name("skipped.json").is_file()
