@@ -41,7 +41,7 @@ def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
         raise DatasetError(predictions, [problem])
     # pycocotools prints; its lines say nothing that the result does not.
     with contextlib.redirect_stdout(io.StringIO()):
-        ground_truth = COCO(str(annotations))
+        ground_truth = _renumbered(COCO(str(annotations)))
         if not results:
             return _without_predictions(ground_truth)
         evaluator = COCOeval(ground_truth, ground_truth.loadRes(results), "segm")
@@ -50,6 +50,14 @@ def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
         evaluator.summarize()
     values = [None if value < 0 else float(value) for value in evaluator.stats[:6]]
     return MaskMetrics(**dict(zip(METRIC_NAMES, values, strict=True)))
+
+
+def _renumbered(ground_truth: COCO) -> COCO:
+    """Count annotations from 1: COCOeval takes a match with id 0 for no match."""
+    for number, annotation in enumerate(ground_truth.dataset["annotations"], start=1):
+        annotation["id"] = number
+    ground_truth.createIndex()
+    return ground_truth
 
 
 def _without_predictions(ground_truth: COCO) -> MaskMetrics:

@@ -39,6 +39,15 @@ def test_perfect_predictions_have_ap_one_and_absent_sizes_none(scene_file, tmp_p
     assert metrics.ap_large is None
 
 
+def test_annotation_id_zero_counts_like_any_other(scene_file, tmp_path):
+    content = json.loads(scene_file.read_text())
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["id"] = number
+    write_json(tmp_path / "from_zero.json", content)
+    predictions = write_predictions(scene_file, tmp_path / "p.json")
+    assert evaluate_masks(tmp_path / "from_zero.json", predictions).ap == pytest.approx(1.0)
+
+
 def test_no_predictions_score_zero_where_there_is_something_to_find(scene_file, tmp_path):
     write_json(tmp_path / "p.json", [])
     metrics = evaluate_masks(scene_file, tmp_path / "p.json")
@@ -106,5 +115,5 @@ def test_the_yardsticks_on_real_photos_are_the_known_ones(tmp_path):
     quality = label_quality(human, tmp_path / "first.json")
     assert quality.mask_iou.all == 1.0
     assert quality.box_fill.all == pytest.approx(0.544, abs=0.003)
-    # 0.608 was measured with ellipses on whole pixels; ours, on pixel centres, fit small boxes better.
+    # 0.608 was measured with ellipses on whole pixels; ours fit small boxes better.
     assert quality.ellipse.all == pytest.approx(0.612, abs=0.006)
