@@ -1,35 +1,114 @@
-"""The Prefect server this process would talk to: a running one, or a temporary one of its own."""
+"""The Prefect server of a run: a running one, or a temporary one that ends with this process."""
 
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
-from prefect.settings import PREFECT_API_URL
+import prefect
+from prefect.context import refresh_global_settings_context
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from mal_core.errors import MalCoreError
+from mal_core.process import die_with_parent
 
-PATIENCE_S = 10.0
+ANSWER_S = 10.0
+START_S = 180.0
+STOP_S = 10.0
 
 
 class ServerError(MalCoreError):
-    """The Prefect server that the settings name does not answer."""
+    """A Prefect server does not answer or does not start."""
 
 
-def require_reachable() -> None:
-    """Refuse a configured server that does not answer; without one a temporary server starts.
+@contextlib.contextmanager
+def server() -> Iterator[None]:
+    """Use the server that the settings name; without one, start one for this long.
+
+    Prefect would start one itself, but that one survives when this process is killed.
 
     Raises:
-        ServerError: PREFECT_API_URL names a server that is out of reach.
+        ServerError: The named server is out of reach, or the temporary one does not start.
     """
     url = PREFECT_API_URL.value()
-    if not url:
+    if url:
+        _require_reachable(url)
+        yield
         return
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=PATIENCE_S):
-            return
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+    with _temporary_server() as address:
+        os.environ["PREFECT_API_URL"] = address
+        refresh_global_settings_context()
+        yield
+
+
+def _require_reachable(url: str) -> None:
+    problem = _problem_with(url, ANSWER_S)
+    if problem is not None:
         message = (
-            f"PREFECT_API_URL={url} does not answer: {error}. Start that server with "
+            f"PREFECT_API_URL={url} does not answer: {problem}. Start that server with "
             "`prefect server start`, or unset PREFECT_API_URL (and `prefect config unset "
             "PREFECT_API_URL`) to run with a temporary one."
         )
-        raise ServerError(message) from error
+        raise ServerError(message)
+
+
+def _problem_with(url: str, seconds: float) -> str | None:
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=seconds):
+            return None
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return str(error)
+
+
+@contextlib.contextmanager
+def _temporary_server() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = PREFECT_HOME.value() / "temporary-server.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(port),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PREFECT_UI_ENABLED": "0"},
+            start_new_session=True,
+            preexec_fn=partial(die_with_parent, os.getpid()),
+        )
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        _wait_until_up(process, url, log)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _command(port: int) -> list[str]:
+    folder = str(Path(prefect.__file__).parents[1])
+    factory = ["--factory", "prefect.server.api.server:create_app"]
+    place = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    return [sys.executable, "-m", "uvicorn", "--app-dir", folder, *factory, *place]
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while _problem_with(url, 1.0) is not None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            message = f"the temporary Prefect server did not start; its whole log: {log}\n{tail}"
+            raise ServerError(message)
+        time.sleep(0.2)

@@ -46,17 +46,17 @@ def run_everything(overrides: Sequence[str], *, force: bool) -> None:
     from flows.logs import quiet_prefect
 
     quiet_prefect()
-    from flows import prefect_server
-
-    prefect_server.require_reachable()
     from prefect.exceptions import TerminationSignal
 
-    from flows.pipeline import mal_pipeline
+    from flows import prefect_server
 
-    try:
-        mal_pipeline(overrides=list(overrides), stage="full", force=force)
-    except TerminationSignal as error:
-        raise SystemExit(128 + error.signal) from error
+    with prefect_server.server():
+        from flows.pipeline import mal_pipeline
+
+        try:
+            mal_pipeline(overrides=list(overrides), stage="full", force=force)
+        except TerminationSignal as error:
+            raise SystemExit(128 + error.signal) from error
     show_result(config)
 
 

@@ -50,7 +50,8 @@ def end_children() -> None:
         process.send_signal(signal.SIGTERM)
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """For `preexec_fn`: end this child when process `parent`, which starts it, ends."""
     # The kernel signals the child when the parent *thread* ends, even by SIGKILL,
     # so callers must not start children from short-lived threads.
     if _libc is not None:
@@ -116,7 +117,7 @@ def run_child(  # noqa: PLR0913 - all keyword-only but the command
             env=child_environment(environment),
             start_new_session=True,
             pass_fds=tuple(_held_descriptors),
-            preexec_fn=partial(_die_with_parent, os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
     _running.add(process)
     reaper = threading.Thread(target=_end_group_after, args=(process,), daemon=True)
