@@ -103,29 +103,30 @@ class Mal:
         return process.returncode
 
     def wait_until_alone(self, seconds: float = 20) -> None:
-        """Fail when a process that works on this store survives."""
+        """Fail when a process of this command survives."""
         deadline = time.monotonic() + seconds
-        while survivors := find_processes(str(self.root / "store")):
+        while survivors := find_processes(str(self.root)):
             assert time.monotonic() < deadline, survivors
             time.sleep(0.1)
 
 
 def find_processes(text: str) -> list[str]:
-    """Command lines of running processes that contain a text."""
+    """Running processes that have a text in their command line or environment."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended meanwhile
+            command = (folder / "cmdline").read_bytes()
+            content = command + (folder / "environ").read_bytes()
+        except OSError:  # it ended meanwhile, or is not ours
             continue
-        if text in command and int(path.parent.name) != os.getpid():
-            found.append(command)
+        if text.encode() in content and int(folder.name) != os.getpid():
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
 
 @pytest.fixture(scope="session")
 def processes_with() -> Callable[[str], list[str]]:
-    """Finds running processes whose command line contains a text."""
+    """Finds running processes with a text in their command line or environment."""
     return find_processes
 
 
