@@ -81,7 +81,7 @@ def test_the_lock_satisfies_what_the_project_declares() -> None:
     assert unmet == []
 
 
-def test_the_lock_is_complete_but_for_the_second_opencv_and_imaug() -> None:
+def test_the_lock_is_complete_but_for_the_second_opencv_and_image_corruptions() -> None:
     names = {canonicalize_name(requirement.name) for requirement in locked()}
     absent = set()
     for requirement in wanted_here():
@@ -90,7 +90,7 @@ def test_the_lock_is_complete_but_for_the_second_opencv_and_imaug() -> None:
             applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
             if applies and canonicalize_name(needed.name) not in names:
                 absent.add(canonicalize_name(needed.name))
-    assert absent == {"opencv-python", "imaug"}
+    assert absent == {"opencv-python", "imagecorruptions-imaug"}
 
 
 def test_exactly_one_distribution_owns_cv2_and_it_is_the_headless_one() -> None:
