@@ -166,7 +166,9 @@ class MalConfig(Config):
         fits = self.crop_size >= 32 and self.crop_size % 32 == 0
         _require(fits, "mal.crop_size", self.crop_size, "a multiple of 32, at least 32")
         _require(self.learning_rate > 0, "mal.learning_rate", self.learning_rate, "> 0")
-        _require(0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)")
+        _require(
+            0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)"
+        )
         for key in ("warmup", "mil_warmup", "crf_warmup", "final_rate", "teacher_momentum"):
             _require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
         for key in ("box_expansion", "test_expansion", "num_workers", "min_box_area"):
