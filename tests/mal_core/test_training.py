@@ -97,7 +97,7 @@ def test_an_interrupted_run_continues_on_the_same_trajectory(tmp_path, monkeypat
 
 def test_sigterm_saves_the_state_and_the_rest_equals_the_uninterrupted_run(tmp_path):
     dataset, _ = draw_ellipses(tmp_path / "images", 4)
-    config = tiny_mal(max_steps=400, checkpoint_every=1000)
+    config = tiny_mal(max_steps=150, checkpoint_every=1000)
     whole = train_labeler(dataset, TINY_ENCODER, config, seed=0, output_dir=tmp_path / "whole")
     job = train_job(tmp_path, dataset, config)
     child = subprocess.Popen(
