@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from types import FrameType
 
+from flows import interruption
 from mal_core.errors import CheckpointError, ConfigError, DatasetError, MalCoreError, WorkerError
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ordered = given[:1] + sorted(given[1:], key=lambda text: not text.startswith("-"))
     options = build_parser().parse_args(ordered)
     signal.signal(signal.SIGTERM, _terminate)
+    interruption.listen()
     try:
         from flows import verbs
 

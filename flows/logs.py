@@ -60,3 +60,13 @@ def attach_run_log() -> None:
         logger = logging.getLogger(name)
         if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
             logger.addHandler(APILogHandler())
+
+
+def detach_run_log() -> None:
+    """Stop sending lines to Prefect: the run they belong to is over."""
+    from prefect.logging.handlers import APILogHandler
+
+    for name in OUR_LOGGERS:
+        logger = logging.getLogger(name)
+        for handler in [one for one in logger.handlers if isinstance(one, APILogHandler)]:
+            logger.removeHandler(handler)

@@ -1,5 +1,6 @@
 """The Prefect server of a run: a running one, or a temporary one that ends with this process."""
 
+import atexit
 import contextlib
 import os
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import prefect
 from prefect.context import refresh_global_settings_context
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from mal_core.errors import MalCoreError
@@ -42,10 +44,12 @@ def server() -> Iterator[None]:
         _require_reachable(url)
         yield
         return
-    with _temporary_server() as address:
-        os.environ["PREFECT_API_URL"] = address
-        refresh_global_settings_context()
+    os.environ["PREFECT_API_URL"] = _temporary_server()
+    refresh_global_settings_context()
+    try:
         yield
+    finally:
+        APILogWorker.drain_all(timeout=STOP_S)
 
 
 def _require_reachable(url: str) -> None:
@@ -67,8 +71,7 @@ def _problem_with(url: str, seconds: float) -> str | None:
         return str(error)
 
 
-@contextlib.contextmanager
-def _temporary_server() -> Iterator[str]:
+def _temporary_server() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -84,17 +87,20 @@ def _temporary_server() -> Iterator[str]:
             start_new_session=True,
             preexec_fn=partial(die_with_parent, os.getpid()),
         )
+    # Prefect's threads still talk to it after the flow: it ends last, not with the flow.
+    atexit.register(_stop, process)
+    url = f"http://127.0.0.1:{port}/api"
+    _wait_until_up(process, url, log)
+    return url
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
     try:
-        url = f"http://127.0.0.1:{port}/api"
-        _wait_until_up(process, url, log)
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _command(port: int) -> list[str]:

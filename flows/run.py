@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.interruption import stop_if_asked
 from flows.run_config import RunConfig
 from flows.store import StageKey, Store, Stored
 from mal_core.artifacts import sha256_json
@@ -37,6 +38,7 @@ class Run:
 
     def get(self, key: StageKey, work: Callable[[Path], None], *, title: str = "") -> Stored:
         """The output for a key; verified or computed once per run."""
+        stop_if_asked()
         known = self._stored.get(key.digest)
         if known is None:
             force = key.stage in self._force

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows import settings
-from flows.logs import show_logs
+from flows.logs import detach_run_log, show_logs
 from flows.run_config import RunConfig
 
 BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
@@ -57,6 +57,8 @@ def run_everything(overrides: Sequence[str], *, force: bool) -> None:
             mal_pipeline(overrides=list(overrides), stage="full", force=force)
         except TerminationSignal as error:
             raise SystemExit(128 + error.signal) from error
+        finally:
+            detach_run_log()
     show_result(config)
 
 
