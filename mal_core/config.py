@@ -190,16 +190,3 @@ class SegmenterConfig(Config):
     num_workers: int = 1
     weights: str | None = None
     amp: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineConfig(Config):
-    """Everything one pipeline run needs."""
-
-    data: DataConfig
-    encoder: EncoderConfig
-    mal: MalConfig
-    segmenters: tuple[SegmenterConfig, ...]
-    workdir: Path
-    store: Path
-    seed: int = 0
