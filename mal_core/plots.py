@@ -41,7 +41,7 @@ def plot_retention(report: RetentionReport) -> str:
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("mask AP")
     axes.margins(y=0.2)
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 
