@@ -71,6 +71,8 @@ def _bar_plot(report: RetentionReport) -> str:
             )
             y += 18
         y += 8
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{y}">'
-    svg = f"{head}{''.join(bars)}</svg>"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{y + 8}">'
+    # The dashboard has a dark theme; an image brings its own paper.
+    paper = '<rect width="100%" height="100%" rx="4" fill="white"/><g transform="translate(8 4)">'
+    svg = f"{head}{paper}{''.join(bars)}</g></svg>"
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
