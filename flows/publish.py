@@ -6,6 +6,7 @@ from pathlib import Path
 from flows.stages import Arm
 from flows.store import Stored, copy_out
 from mal_core.artifacts import atomic_path
+from mal_core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,20 @@ def publish_segmenter(stored: Stored, workdir: Path, segmenter: str, arm: Arm) -
 
 
 def publish_config(text: str, workdir: Path) -> None:
-    """The composed settings as YAML."""
+    """The composed settings as YAML; the first file written, so a bad folder shows here.
+
+    Raises:
+        ConfigError: The working folder cannot be written to.
+    """
     target = workdir / "config.yaml"
-    if target.is_file() and target.read_text() == text:
-        return
-    with atomic_path(target) as temporary:
-        temporary.write_text(text)
+    try:
+        if target.is_file() and target.read_text() == text:
+            return
+        with atomic_path(target) as temporary:
+            temporary.write_text(text)
+    except OSError as error:
+        message = f"workdir={workdir} cannot be written to ({error.strerror}). Choose another."
+        raise ConfigError(message) from error
 
 
 def publish_retention(stored: Stored, workdir: Path) -> None:

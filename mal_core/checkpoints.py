@@ -63,7 +63,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated types here
-        message = f"checkpoint={path} is not readable as a checkpoint: {error}"
+        message = (
+            f"checkpoint={path} is no readable PyTorch file ({type(error).__name__}). Give one "
+            "that `mal train` wrote, workdir/mal/checkpoint.pth."
+        )
         raise CheckpointError(message) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         message = f"checkpoint={path} was not written by `mal train` of this version."

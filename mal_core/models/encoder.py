@@ -3,6 +3,7 @@
 Shape letters: B crops, E feature dim, S crop side, h w feature grid.
 """
 
+import difflib
 import logging
 import math
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from mal_core.config import EncoderConfig
 from mal_core.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
+
+SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,9 +104,10 @@ def check_encoder_name(name: str) -> None:
     """
     if timm.is_model(name):
         return
-    stem = name.split(".")[0]
-    similar = timm.list_models(f"*{stem[:8]}*")[:5] or timm.list_models("vit_*")[:5]
-    message = f"encoder.name={name!r} is no timm model; similar names: {', '.join(similar)}."
+    similar = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.4)
+    message = (
+        f"encoder.name={name!r} is no timm model; similar names: {', '.join(similar) or 'none'}."
+    )
     raise ConfigError(message)
 
 
@@ -159,11 +163,17 @@ def _create(config: EncoderConfig, crop_size: int) -> nn.Module:
         raise ConfigError(message) from error
     except (RuntimeError, OSError, KeyError) as error:
         message = (
-            f"weights for encoder.name={config.name!r} from {_source(config)} could not be "
-            f"loaded: {error}. Give a fitting local file as encoder.weights=PATH, or "
-            "encoder.pretrained=false for random weights."
+            f"weights for encoder.name={config.name!r} from {_source(config)} could not be loaded "
+            f"({type(error).__name__}: {_start(error)}). Give a local file that fits as "
+            "encoder.weights=PATH, or encoder.pretrained=false for random weights."
         )
         raise CheckpointError(message) from error
+
+
+def _start(error: Exception) -> str:
+    """What torch and the hub say first; what follows is advice for programmers."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _require_file(path: Path) -> None:

@@ -92,6 +92,14 @@ def test_an_unknown_encoder_is_refused_with_similar_names():
         build_labeler(EncoderConfig(name="deit_tiny_patch16_225"), tiny_mal())
 
 
+def test_weights_that_are_no_weights_are_refused_in_few_words(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_text('{"not": "weights"}')
+    with pytest.raises(CheckpointError, match="could not be loaded") as caught:
+        build_labeler(EncoderConfig(name="vit_tiny_patch16_224", weights=path), tiny_mal())
+    assert len(str(caught.value)) < 800
+
+
 def test_a_network_that_is_no_vision_transformer_is_refused():
     with pytest.raises(ConfigError, match="resnet18"):
         build_labeler(EncoderConfig(name="resnet18"), tiny_mal())
