@@ -43,6 +43,26 @@ def publish_segmenter(stored: Stored, workdir: Path, segmenter: str, arm: Arm) -
     publish(stored, workdir / "segmenters" / segmenter / arm, names)
 
 
+def check_output(output: Path | None, source: Path | None) -> None:
+    """Refuse a target that is a folder or the very file whose boxes are labeled.
+
+    Args:
+        output: Where `mal label` shall write.
+        source: The annotation file it reads.
+
+    Raises:
+        ConfigError: Writing there would fail or destroy the input.
+    """
+    if output is None:
+        return
+    if output.is_dir():
+        message = f"output={output} is a folder. Name the file to write, such as masks.json in it."
+        raise ConfigError(message)
+    if source is not None and output.resolve() == source.resolve():
+        message = f"output={output} is the input, data.train.annotations. Choose another file."
+        raise ConfigError(message)
+
+
 def publish_config(text: str, workdir: Path) -> None:
     """The composed settings as YAML; the first file written, so a bad folder shows here.
 

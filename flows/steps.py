@@ -25,6 +25,8 @@ def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
         ConfigError: An encoder or a recipe does not exist.
     """
     stages.check_settings(config)
+    train = config.data.train
+    publish.check_output(config.output, None if train is None else train.annotations)
     publish.publish_config(settings.as_yaml(config), config.workdir)
     return Run(config, force=force)
 

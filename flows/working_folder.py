@@ -6,7 +6,7 @@ from pathlib import Path
 from flows import retention_stage, settings, stages
 from flows.run import Run
 from flows.stages import Arm
-from mal_core.errors import ArtifactError
+from mal_core.errors import ArtifactError, ConfigError
 from mal_core.retention import RetentionReport, report_from_json
 
 ARMS: tuple[Arm, ...] = ("human", "pseudo")
@@ -16,9 +16,13 @@ def read_report(workdir: Path) -> RetentionReport:
     """The numbers of a finished evaluation.
 
     Raises:
-        ArtifactError: There is none, or it is no report of this version.
+        ConfigError: There is none.
+        ArtifactError: It is no report of this version.
     """
     path = workdir / "retention.json"
+    if not path.is_file():
+        message = f"workdir={workdir} holds no retention.json. `mal evaluate` writes one."
+        raise ConfigError(message)
     try:
         return report_from_json(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:

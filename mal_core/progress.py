@@ -5,6 +5,7 @@ it prints one machine-readable line per report; `process.run_child` hands each t
 `ProgressView`, which draws the bar or logs the line on the parent's side.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -117,8 +118,10 @@ class Progress:
             "initial": self.initial,
             "values": dict(values),
         }
-        sys.stdout.write(f"{EVENT_PREFIX}{json.dumps(event)}\n")
-        sys.stdout.flush()
+        # A parent that was killed no longer reads; the work must live long enough to be saved.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(f"{EVENT_PREFIX}{json.dumps(event)}\n")
+            sys.stdout.flush()
 
     def __exit__(
         self,

@@ -233,3 +233,22 @@ def test_unreachable_server_is_one_message(drawn: Path, tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "http://127.0.0.1:9/api does not answer" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_label_never_overwrites_its_input_nor_a_folder(mal, drawn: Path, tmp_path: Path) -> None:
+    overrides = broken(drawn, tmp_path, lambda _: None)
+    source = tmp_path / "broken.json"
+    before = source.read_bytes()
+    status, _, message = mal("label", *overrides, "encoder=random_tiny", f"output={source}")
+    assert status == 2
+    assert "is the input" in message
+    assert source.read_bytes() == before
+    status, _, message = mal("label", *overrides, "encoder=random_tiny", f"output={tmp_path}")
+    assert status == 2
+    assert "is a folder" in message
+
+
+def test_report_of_a_folder_without_one_is_refused(mal) -> None:
+    status, _, message = mal("report")
+    assert status == 2
+    assert "holds no retention.json" in message

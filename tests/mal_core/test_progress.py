@@ -139,3 +139,31 @@ def test_a_terminal_gets_a_bar_with_eta() -> None:
     assert "work: 100%" in shown
     assert "3/3" in shown
     assert "loss=0.5" in shown
+
+
+def test_a_parent_that_no_longer_reads_does_not_stop_the_work():
+    code = (
+        "import sys, time\n"
+        "from mal_core.progress import Progress\n"
+        "with Progress('work', 3) as progress:\n"
+        "    sys.stdin.readline()\n"
+        "    for done in (1, 2, 3):\n"
+        "        progress.update(done, loss=1.0)\n"
+        "    time.sleep(0.01)\n"
+        "    print('saved', file=sys.stderr)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MAL_PROGRESS": "events"},
+    )
+    child.stdout.readline()
+    child.stdout.close()
+    child.stdin.write("go\n")
+    child.stdin.close()
+    with child.stderr:
+        assert "saved" in child.stderr.read()
+    child.wait()
