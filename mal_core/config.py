@@ -129,6 +129,8 @@ class MalConfig(Config):
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
+        compat_official: Reproduce the quirks of the reference implementation that change
+            numbers (spec section 10), for comparison only.
     """
 
     crop_size: int
@@ -158,6 +160,7 @@ class MalConfig(Config):
     label_network: Literal["student", "teacher", "both"] = "student"
     flip_test: bool = False
     label_batch_size: int = 16
+    compat_official: bool = False
     crf: CrfConfig = field(default_factory=CrfConfig)
 
     def __post_init__(self) -> None:
