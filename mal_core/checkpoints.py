@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mal_core.artifacts import atomic_path
-from mal_core.config import CrfConfig, EncoderConfig, MalConfig
+from mal_core.config import EncoderConfig, MalConfig, mal_config
 from mal_core.errors import CheckpointError
 from mal_core.models import MaskAutoLabeler, build_labeler
 
@@ -45,7 +45,7 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
     """
     content = _read(path)
     encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
-    mal = MalConfig(**{**content["mal"], "crf": CrfConfig(**content["mal"]["crf"])})
+    mal = mal_config(content["mal"])
     labeler, _ = build_labeler(encoder, mal)
     for name, network in (("student", labeler.student), ("teacher", labeler.teacher)):
         try:

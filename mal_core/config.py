@@ -1,5 +1,6 @@
 """Frozen settings of every stage, validated at birth; the defaults live in conf/."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -104,6 +105,32 @@ class CrfConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefinementConfig(Config):
+    """What a label owes to the colors of its own crop, on top of the network's belief.
+
+    Attributes:
+        enabled: Refine; off leaves the network's probabilities as they are.
+        color_weight: Weight of the crop's color model against the network's log-odds.
+        color_fits: How often the color model is fitted to the result so far.
+        smoothness: Weight of neighbors of similar color.
+        iterations: Mean-field updates.
+        grid: Longer side of the working grid in pixels.
+    """
+
+    enabled: bool = False
+    color_weight: float = 1.0
+    color_fits: int = 2
+    smoothness: float = 0.7
+    iterations: int = 10
+    grid: int = 96
+
+    def __post_init__(self) -> None:
+        for key in ("color_weight", "smoothness", "color_fits", "iterations"):
+            _require(getattr(self, key) >= 0, f"mal.refinement.{key}", getattr(self, key), ">= 0")
+        _require(self.grid >= 16, "mal.refinement.grid", self.grid, "at least 16")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MalConfig(Config):
     """Phase 1: the network's heads, its training and how it labels.
 
@@ -162,6 +189,7 @@ class MalConfig(Config):
     label_batch_size: int = 16
     compat_official: bool = False
     crf: CrfConfig = field(default_factory=CrfConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "max_steps", "checkpoint_every", "label_batch_size"):
@@ -178,6 +206,15 @@ class MalConfig(Config):
             _require(getattr(self, key) >= 0, f"mal.{key}", getattr(self, key), ">= 0")
         ordered = self.min_box_area < self.max_box_area
         _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
+
+
+def mal_config(values: Mapping[str, Any]) -> MalConfig:
+    """Settings from the nested mapping that `dataclasses.asdict` made of them."""
+    nested = {
+        "crf": CrfConfig(**values["crf"]),
+        "refinement": RefinementConfig(**values["refinement"]),
+    }
+    return MalConfig(**{**values, **nested})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
-from mal_core.config import CrfConfig, EncoderConfig, MalConfig
+from mal_core.config import EncoderConfig, MalConfig, mal_config
 from mal_core.errors import (
     CheckpointError,
     ConfigError,
@@ -61,10 +61,6 @@ def _to_json(job: TrainJob | LabelJob) -> dict[str, Any]:
     return dict(json.loads(json.dumps(dataclasses.asdict(job), default=str)))
 
 
-def _mal(values: dict[str, Any]) -> MalConfig:
-    return MalConfig(**{**values, "crf": CrfConfig(**values["crf"])})
-
-
 def _encoder(values: dict[str, Any]) -> EncoderConfig:
     weights = values["weights"]
     return EncoderConfig(**{**values, "weights": None if weights is None else Path(weights)})
@@ -74,7 +70,7 @@ def read_train_job(path: Path) -> TrainJob:
     """The job that `train_in_child` wrote."""
     values = json.loads(path.read_text())
     paths = {key: Path(values[key]) for key in ("images", "boxes", "output_dir")}
-    parts = {"encoder": _encoder(values["encoder"]), "mal": _mal(values["mal"])}
+    parts = {"encoder": _encoder(values["encoder"]), "mal": mal_config(values["mal"])}
     return TrainJob(**{**values, **paths, **parts})
 
 
@@ -83,7 +79,7 @@ def read_label_job(path: Path) -> LabelJob:
     values = json.loads(path.read_text())
     keys = ("images", "annotations", "checkpoint", "output", "ledger")
     return LabelJob(
-        **{**values, **{key: Path(values[key]) for key in keys}, "mal": _mal(values["mal"])}
+        **{**values, **{key: Path(values[key]) for key in keys}, "mal": mal_config(values["mal"])}
     )
 
 

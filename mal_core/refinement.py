@@ -1,0 +1,148 @@
+"""A color model of each crop, joined with the network's belief when a label is written.
+
+The network knows what objects look like, but on a coarse grid; the colors of one crop
+know where its parts end, but not which part is meant. As in GrabCut (Rother et al., 2004)
+foreground and background get a color distribution each, fitted to this crop alone; unlike
+there, the network's log-odds stay in the sum, so colors decide only where it is unsure.
+
+Shape letters: H W pixels of the part of a crop that lies in its image, h w working grid.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.config import RefinementConfig
+
+MAX_LOG_ODDS = 6.0
+"""Bound of the network's say: beyond e^6 to 1 it would never be outvoted."""
+MAX_COLOR_LOG_ODDS = 3.0
+"""Bound of the colors' say: a color seen once proves little."""
+RARE = 1e-4
+"""Share of a distribution that every color has, so that unseen colors say nothing."""
+COLOR_BINS = 16
+"""Bins of each Lab axis."""
+SPREAD = (0.25, 0.5, 0.25)
+"""Each color also counts for its neighbor bins."""
+NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Offsets (dy, dx) of one half of the 3 x 3 window; the other half is their negation."""
+
+Map = NDArray[np.float32]
+
+
+def refine_logits(
+    crop: NDArray[np.uint8], logits: Map, inside: NDArray[np.bool_], config: RefinementConfig
+) -> Map:
+    """Log-odds of foreground after colors and neighbors have been heard.
+
+    Args:
+        crop: RGB, shape (H, W, 3).
+        logits: The network's log-odds at the same pixels, shape (H, W).
+        inside: True in the box; everything else is background for certain, shape (H, W).
+        config: Weights of the two additions.
+
+    Returns:
+        Log-odds, float32, shape (H, W); -6 outside the box.
+    """
+    height, width = logits.shape
+    scale = min(1.0, config.grid / max(height, width))
+    size = max(2, round(width * scale)), max(2, round(height * scale))
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    own = cv2.resize(logits, size, interpolation=cv2.INTER_AREA)
+    outside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 0
+    own = np.clip(own, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    own[outside] = -MAX_LOG_ODDS
+    unary = own
+    bins = color_bins(small)
+    for _ in range(config.color_fits):
+        unary = own + config.color_weight * color_log_odds(bins, _sigmoid(unary))
+        unary[outside] = -MAX_LOG_ODDS
+    field = _smooth(unary, contrast_weights(small), outside, config)
+    return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def color_bins(crop: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """RGB (h, w, 3) -> index of each pixel's Lab bin, shape (h, w)."""
+    lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.int64) * COLOR_BINS // 256
+    return np.asarray((lab[..., 0] * COLOR_BINS + lab[..., 1]) * COLOR_BINS + lab[..., 2])
+
+
+def color_log_odds(bins: NDArray[np.int64], prob: Map) -> Map:
+    """How much more common each pixel's color is in the foreground than in the background.
+
+    Args:
+        bins: Color bin of each pixel, shape (h, w).
+        prob: Foreground probability, shape (h, w): a pixel counts for both sides, in
+            these shares.
+
+    Returns:
+        log p(color | foreground) - log p(color | background), in [-3, 3], shape (h, w).
+    """
+    foreground = _density(bins, prob)
+    background = _density(bins, 1 - prob)
+    ratio = np.log((foreground + RARE) / (background + RARE))
+    return np.clip(ratio, -MAX_COLOR_LOG_ODDS, MAX_COLOR_LOG_ODDS).astype(np.float32)
+
+
+def _density(bins: NDArray[np.int64], weight: Map) -> NDArray[np.float64]:
+    """Share of the weight that each pixel's color bin holds, blurred over the bins."""
+    shape = (COLOR_BINS, COLOR_BINS, COLOR_BINS)
+    counts = np.bincount(bins.ravel(), weight.ravel(), COLOR_BINS**3).reshape(shape)
+    for axis in range(3):
+        before, after = np.zeros_like(counts), np.zeros_like(counts)
+        source, target = np.moveaxis(counts, axis, 0), np.moveaxis(before, axis, 0)
+        target[1:] = source[:-1]
+        np.moveaxis(after, axis, 0)[:-1] = source[1:]
+        counts = SPREAD[0] * before + SPREAD[1] * counts + SPREAD[2] * after
+    return np.asarray(counts.ravel()[bins] / max(float(weight.sum()), 1e-6))
+
+
+def contrast_weights(crop: NDArray[np.uint8]) -> list[Map]:
+    """Affinity of each pixel to its neighbor at each of NEIGHBORS.
+
+    The color kernel is as wide as the crop's own mean contrast (GrabCut's beta), so
+    sensor noise does not look like edges, nor a foggy photo like one object.
+
+    Returns:
+        exp(-|I_i - I_j|^2 / (2 mean)) / distance; shapes as `_pairs` cuts them.
+    """
+    colors = crop.astype(np.float32)
+    squares = []
+    for offset in NEIGHBORS:
+        near, far = _pairs(colors, *offset)
+        squares.append(np.square(near - far).sum(2))
+    total, count = sum(float(s.sum()) for s in squares), sum(s.size for s in squares)
+    mean = total / max(count, 1) + 1e-3
+    return [
+        np.asarray(np.exp(-square / (2 * mean)) / np.hypot(dy, dx), dtype=np.float32)
+        for square, (dy, dx) in zip(squares, NEIGHBORS, strict=True)
+    ]
+
+
+def _smooth(
+    unary: Map, weights: list[Map], outside: NDArray[np.bool_], config: RefinementConfig
+) -> Map:
+    """Mean field of a contrast-sensitive Ising model; returns its log-odds."""
+    field = unary
+    for _ in range(config.iterations):
+        spin = np.tanh(field / 2)
+        field = unary.copy()
+        for offset, weight in zip(NEIGHBORS, weights, strict=True):
+            near, far = _pairs(field, *offset)
+            spin_near, spin_far = _pairs(spin, *offset)
+            from_far = config.smoothness * weight * spin_far
+            far += config.smoothness * weight * spin_near
+            near += from_far
+        field[outside] = -MAX_LOG_ODDS
+    return field
+
+
+def _pairs(values: Map, dy: int, dx: int) -> tuple[Map, Map]:
+    """Views of all pixels that have a neighbor at (dy, dx), and of these neighbors."""
+    height, width = values.shape[:2]
+    near = values[: height - dy, max(0, -dx) : width - max(0, dx)]
+    return near, values[dy:, max(0, dx) : width + min(0, dx)]
+
+
+def _sigmoid(logits: Map) -> Map:
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
