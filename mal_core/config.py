@@ -142,6 +142,7 @@ class MalConfig(Config):
         min_box_area, max_box_area: Boxes trained on, px^2, half-open interval.
         box_expansion: Upper bound of the random crop expansion (theta of the paper).
         test_expansion: Total growth of a crop at labeling, as a fraction of the box.
+        extra_expansions: Further crops of each box at labeling, averaged with the first.
         max_steps: Optimiser steps.
         batch_size: Crops per step.
         learning_rate: Peak rate for this batch size (not scaled).
@@ -171,6 +172,7 @@ class MalConfig(Config):
     max_box_area: float = 1e10
     box_expansion: float = 1.2
     test_expansion: float = 0.6
+    extra_expansions: tuple[float, ...] = ()
     weight_decay: float = 5e-4
     warmup: float = 0.1
     final_rate: float = 0.2
@@ -204,6 +206,8 @@ class MalConfig(Config):
             _require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
         for key in ("box_expansion", "test_expansion", "num_workers", "min_box_area"):
             _require(getattr(self, key) >= 0, f"mal.{key}", getattr(self, key), ">= 0")
+        for expansion in self.extra_expansions:
+            _require(expansion >= 0, "mal.extra_expansions", expansion, ">= 0")
         ordered = self.min_box_area < self.max_box_area
         _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
 
@@ -214,7 +218,8 @@ def mal_config(values: Mapping[str, Any]) -> MalConfig:
         "crf": CrfConfig(**values["crf"]),
         "refinement": RefinementConfig(**values["refinement"]),
     }
-    return MalConfig(**{**values, **nested})
+    expansions = {"extra_expansions": tuple(values["extra_expansions"])}
+    return MalConfig(**{**values, **expansions, **nested})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,8 @@ LABELING_KEYS = (
     "flip_test",
     "label_batch_size",
     "test_expansion",
+    "extra_expansions",
+    "refinement",
 )
 """Settings of `mal` that a label job may choose; all others belong to the checkpoint."""
 

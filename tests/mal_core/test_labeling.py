@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core.artifacts import write_json
 from mal_core.checkpoints import load_labeler, save_labeler
+from mal_core.config import RefinementConfig
 from mal_core.data.coco import read_boxes
 from mal_core.errors import CheckpointError
 from mal_core.geometry import expand_box, fixed_margins
@@ -18,7 +19,7 @@ from mal_core.labeling import (
     LabelJournal,
     MaskWriter,
     generate_pseudo_labels,
-    resize_probabilities,
+    resize_logits,
 )
 from mal_core.models import build_labeler
 from mal_core.types import PseudoLabel, SkippedBox, SkipReason
@@ -120,6 +121,36 @@ def test_a_journal_cut_by_a_kill_gives_the_same_bytes(tmp_path):
     assert not journal.exists()
 
 
+def masks(folder: Path) -> dict[int, str]:
+    annotations = json.loads((folder / "labels" / "train.json").read_text())["annotations"]
+    return {a["id"]: a["segmentation"]["counts"] for a in annotations if not a["iscrowd"]}
+
+
+def test_the_same_view_twice_changes_nothing_and_another_one_counts(tmp_path):
+    source = write_coco(tmp_path)
+    for name, expansions in (("one", ()), ("same", (0.6,)), ("two", (0.1,))):
+        label(tmp_path / name, source, extra_expansions=expansions)
+
+    assert masks(tmp_path / "same") == masks(tmp_path / "one")
+    assert masks(tmp_path / "two") != masks(tmp_path / "one")
+
+
+def test_refined_masks_follow_the_colors_and_stay_in_their_boxes(tmp_path):
+    source = write_coco(tmp_path)
+    label(tmp_path / "plain", source)
+    label(tmp_path / "refined", source, refinement=RefinementConfig(enabled=True))
+
+    assert masks(tmp_path / "refined") != masks(tmp_path / "plain")
+    content = json.loads((tmp_path / "refined" / "labels" / "train.json").read_text())
+    for annotation in content["annotations"]:
+        if annotation["iscrowd"]:
+            continue
+        x, y, w, h = annotation["bbox"]
+        mask = coco_mask.decode(annotation["segmentation"])
+        mask[int(y) : int(np.ceil(y + h)), int(x) : int(np.ceil(x + w))] = 0
+        assert not mask.any()
+
+
 def journal_entries(folder: Path, source: Path) -> list[str]:
     """The journal's lines of an uninterrupted run."""
     labels = label(folder / "again", source, mask_threshold=0.01)
@@ -170,7 +201,7 @@ def test_a_mask_survives_the_way_to_the_logit_grid_and_back(size):
     gt_mask = np.zeros((height, width), np.uint8)
     cv2.ellipse(gt_mask, (width // 2, height // 2), (size // 2, size // 3), 20, 0, 360, 1, -1)
     grid = cv2.resize(gt_mask.astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
-    back = resize_probabilities((grid - 0.5) * 20, crop) > 0.5
+    back = resize_logits((grid - 0.5) * 20, crop) > 0
     iou = (back & (gt_mask > 0)).sum() / (back | (gt_mask > 0)).sum()
     assert iou >= 0.97
 
