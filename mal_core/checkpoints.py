@@ -10,6 +10,7 @@ from mal_core.artifacts import atomic_path
 from mal_core.config import EncoderConfig, MalConfig, mal_config
 from mal_core.errors import CheckpointError
 from mal_core.models import MaskAutoLabeler, build_labeler
+from mal_core.models.official import is_official, labeler_from_official, official_config
 
 FORMAT = 1
 
@@ -39,11 +40,16 @@ def save_labeler(
 def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
     """Rebuild a labeler from its checkpoint, in evaluation mode, without any other file.
 
+    A checkpoint of the reference implementation is recognised by its tensors.
+
     Raises:
         CheckpointError: The file is absent, no checkpoint of this project, or its
             tensors do not fit; the message names them.
     """
     content = _read(path)
+    if is_official(content):
+        official = labeler_from_official(content, path)
+        return official, official_config(official)
     encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
     mal = mal_config(content["mal"])
     labeler, _ = build_labeler(encoder, mal)
@@ -68,6 +74,8 @@ def _read(path: Path) -> dict[str, Any]:
             "that `mal train` wrote, workdir/mal/checkpoint.pth."
         )
         raise CheckpointError(message) from error
+    if is_official(content):
+        return dict(content)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         message = f"checkpoint={path} was not written by `mal train` of this version."
         raise CheckpointError(message)

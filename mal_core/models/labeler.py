@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig, MalConfig
-from mal_core.geometry import size_bin
+from mal_core.geometry import MEDIUM_AREA, SMALL_AREA, size_bin
 from mal_core.models.decoder import InstanceHead, PixelHead
 from mal_core.models.encoder import Encoder, LoadReport, build_encoder
 
@@ -20,6 +20,8 @@ LOGIT_STRIDE = 4
 """Crop pixels per logit."""
 FEATURE_STRIDES = (32, 16, 8)
 """Crop pixels per feature that the pixel head sees, for small, medium and large boxes."""
+
+NO_BIN = -1
 
 
 class MaskNetwork(nn.Module):
@@ -31,6 +33,7 @@ class MaskNetwork(nn.Module):
         self.instance_head = InstanceHead(encoder.width, config.head_channels)
         self.pixel_head = PixelHead(encoder.width, config.head_channels, config.head_convs)
         self.scale_adjustment = config.scale_adjustment
+        self.compat_official = config.compat_official
 
     def forward(self, image: Tensor, boxes_xyxy: Tensor) -> Tensor:
         """Mask logits for the object of each crop.
@@ -41,11 +44,13 @@ class MaskNetwork(nn.Module):
                 the areas matter, for the choice of scale (spec 3.3).
 
         Returns:
-            Logits, float, shape (B, 1, S/4, S/4).
+            Logits, float, shape (B, 1, S/4, S/4); the reference without scale adjustment
+            has S/2, and zeros for areas of exactly 32^2 and 96^2 px^2 (spec 3.3, Q2).
         """
         features = self.encoder(image)
         instance = self.instance_head(features)
-        side = image.shape[-1] // LOGIT_STRIDE
+        double = self.compat_official and not self.scale_adjustment
+        side = image.shape[-1] // (LOGIT_STRIDE // 2 if double else LOGIT_STRIDE)
         logits = features.new_zeros(len(image), 1, side, side, dtype=torch.float32)
         for rows, feature_side in self._scale_groups(boxes_xyxy, image.shape[-1]):
             scaled = _resize(features[rows], feature_side)
@@ -62,7 +67,10 @@ class MaskNetwork(nn.Module):
             return
         width = boxes_xyxy[:, 2] - boxes_xyxy[:, 0]
         height = boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
-        bins = size_bin((width * height).double().cpu().numpy())
+        area = (width * height).double().cpu().numpy()
+        bins = size_bin(area)
+        if self.compat_official:
+            bins[np.isin(area, (SMALL_AREA, MEDIUM_AREA))] = NO_BIN
         for index, stride in enumerate(FEATURE_STRIDES):
             rows = np.flatnonzero(bins == index)
             if len(rows):
