@@ -154,6 +154,7 @@ class MalConfig(Config):
         precision: Autocast type.
         num_workers: Processes that prepare crops.
         mask_threshold: Probability above which a pixel belongs to the mask.
+        mask_thresholds: One threshold each for small, medium and large boxes instead.
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
@@ -186,6 +187,7 @@ class MalConfig(Config):
     num_workers: int = 1
     checkpoint_every: int = 100
     mask_threshold: float = 0.5
+    mask_thresholds: tuple[float, float, float] | None = None
     label_network: Literal["student", "teacher", "both"] = "student"
     flip_test: bool = False
     label_batch_size: int = 16
@@ -202,6 +204,8 @@ class MalConfig(Config):
         _require(
             0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)"
         )
+        for cut in self.mask_thresholds or ():
+            _require(0 < cut < 1, "mal.mask_thresholds", cut, "three numbers in (0, 1)")
         for key in ("warmup", "mil_warmup", "crf_warmup", "final_rate", "teacher_momentum"):
             _require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
         for key in ("box_expansion", "test_expansion", "num_workers", "min_box_area"):
@@ -218,8 +222,11 @@ def mal_config(values: Mapping[str, Any]) -> MalConfig:
         "crf": CrfConfig(**values["crf"]),
         "refinement": RefinementConfig(**values["refinement"]),
     }
-    expansions = {"extra_expansions": tuple(values["extra_expansions"])}
-    return MalConfig(**{**values, **expansions, **nested})
+    tuples = {
+        key: None if values[key] is None else tuple(values[key])
+        for key in ("extra_expansions", "mask_thresholds")
+    }
+    return MalConfig(**{**values, **tuples, **nested})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from mal_core.training import train_labeler
 
 LABELING_KEYS = (
     "mask_threshold",
+    "mask_thresholds",
     "label_network",
     "flip_test",
     "label_batch_size",

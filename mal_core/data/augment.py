@@ -1,17 +1,21 @@
 """Colour augmentation of the student's view, on uint8 images and an explicit generator."""
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
 
 JITTER_PROBABILITY = 0.5
 GRAY_PROBABILITY = 0.2
 BLUR_PROBABILITY = 0.5
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.4, 0.4, 0.2, 0.1
 BLUR_SIGMA = (0.1, 2.0)
-LEVELS = np.arange(256, dtype=np.float32)
+GRAY = np.array([0.299, 0.587, 0.114])
+"""Share of each channel in the gray level (ITU-R BT.601)."""
 
 
 def augment_colors(image: Image, generator: np.random.Generator) -> Image:
@@ -37,40 +41,52 @@ def augment_colors(image: Image, generator: np.random.Generator) -> Image:
 
 
 def _jitter(image: Image, generator: np.random.Generator) -> Image:
-    """Brightness, contrast, saturation and hue, in random order."""
+    """Brightness, contrast, saturation and hue, in random order, as one color matrix.
+
+    Each of the four is affine in RGB, so their product costs one pass over the pixels;
+    values are clipped once, at the end.
+    """
+    mean_color = np.array([*cv2.mean(image)[:3], 1.0])
     steps = (_brightness, _contrast, _saturation, _hue)
+    matrix = np.eye(4)
     for index in generator.permutation(len(steps)):
-        image = steps[index](image, generator)
-    return image
+        gray_level = float(GRAY @ (matrix[:3] @ mean_color))
+        matrix = steps[index](generator, gray_level) @ matrix
+    return np.asarray(cv2.transform(image, matrix[:3].astype(np.float32)))
 
 
 def _factor(generator: np.random.Generator, strength: float) -> float:
     return float(generator.uniform(1 - strength, 1 + strength))
 
 
-def _apply_levels(image: Image, levels: NDArray[np.float32]) -> Image:
-    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return cv2.LUT(image, table)
+def _affine(linear: Matrix, offset: float = 0.0) -> Matrix:
+    """A map of RGB as a matrix on (R, G, B, 1)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = offset
+    return matrix
 
 
-def _brightness(image: Image, generator: np.random.Generator) -> Image:
-    return _apply_levels(image, LEVELS * _factor(generator, BRIGHTNESS))
+def _brightness(generator: np.random.Generator, _gray_level: float) -> Matrix:
+    return _affine(np.eye(3) * _factor(generator, BRIGHTNESS))
 
 
-def _contrast(image: Image, generator: np.random.Generator) -> Image:
+def _contrast(generator: np.random.Generator, gray_level: float) -> Matrix:
+    """Away from or towards the mean gray level of the image."""
     factor = _factor(generator, CONTRAST)
-    mean = float(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
-    return _apply_levels(image, LEVELS * factor + mean * (1 - factor))
+    return _affine(np.eye(3) * factor, gray_level * (1 - factor))
 
 
-def _saturation(image: Image, generator: np.random.Generator) -> Image:
+def _saturation(generator: np.random.Generator, _gray_level: float) -> Matrix:
+    """Away from or towards each pixel's own gray level."""
     factor = _factor(generator, SATURATION)
-    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return cv2.addWeighted(image, factor, gray, 1 - factor, 0)
+    return _affine(np.eye(3) * factor + (1 - factor) * np.tile(GRAY, (3, 1)))
 
 
-def _hue(image: Image, generator: np.random.Generator) -> Image:
-    shift = round(generator.uniform(-HUE, HUE) * 256)
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(shift % 256)  # wraps, as hue does
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+def _hue(generator: np.random.Generator, _gray_level: float) -> Matrix:
+    """Turn colors about the gray axis, by a share of the full circle."""
+    angle = 2 * math.pi * float(generator.uniform(-HUE, HUE))
+    toward, across = math.cos(angle), math.sin(angle)
+    mean = np.full((3, 3), 1 / 3)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    return _affine(toward * np.eye(3) + (1 - toward) * mean + across * cross)

@@ -15,11 +15,11 @@ from mal_core.config import RefinementConfig
 from mal_core.data.coco import read_boxes
 from mal_core.errors import CheckpointError
 from mal_core.geometry import expand_box, fixed_margins
+from mal_core.label_views import resize_logits
 from mal_core.labeling import (
     LabelJournal,
     MaskWriter,
     generate_pseudo_labels,
-    resize_logits,
 )
 from mal_core.models import build_labeler
 from mal_core.types import PseudoLabel, SkippedBox, SkipReason

@@ -79,3 +79,18 @@ def test_augmentation_changes_colours_only_as_its_generator_says():
     unchanged = sum(np.array_equal(output, image) for output in outputs)
     assert 0 < unchanged < 20
     np.testing.assert_array_equal(image, original)
+
+
+def test_jitter_keeps_gray_gray_but_for_its_level():
+    image = np.full((8, 8, 3), 120, np.uint8)
+    outputs = [augment_colors(image, np.random.default_rng(seed)) for seed in range(40)]
+    assert all(np.ptp(output.astype(int), axis=2).max() <= 1 for output in outputs)
+    assert len({int(output[0, 0, 0]) for output in outputs}) > 5
+
+
+def test_jitter_turns_hues_both_ways():
+    image = np.full((8, 8, 3), (200, 60, 60), np.uint8)
+    outputs = [augment_colors(image, np.random.default_rng(seed)) for seed in range(80)]
+    green_over_blue = [int(output[0, 0, 1]) - int(output[0, 0, 2]) for output in outputs]
+    assert min(green_over_blue) < -20
+    assert max(green_over_blue) > 20
