@@ -150,6 +150,14 @@ class MalConfig(Config):
         mil_warmup, crf_warmup: Fractions of max_steps over which they ramp up.
         warmup: Fraction of max_steps of linear learning-rate warm-up.
         final_rate: Learning rate at the end, relative to the peak.
+        num_processes: Processes that torchrun starts on this machine for training; the
+            batch of a step has batch_size crops from each.
+        accumulate_steps: Batches whose gradients make one step.
+        scale_learning_rate: Multiply the rate by processes and accumulation, as the batch.
+        activation_checkpointing: Compute the encoder's activations twice instead of
+            keeping them: less memory, more time.
+        compile: Compile the networks with torch.compile; needs a C++ compiler.
+        trackers: Where curves go besides scalars.jsonl: tensorboard, mlflow, wandb.
         checkpoint_every: Steps between resumable checkpoints.
         precision: Autocast type.
         num_workers: Processes that prepare crops.
@@ -185,6 +193,12 @@ class MalConfig(Config):
     gradient_clip: float | None = None
     precision: Precision = "fp32"
     num_workers: int = 1
+    num_processes: int = 1
+    accumulate_steps: int = 1
+    scale_learning_rate: bool = True
+    activation_checkpointing: bool = False
+    compile: bool = False
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
     checkpoint_every: int = 100
     mask_threshold: float = 0.5
     mask_thresholds: tuple[float, float, float] | None = None
@@ -196,7 +210,8 @@ class MalConfig(Config):
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
     def __post_init__(self) -> None:
-        for key in ("batch_size", "max_steps", "checkpoint_every", "label_batch_size"):
+        counts = ("batch_size", "max_steps", "checkpoint_every", "label_batch_size")
+        for key in (*counts, "num_processes", "accumulate_steps"):
             _require(getattr(self, key) >= 1, f"mal.{key}", getattr(self, key), "at least 1")
         fits = self.crop_size >= 32 and self.crop_size % 32 == 0
         _require(fits, "mal.crop_size", self.crop_size, "a multiple of 32, at least 32")
@@ -224,7 +239,7 @@ def mal_config(values: Mapping[str, Any]) -> MalConfig:
     }
     tuples = {
         key: None if values[key] is None else tuple(values[key])
-        for key in ("extra_expansions", "mask_thresholds")
+        for key in ("extra_expansions", "mask_thresholds", "trackers")
     }
     return MalConfig(**{**values, **tuples, **nested})
 

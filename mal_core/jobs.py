@@ -92,13 +92,21 @@ def _run(
     _failure_path(job_path).unlink(missing_ok=True)
     try:
         run_child(
-            [sys.executable, "-m", "mal_core.worker", verb, str(job_path)],
+            [*_launcher(job), "-m", "mal_core.worker", verb, str(job_path)],
             what=f"mal_core.worker {verb}",
             log_path=folder / f"{verb}.log",
             on_line=on_line,
         )
     except WorkerError as error:
         raise _read_failure(job_path) or error from error
+
+
+def _launcher(job: TrainJob | LabelJob) -> list[str]:
+    """Python, or torchrun where several processes train together."""
+    if isinstance(job, LabelJob) or job.mal.num_processes == 1:
+        return [sys.executable]
+    count = f"--nproc-per-node={job.mal.num_processes}"
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", count]
 
 
 def _failure_path(job_path: Path) -> Path:

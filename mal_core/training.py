@@ -2,29 +2,30 @@
 
 import contextlib
 import dataclasses
-import json
+import itertools
 import logging
 import math
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
-from mal_core.artifacts import append_jsonl, atomic_path
+from mal_core.artifacts import atomic_path
 from mal_core.checkpoints import save_labeler
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.crops import BoxCropBatch, TrainBatches
+from mal_core.distributed import Group, joined_group, without_exchange
 from mal_core.errors import ConfigError, TrainingError
 from mal_core.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.models import MaskAutoLabeler, build_labeler
 from mal_core.models.encoder import normalize
 from mal_core.progress import Progress
+from mal_core.scalars import Scalars, check_trackers
+from mal_core.schedule import learning_rate_at, peak_rate, ramp
 from mal_core.types import BoxDataset
 
 logger = logging.getLogger(__name__)
@@ -34,24 +35,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Colour scale in which the CRF's zeta is given, whatever the encoder expects."""
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ADAM_BETAS = (0.9, 0.9)
+LOSS_NAMES = ("loss", "loss_mil", "loss_crf")
 SCALARS_EVERY = 10
 INTERRUPTED_EXIT = 128 + signal.SIGTERM
-
-
-def learning_rate_at(step: int, config: MalConfig) -> float:
-    """Linear warm-up, then cosine to `final_rate` (spec section 5); set before the step."""
-    warmup = config.warmup * config.max_steps
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    phase = (step - warmup) / max(config.max_steps - warmup, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(phase, 1.0)))
-    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
-
-
-def ramp(step: int, share: float, max_steps: int) -> float:
-    """Weight of a loss during its warm-up, from 0 to 1 over `share` of the run (spec 4.3)."""
-    length = share * max_steps
-    return 1.0 if step >= length else step / length
+ALONE = Group(
+    rank=0,
+    world_size=1,
+    device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+)
 
 
 def crf_target(
@@ -65,7 +56,8 @@ def crf_target(
     Returns:
         0/1 labels, shape (B, G, G).
     """
-    view = batch.teacher_image if config.crf.clean_view else batch.image
+    clean = config.crf.clean_view and not config.compat_official  # spec Q9
+    view = batch.teacher_image if clean else batch.image
     colors = normalize(view.to(device), IMAGENET_MEAN, IMAGENET_STD)
     return mean_field(
         shrink_image(colors, student.shape[-1]),
@@ -86,17 +78,27 @@ class LabelerTrainer:
     is weights, optimiser and step, and nothing else.
     """
 
-    def __init__(self, labeler: MaskAutoLabeler, config: MalConfig, seed: int) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(
+        self, labeler: MaskAutoLabeler, config: MalConfig, seed: int, group: Group = ALONE
+    ) -> None:
+        self.group = group
+        self.device = group.device
         self.labeler = labeler.to(self.device).train()
         self.config = config
         self.seed = seed
         self.step = 0
-        trained = [p for p in labeler.student.parameters() if p.requires_grad]
+        if config.activation_checkpointing:
+            labeler.student.encoder.checkpoint_activations()
+        self.trained = [p for p in labeler.student.parameters() if p.requires_grad]
+        rate = peak_rate(config, group.world_size)
         self.optimizer = torch.optim.AdamW(
-            trained, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay
+            self.trained, lr=rate, betas=ADAM_BETAS, weight_decay=config.weight_decay
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        if config.compile:  # in place: state_dict keeps its names
+            labeler.student.compile()
+            labeler.teacher.compile()
+        self.student = group.wrap(labeler.student)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = AUTOCAST_TYPES.get(self.config.precision)
@@ -113,7 +115,7 @@ class LabelerTrainer:
     def losses(self, batch: BoxCropBatch) -> dict[str, Tensor]:
         """The weighted total and its parts, batch means, for the current step."""
         config, boxes = self.config, batch.boxes_xyxy.to(self.device)
-        student = self._logits(self.labeler.student, batch.image, boxes).sigmoid()
+        student = self._logits(self.student, batch.image, boxes).sigmoid()
         with torch.no_grad():
             teacher = self._logits(self.labeler.teacher, batch.teacher_image, boxes).sigmoid()
         target = crf_target(batch, student, teacher, config, self.device)
@@ -124,39 +126,55 @@ class LabelerTrainer:
         total = mil_weight * mil + crf_weight * crf
         return {"loss": total, "loss_mil": mil, "loss_crf": crf}
 
-    def train_step(self, batch: BoxCropBatch) -> dict[str, float]:
-        """One optimiser step and one teacher update.
+    def train_step(self, *batches: BoxCropBatch) -> dict[str, float]:
+        """One optimiser step on the gradient of all batches, and one teacher update.
+
+        Returns:
+            Losses, means over batches and processes; learning rate; norm of the gradient.
 
         Raises:
-            TrainingError: The loss is not finite.
+            TrainingError: The loss or the gradient is not finite.
         """
-        torch.manual_seed(hash((self.seed, self.step)) % 2**63)  # drop path
-        rate = learning_rate_at(self.step, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses = self.losses(batch)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not math.isfinite(values["loss"]):
-            message = (
-                f"phase 1 diverged: the loss is {values['loss']} at step {self.step}. Lower "
-                f"mal.learning_rate (now {self.config.learning_rate:g}), set mal.gradient_clip, "
-                "or use mal.precision=fp32."
-            )
-            raise TrainingError(message)
-        self._descend(losses["loss"])
+        # Drop path draws from this state: other numbers on every process and in every step.
+        torch.manual_seed(hash((self.seed, self.step, self.group.rank)) % 2**63)
+        rate = learning_rate_at(self.step, self.config, self.group.world_size)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = []
+        for number, batch in enumerate(batches, start=1):
+            last = number == len(batches)
+            with contextlib.nullcontext() if last else without_exchange(self.student):
+                losses = self.losses(batch)
+                parts.append(torch.stack([loss.detach() for loss in losses.values()]))
+                self.scaler.scale(losses["loss"] / len(batches)).backward()
+        means = self.group.mean(torch.stack(parts).mean(0))
+        values = dict(zip(LOSS_NAMES, means.tolist(), strict=True))
+        self._require_finite(values["loss"], "loss")
+        values["gradient_norm"] = self._descend()
         self.labeler.update_teacher()
         self.step += 1
         return {**values, "learning_rate": rate}
 
-    def _descend(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        if self.config.gradient_clip is not None:
-            self.scaler.unscale_(self.optimizer)
-            trained = self.optimizer.param_groups[0]["params"]
-            torch.nn.utils.clip_grad_norm_(trained, self.config.gradient_clip)
+    def _descend(self) -> float:
+        """Apply the gradient, clipped if wanted; returns its norm before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, limit))
+        if not self.scaler.is_enabled():  # fp16's scaler skips such a step and lowers its scale
+            self._require_finite(norm, "norm of the gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        return norm
+
+    def _require_finite(self, value: float, name: str) -> None:
+        if not math.isfinite(value):
+            message = (
+                f"phase 1 diverged: the {name} is {value} at step {self.step}. Lower "
+                f"mal.learning_rate (now {self.config.learning_rate:g}), set mal.gradient_clip, "
+                "or use mal.precision=fp32."
+            )
+            raise TrainingError(message)
 
     def save(self, path: Path) -> None:
         """Write the resumable state atomically."""
@@ -178,30 +196,6 @@ class LabelerTrainer:
         self.step = state["step"]
 
 
-class _Scalars:
-    """Training curves as JSON lines and for TensorBoard; a resumed run continues them."""
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        self.path = folder / "scalars.jsonl"
-        kept = [
-            line
-            for line in (self.path.read_text().splitlines() if self.path.exists() else [])
-            if line.endswith("}") and json.loads(line)["step"] < first_step
-        ]
-        self.path.write_text("".join(f"{line}\n" for line in kept))
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-        self.started = time.monotonic()
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        seconds = round(time.monotonic() - self.started, 3)
-        append_jsonl(self.path, {"step": step, **values, "seconds": seconds})
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self.board.close()
-
-
 @contextlib.contextmanager
 def _sigterm_flag() -> Iterator[list[bool]]:
     """A list that becomes non-empty when SIGTERM asks this process to end."""
@@ -218,65 +212,101 @@ def train_labeler(
 ) -> Path:
     """Train a labeler, or continue one that was interrupted in `output_dir`.
 
-    Writes `checkpoint.pth`, `scalars.jsonl` and `tensorboard/`; `state.pth` holds
+    Writes `checkpoint.pth`, `scalars.jsonl` and what the trackers keep; `state.pth` holds
     the resumable state until the end. SIGTERM saves that state and exits with 143.
+    Under torchrun every process calls this; the first one writes.
 
     Returns:
         Path of the checkpoint.
 
     Raises:
-        ConfigError: No box is large enough to train on, or the encoder is impossible.
-        TrainingError: The loss is not finite.
+        ConfigError: No box is large enough to train on, the encoder is impossible, or a
+            tracker is not installed.
+        TrainingError: The loss or the gradient is not finite.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    labeler, report = build_labeler(encoder, config)
-    batches = TrainBatches(dataset, config, seed)
-    if not batches.boxes:
-        message = (
-            f"none of the {len(dataset.boxes)} boxes of {dataset.annotations_path} has an area in "
-            f"[{config.min_box_area:g}, {config.max_box_area:g}) px^2: lower mal.min_box_area."
-        )
-        raise ConfigError(message)
-    trainer = LabelerTrainer(labeler, config, seed)
-    state_path = output_dir / "state.pth"
-    if state_path.exists():
-        trainer.load(state_path)
-    logger.info("%s; %d boxes to train on, from step %d", report, len(batches.boxes), trainer.step)
-    _run(trainer, batches, output_dir, state_path)
-    checkpoint = output_dir / "checkpoint.pth"
-    settings = dataclasses.asdict(encoder), dataclasses.asdict(config)
-    save_labeler(checkpoint, labeler, encoder=settings[0], mal=settings[1], load_report=str(report))
-    state_path.unlink(missing_ok=True)
+    check_trackers(config.trackers)
+    with joined_group() as group:
+        torch.manual_seed(seed)
+        labeler, report = build_labeler(encoder, config)
+        batches = TrainBatches(dataset, config, seed)
+        if not batches.boxes:
+            message = (
+                f"none of the {len(dataset.boxes)} boxes of {dataset.annotations_path} has an "
+                f"area in [{config.min_box_area:g}, {config.max_box_area:g}) px^2: lower "
+                "mal.min_box_area."
+            )
+            raise ConfigError(message)
+        trainer = LabelerTrainer(labeler, config, seed, group)
+        state_path = output_dir / "state.pth"
+        if state_path.exists():
+            trainer.load(state_path)
+        if group.is_main:
+            logger.info(
+                "%s; %d boxes to train on, from step %d", report, len(batches.boxes), trainer.step
+            )
+        _run(trainer, batches, output_dir, state_path)
+        checkpoint = output_dir / "checkpoint.pth"
+        if group.is_main:
+            settings = dataclasses.asdict(encoder), dataclasses.asdict(config)
+            save_labeler(
+                checkpoint, labeler, encoder=settings[0], mal=settings[1], load_report=str(report)
+            )
+            state_path.unlink(missing_ok=True)
     return checkpoint
+
+
+def batch_numbers(config: MalConfig, group: Group, first_step: int) -> range:
+    """Which batches of the endless sequence this process sees, `accumulate_steps` per step.
+
+    Batch n holds the crops at n * batch_size and after, so the processes of a step see
+    together what one process with a larger batch would see.
+    """
+    per_step = config.accumulate_steps * group.world_size
+    first, end = first_step * per_step + group.rank, config.max_steps * per_step
+    return range(first, end, group.world_size)
 
 
 def _run(
     trainer: LabelerTrainer, batches: TrainBatches, output_dir: Path, state_path: Path
 ) -> None:
-    config = trainer.config
+    config, group = trainer.config, trainer.group
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(trainer.step, config.max_steps),
+        sampler=batch_numbers(config, group, trainer.step),
         num_workers=config.num_workers,
     )
-    scalars = _Scalars(output_dir, trainer.step)
-    title = "train MAL"
-    with (
-        Progress(title, config.max_steps, trainer.step) as progress,
-        _sigterm_flag() as interrupted,
-        contextlib.closing(scalars),
-    ):
-        for batch in loader:
-            values = trainer.train_step(batch)
+    with contextlib.ExitStack() as stack:
+        progress = scalars = None
+        if group.is_main:
+            progress = stack.enter_context(Progress("train MAL", config.max_steps, trainer.step))
+            scalars = Scalars(output_dir, trainer.step, config.trackers)
+            stack.enter_context(contextlib.closing(scalars))
+        interrupted = stack.enter_context(_sigterm_flag())
+        incoming = iter(loader)
+        while trainer.step < config.max_steps:
+            values = trainer.train_step(*itertools.islice(incoming, config.accumulate_steps))
             step = trainer.step
-            progress.update(step, loss=values["loss"])
-            if step % SCALARS_EVERY == 0 or step == config.max_steps:
+            if progress:
+                progress.update(step, loss=values["loss"])
+            if scalars and (step % SCALARS_EVERY == 0 or step == config.max_steps):
                 scalars.write(step, values)
-            if interrupted:
+            if _anyone(group, bool(interrupted)):
+                _save_and_exit(trainer, state_path)
+            if group.is_main and step % config.checkpoint_every == 0 and step < config.max_steps:
                 trainer.save(state_path)
-                logger.info("interrupted: saved step %d of %d", step, config.max_steps)
-                raise SystemExit(INTERRUPTED_EXIT)
-            if step % config.checkpoint_every == 0 and step < config.max_steps:
-                trainer.save(state_path)
+
+
+def _anyone(group: Group, asked: bool) -> bool:
+    """Whether any process was asked to end, so that all of them end after the same step."""
+    if group.world_size == 1:
+        return asked
+    return bool(group.mean(torch.tensor(float(asked), device=group.device)) > 0)
+
+
+def _save_and_exit(trainer: LabelerTrainer, state_path: Path) -> NoReturn:
+    if trainer.group.is_main:
+        trainer.save(state_path)
+        logger.info("interrupted: saved step %d of %d", trainer.step, trainer.config.max_steps)
+    raise SystemExit(INTERRUPTED_EXIT)

@@ -89,6 +89,10 @@ class Encoder(nn.Module):
             self.vit.patch_embed.requires_grad_(False)
             self.vit.blocks[:frozen_stages].requires_grad_(False)
 
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them."""
+        self.vit.set_grad_checkpointing(True)
+
     def forward(self, image: Tensor) -> Tensor:
         """Normalised image (B, 3, S, S) -> features (B, E, S/p, S/p)."""
         tokens = self.vit.forward_features(image)[:, self.vit.num_prefix_tokens :]

@@ -44,12 +44,13 @@ class MaskNetwork(nn.Module):
                 the areas matter, for the choice of scale (spec 3.3).
 
         Returns:
-            Logits, float, shape (B, 1, S/4, S/4); the reference without scale adjustment
-            has S/2, and zeros for areas of exactly 32^2 and 96^2 px^2 (spec 3.3, Q2).
+            Logits, float, shape (B, 1, S/4, S/4). With `compat_official`: zeros for areas
+            of exactly 32^2 and 96^2 px^2 (spec Q2), and S/2 instead of S/4 in evaluation
+            mode without scale adjustment (spec 3.3).
         """
         features = self.encoder(image)
         instance = self.instance_head(features)
-        double = self.compat_official and not self.scale_adjustment
+        double = self.compat_official and not (self.scale_adjustment or self.training)
         side = image.shape[-1] // (LOGIT_STRIDE // 2 if double else LOGIT_STRIDE)
         logits = features.new_zeros(len(image), 1, side, side, dtype=torch.float32)
         for rows, feature_side in self._scale_groups(boxes_xyxy, image.shape[-1]):

@@ -3,23 +3,27 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mal_core.artifacts import write_json
-from mal_core.config import MalConfig
+from mal_core.config import CrfConfig
+from mal_core.data.crops import TrainBatches
 from mal_core.errors import ConfigError, TrainingError
 from mal_core.labeling import MaskWriter, _label_images
-from mal_core.training import LabelerTrainer, learning_rate_at, ramp, train_labeler
+from mal_core.models import build_labeler
+from mal_core.training import LabelerTrainer, train_labeler
 from mal_core.types import PseudoLabel
 from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
+from tests.mal_core.worker_runs import train_job, wait_for_step
+
+NO_DROP_PATH = dataclasses.replace(TINY_ENCODER, drop_path=0.0)
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -31,21 +35,6 @@ def equal_weights(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the very same numbers."""
     first, second = weights_of(a), weights_of(b)
     return all(torch.equal(first[name], second[name]) for name in first | second)
-
-
-def test_the_rate_rises_to_its_peak_and_ends_at_its_final_share():
-    config = tiny_mal(max_steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2)
-    rates = [learning_rate_at(step, config) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[10] == pytest.approx(1.0)
-    assert rates[55] == pytest.approx(0.6)
-    assert rates[100] == pytest.approx(0.2)
-    assert max(rates) <= 1.0
-
-
-def test_a_loss_ramps_up_and_stays():
-    assert [ramp(step, 0.5, 8) for step in (0, 1, 4, 7)] == [0.0, 0.25, 1.0, 1.0]
-    assert ramp(0, 0.0, 8) == 1.0
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
@@ -76,10 +65,10 @@ def test_an_interrupted_run_continues_on_the_same_trajectory(tmp_path, monkeypat
     whole = train_labeler(dataset, TINY_ENCODER, tiny_mal(), seed=0, output_dir=tmp_path / "whole")
     step = LabelerTrainer.train_step
 
-    def killed_at_six(self, batch):
+    def killed_at_six(self, *batches):
         if self.step == 6:
             raise KeyboardInterrupt
-        return step(self, batch)
+        return step(self, *batches)
 
     with monkeypatch.context() as patch:
         patch.setattr(LabelerTrainer, "train_step", killed_at_six)
@@ -115,59 +104,6 @@ def test_sigterm_saves_the_state_and_the_rest_equals_the_uninterrupted_run(tmp_p
     assert equal_weights(whole, parts)
 
 
-def wait_for_step(scalars: Path, step: int) -> None:
-    """Until a training has written this step."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        lines = scalars.read_text().splitlines() if scalars.exists() else []
-        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= step:
-            return
-        time.sleep(0.02)
-    pytest.fail(f"{scalars} did not reach step {step} within 60 s")
-
-
-def train_job(folder: Path, dataset, config: MalConfig) -> Path:
-    """A job file for the worker, with the boxes as a COCO file."""
-    boxes = folder / "boxes.json"
-    write_json(
-        boxes,
-        {
-            "images": [
-                {"id": i.image_id, "file_name": i.file_name, "height": i.height, "width": i.width}
-                for i in dataset.images
-            ],
-            "categories": [{"id": 1, "name": "ellipse"}],
-            "annotations": [
-                {
-                    "id": a.annotation_id,
-                    "image_id": a.image_id,
-                    "category_id": 1,
-                    "iscrowd": 0,
-                    "bbox": [
-                        a.box_xyxy[0],
-                        a.box_xyxy[1],
-                        a.box_xyxy[2] - a.box_xyxy[0],
-                        a.box_xyxy[3] - a.box_xyxy[1],
-                    ],
-                }
-                for a in dataset.boxes
-            ],
-        },
-    )
-    job = {
-        "images": str(dataset.image_root),
-        "boxes": str(boxes),
-        "strict": False,
-        "encoder": dataclasses.asdict(TINY_ENCODER),
-        "mal": dataclasses.asdict(config),
-        "seed": 0,
-        "output_dir": str(folder / "parts"),
-    }
-    path = folder / "job.json"
-    write_json(path, job)
-    return path
-
-
 def test_a_diverging_loss_stops_with_the_step_and_what_to_lower(tmp_path):
     dataset, _ = draw_ellipses(tmp_path / "images", 4)
     config = tiny_mal(learning_rate=1e30, max_steps=60)
@@ -180,6 +116,71 @@ def test_no_box_in_the_trained_area_range_is_refused(tmp_path):
     config = tiny_mal(min_box_area=1e9)
     with pytest.raises(ConfigError, match="min_box_area"):
         train_labeler(dataset, TINY_ENCODER, config, seed=0, output_dir=tmp_path / "run")
+
+
+def first_steps(tmp_path, count: int = 3, **changes: object) -> tuple[list[dict], torch.Tensor]:
+    """Values of the first steps, and all trained weights in one row."""
+    dataset, _ = draw_ellipses(tmp_path / "images", 6)
+    config = tiny_mal(**changes)
+    torch.manual_seed(0)
+    labeler, _ = build_labeler(NO_DROP_PATH, config)
+    trainer = LabelerTrainer(labeler, config, seed=0)
+    batches = TrainBatches(dataset, config, seed=0)
+    per_step = config.accumulate_steps
+    values = [
+        trainer.train_step(*(batches[step * per_step + i] for i in range(per_step)))
+        for step in range(count)
+    ]
+    return values, torch.nn.utils.parameters_to_vector(trainer.trained).detach()
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path):
+    small = {"batch_size": 2, "accumulate_steps": 2, "scale_learning_rate": False}
+    parts, small_weights = first_steps(tmp_path, **small)
+    whole, weights = first_steps(tmp_path, batch_size=4)
+    for a, b in zip(parts, whole, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+    torch.testing.assert_close(small_weights, weights, atol=1e-4, rtol=0)
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else(tmp_path):
+    plain, weights = first_steps(tmp_path)
+    saved, same = first_steps(tmp_path, activation_checkpointing=True)
+    assert [v["loss"] for v in saved] == pytest.approx([v["loss"] for v in plain], abs=1e-6)
+    torch.testing.assert_close(same, weights, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_learn_the_same(tmp_path):
+    plain, weights = first_steps(tmp_path, count=2)
+    compiled, same = first_steps(tmp_path, count=2, compile=True)
+    assert [v["loss"] for v in compiled] == pytest.approx([v["loss"] for v in plain], abs=1e-3)
+    torch.testing.assert_close(same, weights, atol=5e-3, rtol=0)
+
+
+def test_bfloat16_learns_about_the_same(tmp_path):
+    plain, _ = first_steps(tmp_path)
+    short, _ = first_steps(tmp_path, precision="bf16")
+    assert [v["loss"] for v in short] == pytest.approx([v["loss"] for v in plain], rel=0.05)
+    assert short != plain
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    def no_number(*_: object) -> torch.Tensor:
+        return torch.tensor(float("inf"))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", no_number)
+    with pytest.raises(TrainingError, match=r"norm of the gradient is inf at step 0"):
+        first_steps(tmp_path)
+
+
+def test_compat_official_shows_the_student_view_to_the_crf(tmp_path):
+    ours, _ = first_steps(tmp_path, count=2, crf_warmup=0.0)
+    theirs, _ = first_steps(tmp_path, count=2, crf_warmup=0.0, crf=CrfConfig(clean_view=False))
+    compat, _ = first_steps(tmp_path, count=1, crf_warmup=0.0, compat_official=True)
+    assert theirs[0]["loss_crf"] != ours[0]["loss_crf"]
+    assert compat[0]["loss_crf"] != ours[0]["loss_crf"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+"""What changes over the steps of phase 1: the learning rate and the weights of the losses."""
+
+import math
+
+from mal_core.config import MalConfig
+
+
+def peak_rate(config: MalConfig, world_size: int) -> float:
+    """The configured rate, times the growth of the batch over processes and accumulation."""
+    growth = world_size * config.accumulate_steps if config.scale_learning_rate else 1
+    return config.learning_rate * growth
+
+
+def learning_rate_at(step: int, config: MalConfig, world_size: int = 1) -> float:
+    """Linear warm-up, then cosine to `final_rate` (spec section 5); set before the step.
+
+    Under `compat_official` it is set after the step, as in the reference: step 0 runs at
+    the full rate and step 1 at none (spec Q6).
+    """
+    peak = peak_rate(config, world_size)
+    done = step + 1
+    if config.compat_official:
+        if step == 0:
+            return peak
+        step, done = step - 1, step - 1
+    warmup = config.warmup * config.max_steps
+    if step < warmup:
+        return peak * done / warmup
+    phase = (step - warmup) / max(config.max_steps - warmup, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(phase, 1.0)))
+    return peak * (config.final_rate + (1 - config.final_rate) * cosine)
+
+
+def ramp(step: int, share: float, max_steps: int) -> float:
+    """Weight of a loss during its warm-up, from 0 to 1 over `share` of the run (spec 4.3)."""
+    length = share * max_steps
+    return 1.0 if step >= length else step / length
