@@ -142,10 +142,13 @@ class MalConfig(Config):
         min_box_area, max_box_area: Boxes trained on, px^2, half-open interval.
         box_expansion: Upper bound of the random crop expansion (theta of the paper).
         test_expansion: Total growth of a crop at labeling, as a fraction of the box.
+        label_crop_size: Side of a crop at labeling; null: crop_size. Larger crops give the
+            encoder more tokens, at the price of time.
         extra_expansions: Further crops of each box at labeling, averaged with the first.
         max_steps: Optimiser steps.
         batch_size: Crops per step.
         learning_rate: Peak rate for this batch size (not scaled).
+        head_rate: Learning rate of the two heads relative to the encoder's.
         mil_weight, crf_weight: Loss weights at full strength.
         mil_warmup, crf_warmup: Fractions of max_steps over which they ramp up.
         warmup: Fraction of max_steps of linear learning-rate warm-up.
@@ -181,7 +184,9 @@ class MalConfig(Config):
     max_box_area: float = 1e10
     box_expansion: float = 1.2
     test_expansion: float = 0.6
+    label_crop_size: int | None = None
     extra_expansions: tuple[float, ...] = ()
+    head_rate: float = 1.0
     weight_decay: float = 5e-4
     warmup: float = 0.1
     final_rate: float = 0.2
@@ -213,9 +218,12 @@ class MalConfig(Config):
         counts = ("batch_size", "max_steps", "checkpoint_every", "label_batch_size")
         for key in (*counts, "num_processes", "accumulate_steps"):
             _require(getattr(self, key) >= 1, f"mal.{key}", getattr(self, key), "at least 1")
-        fits = self.crop_size >= 32 and self.crop_size % 32 == 0
-        _require(fits, "mal.crop_size", self.crop_size, "a multiple of 32, at least 32")
-        _require(self.learning_rate > 0, "mal.learning_rate", self.learning_rate, "> 0")
+        for key in ("crop_size", "label_crop_size"):
+            side = getattr(self, key) or self.crop_size
+            fits = side >= 32 and side % 32 == 0
+            _require(fits, f"mal.{key}", side, "a multiple of 32, at least 32")
+        for key in ("learning_rate", "head_rate"):
+            _require(getattr(self, key) > 0, f"mal.{key}", getattr(self, key), "> 0")
         _require(
             0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)"
         )

@@ -58,6 +58,7 @@ def cut_views(
         DatasetError: The photo is absent or cannot be decoded.
     """
     image = load_image(image_root / record.file_name)
+    side = config.label_crop_size or config.crop_size
     expansions = sorted({config.test_expansion, *config.extra_expansions}, reverse=True)
     for annotation in boxes:
         box = np.array(annotation.box_xyxy)
@@ -65,7 +66,7 @@ def cut_views(
         views = tuple(
             View(
                 crop_xyxy=crop_xyxy,
-                crop=resize_crop(wrap_crop(image, crop_xyxy), config.crop_size),
+                crop=resize_crop(wrap_crop(image, crop_xyxy), side),
             )
             for crop_xyxy in crops_xyxy
         )

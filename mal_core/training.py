@@ -71,6 +71,21 @@ def crf_target(
     )
 
 
+def _parameter_groups(labeler: MaskAutoLabeler, config: MalConfig) -> list[dict[str, Any]]:
+    """What trains, with its learning rate relative to the schedule's.
+
+    Weight decay applies to every parameter, norms and biases too, as in the reference.
+    """
+    encoder = [p for p in labeler.student.encoder.parameters() if p.requires_grad]
+    known = {id(parameter) for parameter in encoder}
+    heads = [p for p in labeler.student.parameters() if p.requires_grad and id(p) not in known]
+    groups = [
+        {"params": encoder, "relative_rate": 1.0},
+        {"params": heads, "relative_rate": config.head_rate},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 class LabelerTrainer:
     """Owns what changes during training: networks, optimiser, step.
 
@@ -90,9 +105,11 @@ class LabelerTrainer:
         if config.activation_checkpointing:
             labeler.student.encoder.checkpoint_activations()
         self.trained = [p for p in labeler.student.parameters() if p.requires_grad]
-        rate = peak_rate(config, group.world_size)
         self.optimizer = torch.optim.AdamW(
-            self.trained, lr=rate, betas=ADAM_BETAS, weight_decay=config.weight_decay
+            _parameter_groups(labeler, config),
+            lr=peak_rate(config, group.world_size),
+            betas=ADAM_BETAS,
+            weight_decay=config.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         if config.compile:  # in place: state_dict keeps its names
@@ -139,7 +156,7 @@ class LabelerTrainer:
         torch.manual_seed(hash((self.seed, self.step, self.group.rank)) % 2**63)
         rate = learning_rate_at(self.step, self.config, self.group.world_size)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+            parameters["lr"] = rate * parameters["relative_rate"]
         self.optimizer.zero_grad(set_to_none=True)
         parts = []
         for number, batch in enumerate(batches, start=1):

@@ -24,6 +24,7 @@ LABELING_KEYS = (
     "flip_test",
     "label_batch_size",
     "test_expansion",
+    "label_crop_size",
     "extra_expansions",
     "refinement",
 )

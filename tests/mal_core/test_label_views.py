@@ -75,6 +75,11 @@ def test_views_come_widest_first_and_equal_ones_once(tmp_path):
     assert all(view.crop.shape == (128, 128, 3) for view in item.views)
 
 
+def test_crops_at_labeling_may_have_their_own_size(tmp_path):
+    item = views(tmp_path, MEDIUM, settings(label_crop_size=192))
+    assert item.views[0].crop.shape == (192, 192, 3)
+
+
 def test_the_references_order_of_operations_changes_masks_of_large_boxes(tmp_path):
     config, official = settings(), settings(compat_official=True)
     item = views(tmp_path, (100.0, 50.0, 780.0, 650.0), config)

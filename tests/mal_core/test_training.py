@@ -143,6 +143,23 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path):
     torch.testing.assert_close(small_weights, weights, atol=1e-4, rtol=0)
 
 
+def test_heads_learn_at_their_own_rate(tmp_path):
+    def moved(rate: float) -> tuple[float, float]:
+        dataset, _ = draw_ellipses(tmp_path / "images", 6)
+        config = tiny_mal(head_rate=rate, weight_decay=0.0)
+        torch.manual_seed(0)
+        labeler, _ = build_labeler(NO_DROP_PATH, config)
+        before = {n: p.detach().clone() for n, p in labeler.student.named_parameters()}
+        LabelerTrainer(labeler, config, seed=0).train_step(TrainBatches(dataset, config, 0)[0])
+        after = dict(labeler.student.named_parameters())
+        steps = {n: float((after[n].detach() - before[n]).abs().max()) for n in before}
+        return steps["encoder.vit.norm.weight"], steps["pixel_head.convs.0.weight"]
+
+    slow, fast = moved(1.0), moved(5.0)
+    assert fast[0] == pytest.approx(slow[0], rel=1e-3)
+    assert fast[1] == pytest.approx(5 * slow[1], rel=1e-3)
+
+
 def test_activation_checkpointing_changes_memory_and_nothing_else(tmp_path):
     plain, weights = first_steps(tmp_path)
     saved, same = first_steps(tmp_path, activation_checkpointing=True)
