@@ -1,6 +1,6 @@
 """Frozen settings of every stage, validated at birth; the defaults live in conf/."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -240,16 +240,20 @@ class MalConfig(Config):
 
 
 def mal_config(values: Mapping[str, Any]) -> MalConfig:
-    """Settings from the nested mapping that `dataclasses.asdict` made of them."""
-    nested = {
-        "crf": CrfConfig(**values["crf"]),
-        "refinement": RefinementConfig(**values["refinement"]),
+    """Settings from the nested mapping that `dataclasses.asdict` made of them.
+
+    Keys that a file of an older version lacks have their defaults.
+    """
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "crf": lambda nested: CrfConfig(**nested),
+        "refinement": lambda nested: RefinementConfig(**nested),
+        "extra_expansions": tuple,
+        "mask_thresholds": lambda cuts: None if cuts is None else tuple(cuts),
+        "trackers": tuple,
     }
-    tuples = {
-        key: None if values[key] is None else tuple(values[key])
-        for key in ("extra_expansions", "mask_thresholds", "trackers")
-    }
-    return MalConfig(**{**values, **tuples, **nested})
+    return MalConfig(
+        **{key: kinds[key](value) if key in kinds else value for key, value in values.items()}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
