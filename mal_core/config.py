@@ -146,8 +146,10 @@ class MalConfig(Config):
             encoder more tokens, at the price of time.
         extra_expansions: Further crops of each box at labeling, averaged with the first.
         max_steps: Optimiser steps.
-        batch_size: Crops per step.
-        learning_rate: Peak rate for this batch size (not scaled).
+        batch_size: Crops per process and forward pass.
+        learning_rate: Peak rate for one process without accumulation; see scale_learning_rate.
+        weight_decay: AdamW's decay of every trained tensor, norms and biases too, as in
+            the reference.
         head_rate: Learning rate of the two heads relative to the encoder's.
         mil_weight, crf_weight: Loss weights at full strength.
         mil_warmup, crf_warmup: Fractions of max_steps over which they ramp up.

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -11,7 +13,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mal_core.errors import ConfigError
 from mal_core.process import die_with_parent
+
+SECONDS_TO_LET_GO = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +43,11 @@ class Group:
         if self.world_size == 1:
             return network
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=devices)
+        # Some encoders own layers that their feature map does not use.
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+        return DistributedDataParallel(
+            network, device_ids=devices, broadcast_buffers=False, find_unused_parameters=True
+        )
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the processes of a tensor that each of them has."""
@@ -47,6 +56,17 @@ class Group:
             values /= self.world_size
         return values
 
+    def agrees_on(self, number: int) -> bool:
+        """Whether every process has the same number."""
+        mine = torch.tensor(float(number), device=self.device, dtype=torch.float64)
+        # Differences from the mean vanish only together.
+        return not bool(self.mean((self.mean(mine.clone()) - mine).abs()) > 0)
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.world_size > 1:
+            dist.barrier()
+
 
 @contextlib.contextmanager
 def joined_group() -> Iterator[Group]:
@@ -54,6 +74,9 @@ def joined_group() -> Iterator[Group]:
 
     The variables RANK, WORLD_SIZE and LOCAL_RANK decide. Processes that torchrun started
     die with it, however it ends.
+
+    Raises:
+        ConfigError: Fewer GPUs than processes on this machine.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
@@ -63,12 +86,23 @@ def joined_group() -> Iterator[Group]:
         yield Group(rank=0, world_size=1, device=device)
         return
     die_with_parent(os.getppid())
+    if cuda and local_rank >= torch.cuda.device_count():
+        message = (
+            f"process {local_rank} of this machine finds {torch.cuda.device_count()} GPUs: "
+            "each process needs one, lower mal.num_processes."
+        )
+        raise ConfigError(message)
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Group(rank=dist.get_rank(), world_size=world_size, device=device)
+        group = Group(rank=dist.get_rank(), world_size=world_size, device=device)
+        yield group
+        group.wait()
     finally:
+        # gloo's threads free our last tensors under Python's lock. Whoever frees the group
+        # holds that lock while it waits for those threads: they need a moment before.
+        time.sleep(SECONDS_TO_LET_GO)
         dist.destroy_process_group()
 
 

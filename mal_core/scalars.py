@@ -15,6 +15,12 @@ EXPERIMENT = "mal-pipeline"
 EXTRAS = {"mlflow": "mlflow", "wandb": "wandb"}
 """Trackers that come with an extra of this package, and the module each needs."""
 
+REMEDIES = {
+    "mlflow": "Set MLFLOW_TRACKING_URI, for example sqlite:///mlflow.db, or drop it.",
+    "wandb": "Run `wandb login`, set WANDB_MODE=offline, or drop it.",
+}
+SHOWN_CHARACTERS = 200
+
 
 class Tracker(Protocol):
     """Where curves may go besides the JSON lines."""
@@ -115,8 +121,22 @@ def check_trackers(names: Sequence[str]) -> None:
             raise ConfigError(message)
 
 
+def _open(name: str, folder: Path, first_step: int) -> Tracker:
+    try:
+        return TRACKERS[name](folder, first_step)
+    except Exception as error:  # no common type for "no login", "no server" and "no such host"
+        message = (
+            f"mal.trackers names {name}, which does not answer ({type(error).__name__}: "
+            f"{str(error)[:SHOWN_CHARACTERS]}). {REMEDIES.get(name, '')}"
+        )
+        raise ConfigError(message) from error
+
+
 class Scalars:
     """The curves of one training; a resumed run continues them.
+
+    Raises:
+        ConfigError: A tracker cannot be reached; raised at birth, before any step.
 
     Args:
         folder: Receives `scalars.jsonl` and what trackers keep on disk.
@@ -132,13 +152,17 @@ class Scalars:
             if line.endswith("}") and json.loads(line)["step"] < first_step
         ]
         self.path.write_text("".join(f"{line}\n" for line in kept))
-        self.trackers: list[Tracker] = [TRACKERS[name](folder, first_step) for name in trackers]
-        self.started = time.monotonic()
+        self.trackers = [_open(name, folder, first_step) for name in trackers]
+        self.started = self._last_time = time.monotonic()
+        self._last_step = first_step
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point to every curve."""
-        seconds = round(time.monotonic() - self.started, 3)
-        append_jsonl(self.path, {"step": step, **values, "seconds": seconds})
+        now = time.monotonic()
+        pace = (now - self._last_time) / max(step - self._last_step, 1)
+        self._last_time, self._last_step = now, step
+        values = {**values, "seconds_per_step": round(pace, 4)}
+        append_jsonl(self.path, {"step": step, **values, "seconds": round(now - self.started, 3)})
         for tracker in self.trackers:
             tracker.write(step, values)
 

@@ -19,7 +19,8 @@ from mal_core.checkpoints import save_labeler
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.crops import BoxCropBatch, TrainBatches
 from mal_core.distributed import Group, joined_group, without_exchange
-from mal_core.errors import ConfigError, TrainingError
+from mal_core.divergence import DivergenceWatch
+from mal_core.errors import ConfigError
 from mal_core.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.models import MaskAutoLabeler, build_labeler
 from mal_core.models.encoder import normalize
@@ -102,6 +103,7 @@ class LabelerTrainer:
         self.config = config
         self.seed = seed
         self.step = 0
+        self.watch = DivergenceWatch(config)
         if config.activation_checkpointing:
             labeler.student.encoder.checkpoint_activations()
         self.trained = [p for p in labeler.student.parameters() if p.requires_grad]
@@ -150,7 +152,7 @@ class LabelerTrainer:
             Losses, means over batches and processes; learning rate; norm of the gradient.
 
         Raises:
-            TrainingError: The loss or the gradient is not finite.
+            TrainingError: The training diverged.
         """
         # Drop path draws from this state: other numbers on every process and in every step.
         torch.manual_seed(hash((self.seed, self.step, self.group.rank)) % 2**63)
@@ -167,7 +169,7 @@ class LabelerTrainer:
                 self.scaler.scale(losses["loss"] / len(batches)).backward()
         means = self.group.mean(torch.stack(parts).mean(0))
         values = dict(zip(LOSS_NAMES, means.tolist(), strict=True))
-        self._require_finite(values["loss"], "loss")
+        self.watch.check_loss(self.step, values["loss"])
         values["gradient_norm"] = self._descend()
         self.labeler.update_teacher()
         self.step += 1
@@ -178,20 +180,17 @@ class LabelerTrainer:
         self.scaler.unscale_(self.optimizer)
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, limit))
-        if not self.scaler.is_enabled():  # fp16's scaler skips such a step and lowers its scale
-            self._require_finite(norm, "norm of the gradient")
+        self.watch.check_gradient(self.step, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm
 
-    def _require_finite(self, value: float, name: str) -> None:
-        if not math.isfinite(value):
-            message = (
-                f"phase 1 diverged: the {name} is {value} at step {self.step}. Lower "
-                f"mal.learning_rate (now {self.config.learning_rate:g}), set mal.gradient_clip, "
-                "or use mal.precision=fp32."
-            )
-            raise TrainingError(message)
+    @torch.no_grad()
+    def teacher_gap(self) -> float:
+        """Distance of the teacher's weights from the student's, relative to their norm."""
+        student = torch.nn.utils.parameters_to_vector(self.labeler.student.parameters())
+        teacher = torch.nn.utils.parameters_to_vector(self.labeler.teacher.parameters())
+        return float((student - teacher).norm() / student.norm())
 
     def save(self, path: Path) -> None:
         """Write the resumable state atomically."""
@@ -239,7 +238,7 @@ def train_labeler(
     Raises:
         ConfigError: No box is large enough to train on, the encoder is impossible, or a
             tracker is not installed.
-        TrainingError: The loss or the gradient is not finite.
+        TrainingError: The training diverged.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     check_trackers(config.trackers)
@@ -258,6 +257,12 @@ def train_labeler(
         state_path = output_dir / "state.pth"
         if state_path.exists():
             trainer.load(state_path)
+        if not group.agrees_on(trainer.step):
+            message = (
+                f"the processes do not find the same {state_path}: all machines of one training "
+                "need a common folder, or none of them a saved state."
+            )
+            raise ConfigError(message)
         if group.is_main:
             logger.info(
                 "%s; %d boxes to train on, from step %d", report, len(batches.boxes), trainer.step
@@ -308,7 +313,7 @@ def _run(
             if progress:
                 progress.update(step, loss=values["loss"])
             if scalars and (step % SCALARS_EVERY == 0 or step == config.max_steps):
-                scalars.write(step, values)
+                scalars.write(step, {**values, "teacher_gap": trainer.teacher_gap()})
             if _anyone(group, bool(interrupted)):
                 _save_and_exit(trainer, state_path)
             if group.is_main and step % config.checkpoint_every == 0 and step < config.max_steps:
@@ -326,4 +331,5 @@ def _save_and_exit(trainer: LabelerTrainer, state_path: Path) -> NoReturn:
     if trainer.group.is_main:
         trainer.save(state_path)
         logger.info("interrupted: saved step %d of %d", trainer.step, trainer.config.max_steps)
+    trainer.group.wait()  # torchrun ends all processes as soon as one has ended
     raise SystemExit(INTERRUPTED_EXIT)

@@ -45,6 +45,7 @@ def test_alone_there_is_nothing_to_exchange():
         assert group.wrap(network) is network
         assert group.mean(torch.tensor([3.0])).item() == 3.0
         assert group.is_main
+        assert group.agrees_on(7)
     with without_exchange(network):
         assert torch.is_grad_enabled()
 

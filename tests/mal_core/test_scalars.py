@@ -49,3 +49,11 @@ def test_wandb_keeps_the_curves_offline(tmp_path, monkeypatch):
     scalars.write(5, {"loss": 1.0})
     scalars.close()
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_tracker_that_does_not_answer_is_refused_before_training(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow", reason="the mlflow extra is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ConfigError, match=r"mal\.trackers names mlflow.*MLFLOW_TRACKING_URI"):
+        Scalars(tmp_path, 0, ["mlflow"])
