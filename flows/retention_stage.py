@@ -12,6 +12,7 @@ from flows.run_config import RunConfig
 from flows.stages import EVALUATE, Arm
 from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
+from mal_core.config import OPERATION_KEYS
 from mal_core.retention import RetentionReport, SegmenterResult, report_from_json
 
 if TYPE_CHECKING:  # it draws plots: matplotlib
@@ -132,7 +133,7 @@ def shown_settings(config: RunConfig) -> dict[str, Any]:
     for part in (shown["encoder"], *shown["segmenters"]):
         part["weights"] = Path(part["weights"]).name if part["weights"] else None
     for part in (shown["mal"], *shown["segmenters"]):
-        for key in stages.OPERATION_KEYS:
+        for key in OPERATION_KEYS:
             part.pop(key, None)
     return shown
 

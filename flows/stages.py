@@ -18,7 +18,13 @@ from flows.run import Run
 from flows.run_config import DataSource, Inputs, RunConfig, data_config
 from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
-from mal_core.config import MalConfig, SegmenterConfig, SplitConfig
+from mal_core.config import (
+    LABELING_KEYS,
+    OPERATION_KEYS,
+    MalConfig,
+    SegmenterConfig,
+    SplitConfig,
+)
 from mal_core.errors import ConfigError, DatasetError
 from mal_core.retention import Accounting
 
@@ -32,16 +38,6 @@ SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
 ACCOUNTING = "accounting.json"
 MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
 
-LABELING_KEYS = (
-    "mask_threshold",
-    "label_network",
-    "flip_test",
-    "label_batch_size",
-    "test_expansion",
-)
-"""Settings of `mal` that decide labels and not weights."""
-OPERATION_KEYS = ("num_workers", "checkpoint_every")
-"""Settings that change how a stage runs, and not what comes out."""
 TORCH = ("torch", "torchvision", "timm")
 MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 

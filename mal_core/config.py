@@ -9,6 +9,21 @@ from mal_core.errors import ConfigError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+LABELING_KEYS = (
+    "mask_threshold",
+    "mask_thresholds",
+    "label_network",
+    "flip_test",
+    "label_batch_size",
+    "test_expansion",
+    "label_crop_size",
+    "extra_expansions",
+    "refinement",
+)
+"""Settings of MalConfig that decide labels and not weights: a label job chooses them anew."""
+OPERATION_KEYS = ("num_workers", "checkpoint_every", "trackers")
+"""Settings of MalConfig that change how a training runs, and not what comes out."""
+
 
 class Config:
     """Base of all settings: refuses unknown keys when built from untyped data."""

@@ -10,25 +10,12 @@ import torch
 
 from mal_core.artifacts import write_json
 from mal_core.checkpoints import load_labeler
-from mal_core.config import MalConfig
+from mal_core.config import LABELING_KEYS, MalConfig
 from mal_core.data.coco import read_boxes
 from mal_core.errors import MalCoreError
 from mal_core.jobs import read_label_job, read_train_job, write_failure
 from mal_core.labeling import generate_pseudo_labels
 from mal_core.training import train_labeler
-
-LABELING_KEYS = (
-    "mask_threshold",
-    "mask_thresholds",
-    "label_network",
-    "flip_test",
-    "label_batch_size",
-    "test_expansion",
-    "label_crop_size",
-    "extra_expansions",
-    "refinement",
-)
-"""Settings of `mal` that a label job may choose; all others belong to the checkpoint."""
 
 
 def run_train(job_path: Path) -> None:
