@@ -67,7 +67,10 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
     """
     raw = compose_raw(overrides)
     drawn = raw["data"].get("source") == "scenes"
-    _require_values(raw, [key for key in required if not (drawn and key.startswith("data."))])
+    wanted = [key for key in required if not (drawn and key.startswith("data."))]
+    if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
+        wanted.append("encoder.weights")
+    _require_values(raw, wanted)
     for split in ("train", "val"):
         if MISSING in (raw["data"].get(split) or {}).values():
             raw["data"][split] = None

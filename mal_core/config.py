@@ -66,16 +66,18 @@ class DataConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(Config):
-    """A timm Vision Transformer.
+    """An encoder of timm: a plain Vision Transformer or a hierarchical model.
 
     Attributes:
-        name: timm model name.
+        name: timm model name. Patches of 14 px and the like: crops are resized inside.
         weights: Local file with pretrained weights; no network is needed then.
         pretrained: Load timm's weights from the hub when `weights` is not given.
         stem: "linear" is the patch projection of the pretrained model, "conv" the
-            four-stage convolutional stem of the reference (random weights).
+            convolutional stem of the reference (random weights); plain transformers only.
         options: Keyword arguments for timm's builder, such as patch_size or depth.
-        frozen_stages: Number of leading blocks (with the stem) that do not train.
+        frozen_stages: Number of leading blocks, or stages of a hierarchical model, that do
+            not train, with the stem.
+        drop_path: Rate at which residual paths are dropped in training, growing with depth.
     """
 
     name: str

@@ -1,47 +1,36 @@
-"""A timm Vision Transformer as a feature map, with an account of what was loaded.
+"""Any encoder of timm as one feature map, with an account of what was loaded.
 
 Shape letters: B crops, E feature dim, S crop side, h w feature grid.
 """
 
+import dataclasses
 import difflib
 import logging
 import math
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import timm
 import torch
+import torch.nn.functional as F
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig
 from mal_core.errors import CheckpointError, ConfigError
+from mal_core.models.hierarchical import HierarchicalEncoder, hierarchical_arguments
+from mal_core.models.pretrained import (
+    LoadReport,
+    hub_tensors,
+    mismatch,
+    read_tensors,
+    split_tensors,
+)
 
 logger = logging.getLogger(__name__)
 
-SHOWN_CHARACTERS = 300
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadReport:
-    """What the encoder's weights are.
-
-    Attributes:
-        source: "random", "hub: NAME" or the path of the local file.
-        random_parts: Modules that did not come from the source.
-    """
-
-    source: str
-    random_parts: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """One line for logs and reports."""
-        if self.source == "random":
-            return "encoder weights: random"
-        suffix = f"; random: {', '.join(self.random_parts)}" if self.random_parts else ""
-        return f"encoder weights: {self.source}{suffix}"
+SHOWN_CHARACTERS = 600
 
 
 class ConvStem(nn.Module):
@@ -66,37 +55,49 @@ class ConvStem(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Last-layer patch tokens of a timm ViT, as a map.
+    """Last-layer patch tokens of a plain Vision Transformer, as a map.
 
     Attributes:
         width: Feature dim E.
-        patch_size: Pixels per token side.
+        patch_size: Pixels per token side, p.
         mean, std: Per-channel normalisation that the weights expect.
     """
 
-    def __init__(self, vit: VisionTransformer, frozen_stages: int) -> None:
+    def __init__(self, vit: VisionTransformer | Eva, frozen_stages: int) -> None:
         super().__init__()
         self.vit = vit
         self.width: int = vit.embed_dim
         self.patch_size: int = vit.patch_embed.patch_size[0]
-        source = cast("dict[str, Any]", vit.pretrained_cfg)
-        self.mean: tuple[float, ...] = tuple(source["mean"])
-        self.std: tuple[float, ...] = tuple(source["std"])
-        self._freeze(frozen_stages)
-
-    def _freeze(self, frozen_stages: int) -> None:
+        self.mean, self.std = normalisation(vit)
+        self.frozen: list[nn.Module] = []
         if frozen_stages:
-            self.vit.patch_embed.requires_grad_(False)
-            self.vit.blocks[:frozen_stages].requires_grad_(False)
+            blocks = cast("nn.ModuleList", vit.blocks)
+            self.frozen = [vit.patch_embed, *blocks[:frozen_stages]]
+        for part in (*self.frozen, getattr(vit, "fc_norm", None), getattr(vit, "attn_pool", None)):
+            if part is not None:  # the pooling parts of some models are never asked
+                part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen parts stay in evaluation mode: no dropped paths."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass instead of keeping them."""
         self.vit.set_grad_checkpointing(True)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalised image (B, 3, S, S) -> features (B, E, S/p, S/p)."""
+        """Normalised image (B, 3, S, S) -> features (B, E, h, w), h = w = S/p rounded.
+
+        Where p does not divide S the image is resized to the nearest side that it divides.
+        """
+        side = max(1, round(image.shape[-1] / self.patch_size))
+        wanted = side * self.patch_size
+        if wanted != image.shape[-1]:
+            image = F.interpolate(image, size=(wanted, wanted), mode="bilinear")
         tokens = self.vit.forward_features(image)[:, self.vit.num_prefix_tokens :]
-        side = image.shape[-1] // self.patch_size
         return tokens.transpose(1, 2).unflatten(2, (side, side))
 
 
@@ -115,30 +116,47 @@ def check_encoder_name(name: str) -> None:
     raise ConfigError(message)
 
 
-def build_encoder(config: EncoderConfig, crop_size: int) -> tuple[Encoder, LoadReport]:
+def build_encoder(
+    config: EncoderConfig, crop_size: int
+) -> tuple[Encoder | HierarchicalEncoder, LoadReport]:
     """Build the encoder and load its weights.
 
     Position embeddings of pretrained weights are resampled to the crop's grid.
 
     Raises:
-        ConfigError: Unknown model, no Vision Transformer, or options that do not fit.
-        CheckpointError: The weights do not fit the model, or the hub is out of reach.
+        ConfigError: Unknown model, one without feature maps, or options that do not fit.
+        CheckpointError: Tensors are missing, unexplained or of another shape, or the hub is
+            out of reach.
     """
     check_encoder_name(config.name)
-    vit = _create(config, crop_size)
-    if not isinstance(vit, VisionTransformer):
-        message = f"encoder.name={config.name!r} is not a plain Vision Transformer of timm."
-        raise ConfigError(message)
-    random_parts: tuple[str, ...] = ()
-    patch_size = vit.patch_embed.patch_size[0]
-    if crop_size % patch_size:
-        message = f"mal.crop_size={crop_size} is no multiple of the patch size {patch_size}."
-        raise ConfigError(message)
-    if config.stem == "conv":
-        vit.patch_embed.proj = ConvStem(vit.embed_dim, patch_size)
-        random_parts = ("convolutional stem",)
-    report = LoadReport(source=_source(config), random_parts=random_parts)
-    return Encoder(vit, config.frozen_stages), report
+    arguments = {**_arguments(config, crop_size), "drop_path_rate": config.drop_path}
+    tensors, unused = _pretrained(config)
+    model = _create(config, tensors, {**arguments, **config.options})
+    random_parts: list[str] = []
+    num_loaded = len(model.state_dict()) if tensors else 0
+    encoder: Encoder | HierarchicalEncoder
+    if isinstance(model, VisionTransformer | Eva):
+        if config.stem == "conv":
+            model.patch_embed.proj = ConvStem(model.embed_dim, model.patch_embed.patch_size[0])
+            random_parts = ["convolutional stem"]
+            num_loaded -= 2
+        encoder = Encoder(model, config.frozen_stages)
+    else:
+        encoder = HierarchicalEncoder(model, config.frozen_stages)
+        random_parts = ["fusion of the feature maps"]
+    report = LoadReport(
+        source=_source(config),
+        num_loaded=num_loaded,
+        random_parts=tuple(random_parts),
+        unused=unused,
+    )
+    return encoder, report
+
+
+def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel that a timm model's weights expect."""
+    settings = cast("dict[str, Any]", model.pretrained_cfg)
+    return tuple(settings["mean"]), tuple(settings["std"])
 
 
 def _source(config: EncoderConfig) -> str:
@@ -147,43 +165,81 @@ def _source(config: EncoderConfig) -> str:
     return f"hub: {config.name}" if config.pretrained else "random"
 
 
-def _create(config: EncoderConfig, crop_size: int) -> nn.Module:
-    arguments: dict[str, Any] = {
-        "num_classes": 0,
-        "img_size": crop_size,
-        "dynamic_img_size": True,
-        "drop_path_rate": config.drop_path,
-        **config.options,
-    }
-    if config.weights is not None:
-        _require_file(config.weights)
-        arguments["pretrained_cfg_overlay"] = {"file": str(config.weights)}
+def _arguments(config: EncoderConfig, crop_size: int) -> dict[str, Any]:
+    """What this family of models has to be told about the size of its images."""
+    with torch.device("meta"):
+        model = _create(config, {}, config.options)
+    if not isinstance(model, VisionTransformer | Eva):
+        if config.stem == "conv":
+            message = f"encoder.stem=conv: {config.name!r} is no plain Vision Transformer."
+            raise ConfigError(message)
+        return hierarchical_arguments(model, config.name, crop_size)
+    patch_size = model.patch_embed.patch_size[0]
+    if config.stem == "conv" and patch_size & (patch_size - 1):
+        message = f"encoder.stem=conv: the patch size {patch_size} is no power of two."
+        raise ConfigError(message)
+    side = max(1, round(crop_size / patch_size)) * patch_size
+    return {"img_size": side, "dynamic_img_size": True}
+
+
+def _pretrained(config: EncoderConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The encoder's own tensors, none for random weights, and the names of known extras."""
+    if config.weights is None and not config.pretrained:
+        return {}, ()
     try:
-        return timm.create_model(
-            config.name, pretrained=config.pretrained or config.weights is not None, **arguments
+        if config.weights is not None:
+            if not config.weights.is_file():
+                message = f"encoder.weights={config.weights}: no such file."
+                raise ConfigError(message)
+            tensors = read_tensors(config.weights)
+        else:
+            settings = timm.get_pretrained_cfg(config.name)
+            tensors = hub_tensors({} if settings is None else dataclasses.asdict(settings))
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise CheckpointError(_refusal(config, f"{type(error).__name__}: {error}")) from error
+    kept, unused = split_tensors(tensors)
+    if not kept:
+        raise CheckpointError(_refusal(config, "it has no tensors of an encoder"))
+    return kept, unused
+
+
+def _create(
+    config: EncoderConfig, tensors: dict[str, Tensor], arguments: dict[str, Any]
+) -> nn.Module:
+    # num_classes of the weights is what keeps timm's loading strict: with any other number it
+    # drops the classifier and then ignores every key that is missing or left over.
+    overlay = {"state_dict": tensors, "num_classes": 0} if tensors else {"num_classes": 0}
+    try:
+        model = timm.create_model(
+            config.name,
+            pretrained=bool(tensors),
+            num_classes=0,
+            pretrained_cfg_overlay=overlay,
+            **arguments,
         )
-    except TypeError as error:
+    except (TypeError, AssertionError, ValueError) as error:
         message = f"encoder.name={config.name!r} with options {config.options}: {error}"
         raise ConfigError(message) from error
-    except (RuntimeError, OSError, KeyError) as error:
-        message = (
-            f"weights for encoder.name={config.name!r} from {_source(config)} could not be loaded "
-            f"({type(error).__name__}: {_start(error)}). Give a local file that fits as "
-            "encoder.weights=PATH, or encoder.pretrained=false for random weights."
-        )
-        raise CheckpointError(message) from error
+    except (RuntimeError, KeyError) as error:
+        detail = mismatch(error) if isinstance(error, RuntimeError) else ""
+        reason = detail or f"{type(error).__name__}: {error}"
+        raise CheckpointError(_refusal(config, reason)) from error
+    settings = cast("dict[str, Any]", model.pretrained_cfg)
+    settings.pop("state_dict", None)  # else every copy of the model carries the tensors
+    return model
 
 
-def _start(error: Exception) -> str:
-    """What torch and the hub say first; what follows is advice for programmers."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        message = f"encoder.weights={path}: no such file."
-        raise ConfigError(message)
+def _refusal(config: EncoderConfig, reason: str) -> str:
+    """What is wrong with the weights and what to do; programmers' advice is cut off."""
+    text = " ".join(reason.split())
+    text = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return (
+        f"weights for encoder.name={config.name!r} from {_source(config)} could not be loaded "
+        f"({text}). Give a local file that fits as encoder.weights=PATH, or "
+        "encoder.pretrained=false for random weights."
+    )
 
 
 def normalize(image_u8: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

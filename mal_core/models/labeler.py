@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.geometry import MEDIUM_AREA, SMALL_AREA, size_bin
 from mal_core.models.decoder import InstanceHead, PixelHead
-from mal_core.models.encoder import Encoder, LoadReport, build_encoder
+from mal_core.models.encoder import ConvStem, Encoder, build_encoder
+from mal_core.models.hierarchical import HierarchicalEncoder
+from mal_core.models.pretrained import LoadReport
 
 LOGIT_STRIDE = 4
 """Crop pixels per logit."""
@@ -27,7 +29,7 @@ NO_BIN = -1
 class MaskNetwork(nn.Module):
     """Encoder and decoder: one class-agnostic mask per crop (spec 3)."""
 
-    def __init__(self, encoder: Encoder, config: MalConfig) -> None:
+    def __init__(self, encoder: Encoder | HierarchicalEncoder, config: MalConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.instance_head = InstanceHead(encoder.width, config.head_channels)
@@ -60,11 +62,12 @@ class MaskNetwork(nn.Module):
             logits[rows] = _resize(dots.float().unsqueeze(1), side)
         return logits
 
-    def _scale_groups(self, boxes_xyxy: Tensor, crop_size: int) -> Iterator[tuple[Tensor, int]]:
-        """Rows of each size group with the feature side it is decoded at."""
+    def _scale_groups(
+        self, boxes_xyxy: Tensor, crop_size: int
+    ) -> Iterator[tuple[Tensor, int | None]]:
+        """Rows of each size group with the feature side it is decoded at; None: as it is."""
         if not self.scale_adjustment:
-            side = crop_size // self.encoder.patch_size
-            yield torch.arange(len(boxes_xyxy), device=boxes_xyxy.device), side
+            yield torch.arange(len(boxes_xyxy), device=boxes_xyxy.device), None
             return
         width = boxes_xyxy[:, 2] - boxes_xyxy[:, 0]
         height = boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
@@ -78,10 +81,19 @@ class MaskNetwork(nn.Module):
                 yield torch.from_numpy(rows).to(boxes_xyxy.device), crop_size // stride
 
 
-def _resize(values: Tensor, side: int) -> Tensor:
-    if values.shape[-1] == side:
+def _resize(values: Tensor, side: int | None) -> Tensor:
+    if side is None or values.shape[-1] == side:
         return values
     return F.interpolate(values, size=(side, side), mode="bilinear")
+
+
+def _draw_again(network: MaskNetwork) -> None:
+    """New random weights for everything that no pretrained file has."""
+    stems = [part for part in network.encoder.modules() if isinstance(part, ConvStem)]
+    for module in (network.instance_head, network.pixel_head, *stems):
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.GroupNorm):
+                layer.reset_parameters()
 
 
 class MaskAutoLabeler(nn.Module):
@@ -89,7 +101,9 @@ class MaskAutoLabeler(nn.Module):
 
     Attributes:
         student: Trained by gradient.
-        teacher: Equal to the student at step 0, then its moving average (spec 3.4).
+        teacher: Equal to the student at step 0, then its moving average (spec 3.4). With
+            `compat_official` its heads and convolutional stem start from other random
+            weights than the student's (spec Q3).
         mean, std: Normalisation of the crops.
     """
 
@@ -97,6 +111,8 @@ class MaskAutoLabeler(nn.Module):
         super().__init__()
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False)
+        if student.compat_official:
+            _draw_again(self.teacher)
         self.teacher_momentum = teacher_momentum
         self.mean = student.encoder.mean
         self.std = student.encoder.std

@@ -9,6 +9,7 @@ import pytest
 from flows import run_config, settings
 from mal_core import config as core_config
 from mal_core.errors import ConfigError
+from mal_core.models.encoder import check_encoder_name
 
 CONFIG_CLASSES = [
     kind
@@ -148,9 +149,12 @@ def test_every_recipe_composes_and_has_its_mmdet_config(name: str) -> None:
 
 
 @pytest.mark.parametrize("group", ["encoder", "mal", "experiment"])
-def test_every_choice_of_every_group_composes(group: str) -> None:
+def test_every_choice_of_every_group_composes(group: str, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    given = [f"encoder.weights={weights}"] if group == "encoder" else []
     for name in settings.options_of(group):
-        settings.compose([f"{group}={name}"])
+        settings.compose([f"{group}={name}", *given])
 
 
 def test_encoder_is_chosen_by_file_and_by_timm_name() -> None:
@@ -199,3 +203,17 @@ def test_composed_settings_survive_as_yaml() -> None:
     config = settings.compose(["experiment=demo"])
     again = OmegaConf.to_container(OmegaConf.create(settings.as_yaml(config)))
     assert again == settings.plain(config)
+
+
+def test_every_encoder_of_the_configuration_is_a_model_of_timm(tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    for name in settings.options_of("encoder"):
+        encoder = settings.compose([f"encoder={name}", f"encoder.weights={weights}"]).encoder
+        check_encoder_name(encoder.name)
+        assert encoder.weights == weights
+
+
+def test_an_encoder_that_no_hub_has_asks_for_its_file():
+    with pytest.raises(ConfigError, match=r"Missing mandatory value: encoder\.weights"):
+        settings.compose(["encoder=mocov3_base"])

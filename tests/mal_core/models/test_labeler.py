@@ -95,20 +95,32 @@ def test_an_unknown_encoder_is_refused_with_similar_names():
 def test_weights_that_are_no_weights_are_refused_in_few_words(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_text('{"not": "weights"}')
-    with pytest.raises(CheckpointError, match="could not be loaded") as caught:
+    with pytest.raises(CheckpointError, match="no readable file of weights") as caught:
         build_labeler(EncoderConfig(name="vit_tiny_patch16_224", weights=path), tiny_mal())
     assert len(str(caught.value)) < 800
 
 
-def test_a_network_that_is_no_vision_transformer_is_refused():
-    with pytest.raises(ConfigError, match="resnet18"):
-        build_labeler(EncoderConfig(name="resnet18"), tiny_mal())
+def test_a_network_without_feature_maps_of_three_strides_is_refused():
+    with pytest.raises(ConfigError, match="mixer_s16_224"):
+        build_labeler(EncoderConfig(name="mixer_s16_224"), tiny_mal())
 
 
-def test_a_crop_that_the_patches_do_not_fill_is_refused():
+@pytest.mark.parametrize("scale_adjustment", [True, False])
+def test_patches_that_do_not_fill_the_crop_change_no_output_size(scale_adjustment):
     options = {**TINY, "patch_size": 14}
-    with pytest.raises(ConfigError, match="crop_size=64"):
-        build_labeler(tiny_encoder(options=options), tiny_mal())
+    labeler, _ = build_labeler(
+        tiny_encoder(options=options), tiny_mal(scale_adjustment=scale_adjustment)
+    )
+    assert labeler.student.encoder(torch.randn(1, 3, 64, 64)).shape == (1, 48, 5, 5)
+    assert labeler.student(torch.randn(4, 3, 64, 64), BOXES).shape == (4, 1, 16, 16)
+
+
+def test_the_references_teacher_has_heads_and_a_stem_of_its_own():
+    labeler, _ = build_labeler(tiny_encoder(stem="conv"), tiny_mal(compat_official=True))
+    student, teacher = labeler.student.state_dict(), labeler.teacher.state_dict()
+    other = {key for key in student if not torch.equal(student[key], teacher[key])}
+    assert {key.split(".")[0] for key in other} == {"encoder", "instance_head", "pixel_head"}
+    assert all(".proj.stages." in key for key in other if key.startswith("encoder."))
 
 
 def test_frozen_stages_do_not_train():

@@ -157,6 +157,12 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
         load_official_checkpoint(path)
 
 
+def test_text_is_refused(tmp_path):
+    (tmp_path / "a.ckpt").write_text("these are no weights")
+    with pytest.raises(CheckpointError, match="no readable PyTorch file"):
+        load_official_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_labeling_recognises_the_format(tmp_path):
     labeler, config = load_labeler(write_checkpoint(tmp_path / "a.ckpt"))
     assert config.compat_official
