@@ -1,6 +1,7 @@
 """Copies of stage outputs in the folder where the user looks for them."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.stages import Arm
@@ -43,23 +44,25 @@ def publish_segmenter(stored: Stored, workdir: Path, segmenter: str, arm: Arm) -
     publish(stored, workdir / "segmenters" / segmenter / arm, names)
 
 
-def check_output(output: Path | None, source: Path | None) -> None:
-    """Refuse a target that is a folder or the very file whose boxes are labeled.
+def check_output(output: Path | None, sources: Sequence[Path]) -> None:
+    """Refuse a target that is a filled folder or what the boxes are read from.
 
     Args:
         output: Where `mal label` shall write.
-        source: The annotation file it reads.
+        sources: Files and folders it reads.
 
     Raises:
         ConfigError: Writing there would fail or destroy the input.
     """
     if output is None:
         return
-    if output.is_dir():
-        message = f"output={output} is a folder. Name the file to write, such as masks.json in it."
+    if any(output.resolve() == source.resolve() for source in sources):
+        message = f"output={output} is the input. Choose another place."
         raise ConfigError(message)
-    if source is not None and output.resolve() == source.resolve():
-        message = f"output={output} is the input, data.train.annotations. Choose another file."
+    if output.is_dir():
+        message = (
+            f"output={output} is a folder. Name a new one or a file, such as masks.json in it."
+        )
         raise ConfigError(message)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.interruption import stop_if_asked
-from flows.run_config import RunConfig
+from flows.run_config import Inputs, RunConfig
 from flows.store import StageKey, Store, Stored
 from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
@@ -27,6 +27,9 @@ class Run:
     Args:
         config: All settings.
         force: Names of stages to compute again although their output is stored.
+
+    Attributes:
+        inputs: The splits in normal form, once a stage has asked for them.
     """
 
     def __init__(self, config: RunConfig, *, force: Sequence[str] = ()) -> None:
@@ -34,6 +37,7 @@ class Run:
         self.store = Store(config.store)
         self._force = frozenset(force)
         self._stored: dict[str, Stored] = {}
+        self.inputs: Inputs | None = None
         self._digests: dict[SplitConfig, SplitDigests] = {}
 
     def get(self, key: StageKey, work: Callable[[Path], None], *, title: str = "") -> Stored:

@@ -39,12 +39,14 @@ class DataSource(Config):
     """Where images and annotations come from: the user's files, or drawn scenes.
 
     Attributes:
+        format: How the annotations of both splits are written.
         train, val: The user's files; None where this run does not need them, and
             for drawn scenes.
         scenes: What to draw when `source` is "scenes".
     """
 
     source: Literal["files", "scenes"]
+    format: Literal["coco", "lvis", "objects365", "voc", "yolo", "ytvis"] = "coco"
     train: SplitConfig | None = None
     val: SplitConfig | None = None
     strict: bool = False
@@ -80,6 +82,8 @@ class RunConfig(Config):
         store: Cache of stage outputs.
         checkpoint: An existing checkpoint for `mal label`, instead of training one.
         output: Where `mal label` writes; None means below `workdir`.
+        boxes: A detector's boxes, a COCO results list; they are labeled instead of the
+            boxes of the training file, whose images and classes they refer to.
     """
 
     data: DataSource
@@ -92,11 +96,18 @@ class RunConfig(Config):
     segmenter_jobs: int = 1
     checkpoint: Path | None = None
     output: Path | None = None
+    boxes: Path | None = None
 
     def __post_init__(self) -> None:
         if self.segmenter_jobs < 1:
             message = (
                 f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
+            )
+            raise ConfigError(message)
+        if self.boxes is not None and self.checkpoint is None:
+            message = (
+                f"boxes={self.boxes} needs checkpoint=FILE: a detector's boxes are labeled with a "
+                "network that `mal train` made of the boxes of an annotation file."
             )
             raise ConfigError(message)
 

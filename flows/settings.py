@@ -42,6 +42,7 @@ PATH_KEYS = frozenset(
         "store",
         "checkpoint",
         "output",
+        "boxes",
         "segmenter.weights",
     ]
 )
@@ -302,6 +303,7 @@ def _require_files(config: RunConfig) -> None:
     for key, path in (
         ("encoder.weights", config.encoder.weights),
         ("checkpoint", config.checkpoint),
+        ("boxes", config.boxes),
     ):
         if path is not None and not path.is_file():
             message = f"{key}={path}: no such file."

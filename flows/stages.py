@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.code_version import code_version, recipe_version
+from flows.normal_form import in_users_words, normal_form
 from flows.run import Run
 from flows.run_config import DataSource, Inputs, RunConfig, data_config
 from flows.store import StageKey, Stored
@@ -43,18 +44,23 @@ MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetect
 
 
 def inputs(run: Run) -> Inputs:
-    """The splits of a run; draws the scenes first when it is made of them.
+    """The splits of a run in normal form; draws the scenes first when it is made of them.
 
     Raises:
         ConfigError: The configuration names no training split.
+        DatasetError: The annotations are not what `data.format` says.
     """
-    source = run.config.data
-    if source.source == "scenes":
-        return _drawn_inputs(run, source)
-    if source.train is None:
-        message = "Missing mandatory value: data.train.images, data.train.annotations."
-        raise ConfigError(message)
-    return Inputs(train=source.train, val=source.val)
+    if run.inputs is None:
+        source = run.config.data
+        if source.source == "scenes":
+            given = _drawn_inputs(run, source)
+        elif source.train is None:
+            message = "Missing mandatory value: data.train.images, data.train.annotations."
+            raise ConfigError(message)
+        else:
+            given = Inputs(train=source.train, val=source.val)
+        run.inputs = normal_form(run, given)
+    return run.inputs
 
 
 def val_split(run: Run) -> SplitConfig:
@@ -117,7 +123,10 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
 
     source = run.config.data
     data = data_config(source, inputs(run))
-    checked = check_data(data, need_val=need_val, decode=source.decode_images)
+    try:
+        checked = check_data(data, need_val=need_val, decode=source.decode_images)
+    except DatasetError as error:
+        raise in_users_words(run, inputs(run), error) from error
     record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}
     write_json(folder / "check.json", record, indent=1)
 

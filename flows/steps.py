@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from flows import publish, retention_stage, settings, stages
+from flows import normal_form, publish, retention_stage, settings, stages
 from flows.arms import side_by_side
 from flows.run import Run
 from flows.run_config import RunConfig
@@ -26,7 +26,8 @@ def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
     """
     stages.check_settings(config)
     train = config.data.train
-    publish.check_output(config.output, None if train is None else train.annotations)
+    sources = [config.boxes, *([] if train is None else [train.annotations, train.images])]
+    publish.check_output(config.output, [path for path in sources if path is not None])
     publish.publish_config(settings.as_yaml(config), config.workdir)
     return Run(config, force=force)
 
@@ -47,18 +48,27 @@ def train_mal(run: Run) -> Stored:
 def generate_pseudo_labels(run: Run) -> str:
     """Label the training file; leaves labels/ in the working folder, or the chosen output.
 
+    Boxes that came in another format than COCO return in that format too.
+
     Returns:
-        The accounting of boxes, one line.
+        The accounting of boxes, one line; for a detector's boxes also their AP, where
+        human masks exist.
     """
     stored = stages.generate_pseudo_labels(run)
-    output = run.config.output
+    labels, output = stored.path / "train.json", run.config.output
+    native = normal_form.native_target(run)
+    target = output or run.config.workdir / "labels" / (native or "train.json")
     if output is None:
         publish.publish_labels(stored, run.config.workdir)
     else:
-        copy_out(stored.path / "train.json", output, stored.files["train.json"])
         ledger = output.parent / "skipped.json"
         copy_out(stored.path / "skipped.json", ledger, stored.files["skipped.json"])
-    return stages.accounting(stored).line()
+    if native:
+        normal_form.write_native(run, labels, target)
+    elif output is not None:
+        copy_out(labels, output, stored.files["train.json"])
+    scores = normal_form.detection_scores(run, target)
+    return "\n".join([stages.accounting(stored).line(), *scores])
 
 
 def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:

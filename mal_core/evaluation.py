@@ -39,12 +39,39 @@ def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
     if boxes_only:
         problem = f"{len(boxes_only)} predictions have no mask, the first at {boxes_only[0]}"
         raise DatasetError(predictions, [problem])
+    return _coco_ap(annotations, results, "segm")
+
+
+def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMetrics]:
+    """COCO AP of the boxes and of the masks of one results file, "bbox" and "segm".
+
+    A detection without a mask has no part in the masks' AP.
+
+    Args:
+        annotations: COCO file with human masks.
+        detections: COCO results list with `bbox` in every entry.
+    """
+    results = json.loads(detections.read_text())
+    boxes = [{k: v for k, v in entry.items() if k != "segmentation"} for entry in results]
+    # A box beside a mask would decide its size: pycocotools takes the box's area then.
+    masks = [
+        {k: v for k, v in entry.items() if k != "bbox"}
+        for entry in results
+        if "segmentation" in entry
+    ]
+    return {
+        "bbox": _coco_ap(annotations, boxes, "bbox"),
+        "segm": _coco_ap(annotations, masks, "segm"),
+    }
+
+
+def _coco_ap(annotations: Path, results: list[dict[str, Any]], kind: str) -> MaskMetrics:
     # pycocotools prints; its lines say nothing that the result does not.
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = _renumbered(COCO(str(annotations)))
         if not results:
             return _without_predictions(ground_truth)
-        evaluator = COCOeval(ground_truth, ground_truth.loadRes(results), "segm")
+        evaluator = COCOeval(ground_truth, ground_truth.loadRes(results), kind)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()

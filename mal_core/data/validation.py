@@ -53,8 +53,11 @@ def structure_problems(content: object) -> list[str]:
 
 
 def label_of(kind: str, index: int, entry: object) -> str:
-    """How messages call an entry: by its id, or by its place when it has none."""
+    """How messages call an entry: by where it came from, its id, or its place in the list."""
     entry_id = entry.get("id") if isinstance(entry, dict) else None
+    origin = entry.get("origin") if isinstance(entry, dict) else None
+    if isinstance(origin, str):  # converted from a format that has no ids of its own
+        return origin
     if type(entry_id) is int:
         return f"{kind} {entry_id}"
     return f"{kind} at position {index} (counted from 0)"

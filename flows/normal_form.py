@@ -1,0 +1,179 @@
+"""Annotations of any format as COCO files in the store, and labels back in that format."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from flows.code_version import code_version
+from flows.run import Run
+from flows.run_config import Inputs
+from flows.store import StageKey, Stored
+from mal_core.artifacts import sha256_json, write_json
+from mal_core.config import SplitConfig
+from mal_core.errors import DatasetError
+from mal_core.retention import format_number
+
+logger = logging.getLogger(__name__)
+
+NORMAL_FORM = "normal-form"
+Json = dict[str, Any]
+
+
+def normal_form(run: Run, given: Inputs) -> Inputs:
+    """The splits with COCO files as annotations; the user's own where they are that already.
+
+    Raises:
+        DatasetError: Annotations are wrong in a way that only their own format knows.
+    """
+    found = _annotated(run, given)
+    return found if run.config.boxes is None else _with_detections(run, found)
+
+
+def _annotated(run: Run, given: Inputs) -> Inputs:
+    return given if run.config.data.format == "coco" else _converted(run, given)
+
+
+def _converted(run: Run, given: Inputs) -> Inputs:
+    from mal_core.data.formats import FORMATS, align_classes
+
+    name = run.config.data.format
+    one = FORMATS[name]
+    splits = {"train": given.train, **({} if given.val is None else {"val": given.val})}
+
+    def work(folder: Path) -> None:
+        contents = {key: one.to_coco(s.images, s.annotations) for key, s in splits.items()}
+        if one.numbers_classes:
+            align_classes(list(contents.values()))
+        for key, content in contents.items():
+            write_json(folder / f"{key}.json", content)
+
+    inputs = {key: _source_digest(run, split) for key, split in splits.items()}
+    stored = _stage(run, {"format": name}, inputs, work)
+    normal = {
+        key: SplitConfig(images=split.images, annotations=stored.path / f"{key}.json")
+        for key, split in splits.items()
+    }
+    return Inputs(train=normal["train"], val=normal.get("val"))
+
+
+def _source_digest(run: Run, split: SplitConfig) -> str:
+    """Of everything outside the images' pixels that a format's reader looks at."""
+    from mal_core.data.formats import FORMATS
+
+    one = FORMATS[run.config.data.format]
+    paths = sorted(one.files(split.images, split.annotations))
+    digests = run.store.digests.digests(paths)
+    listing: list[str] = []
+    if one.looks_for_images:
+        listing = sorted(str(p.relative_to(split.images)) for p in split.images.rglob("*"))
+    files = [[str(path), digests[path]] for path in paths]
+    return sha256_json([files, listing])
+
+
+def _with_detections(run: Run, given: Inputs) -> Inputs:
+    from mal_core.data.coco import MaskDoor, parse_coco
+    from mal_core.data.formats.detections import detections_to_coco
+
+    detections, train = run.config.boxes, given.train
+    assert detections is not None  # noqa: S101 - the caller asked
+
+    def work(folder: Path) -> None:
+        coco = parse_coco(train.annotations, MaskDoor())
+        write_json(folder / "train.json", detections_to_coco(detections, coco))
+
+    inputs = {
+        "boxes": str(run.store.digests.digest(detections)),
+        "train": str(run.store.digests.digest(train.annotations)),
+    }
+    stored = _stage(run, {"format": "detections"}, inputs, work)
+    labeled = SplitConfig(images=train.images, annotations=stored.path / "train.json")
+    return Inputs(train=labeled, val=given.val)
+
+
+def _stage(run: Run, config: dict[str, Any], inputs: dict[str, str], work: Any) -> Stored:
+    version = code_version(["mal_core.data.formats"], packages=["numpy", "pillow"])
+    key = StageKey(stage=NORMAL_FORM, config=config, inputs=inputs, code=version)
+    return run.get(key, work)
+
+
+def in_users_words(run: Run, found: Inputs, error: DatasetError) -> DatasetError:
+    """The same error about the user's own files instead of their copies in the store."""
+    config, text = run.config, str(error)
+    pairs = ((found.train, config.data.train), (found.val, config.data.val))
+    for normal, own in pairs:
+        if normal is not None and own is not None:
+            chosen = config.boxes if normal is found.train and config.boxes else own.annotations
+            text = text.replace(str(normal.annotations), str(chosen))
+    told = DatasetError(error.path, error.problems)
+    told.args = (text,)
+    return told
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def native_target(run: Run) -> str:
+    """Name of what `write_native` writes into labels/; empty: the COCO file is all there is."""
+    from mal_core.data.formats import FORMATS
+
+    if run.config.boxes is not None:
+        return "detections.json"
+    name = run.config.data.format
+    return "" if name == "coco" else FORMATS[name].target
+
+
+def detection_scores(run: Run, labeled: Path) -> list[str]:
+    """AP of a detector's boxes and of their masks, where the training file has human masks.
+
+    Args:
+        labeled: What `write_native` wrote.
+
+    Returns:
+        Lines for the user; none where there is nothing to compare with.
+    """
+    from mal_core.data.coco import has_masks
+    from mal_core.evaluation import evaluate_detections
+
+    train = run.config.data.train
+    if run.config.boxes is None or train is None:
+        return []
+    human = _annotated(run, Inputs(train=train, val=run.config.data.val)).train.annotations
+    if not has_masks(human):
+        return []
+    scores = evaluate_detections(human, labeled)
+    return [
+        f"AP of the {title}: {format_number(s.ap)} (AP50 {format_number(s.ap50)}, "
+        f"AP75 {format_number(s.ap75)}; small, medium, large {format_number(s.ap_small)}, "
+        f"{format_number(s.ap_medium)}, {format_number(s.ap_large)})"
+        for title, s in (("boxes", scores["bbox"]), ("masks", scores["segm"]))
+    ]
+
+
+def write_native(run: Run, labels: Path, target: Path) -> None:
+    """Labels in the format that the boxes came in.
+
+    Args:
+        labels: The labeled normal form.
+        target: File or folder.
+    """
+    from mal_core.data.formats import FORMATS
+    from mal_core.data.formats.detections import write_detections
+
+    labeled: Json = json.loads(labels.read_bytes())
+    train = run.config.data.train
+    if run.config.boxes is not None:
+        write_detections(labeled, run.config.boxes, target)
+    elif train is not None:
+        write = FORMATS[run.config.data.format].write_masks
+        if write is not None:
+            fresh = target.with_name(f"{target.name}.partial")
+            _remove(fresh)
+            write(labeled, train.annotations, train.images, fresh)
+            _remove(target)
+            fresh.replace(target)
+    logger.info("wrote %s", target)

@@ -1,0 +1,68 @@
+"""Annotation formats: each turns into one normal form, a COCO file, and back into itself.
+
+`FORMATS` is the registry; to add a format, write its two functions and one line here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mal_core.data.formats.coco_family import lvis_to_coco, objects365_to_coco
+from mal_core.data.formats.voc import voc_files, voc_to_coco, write_voc_masks
+from mal_core.data.formats.yolo import write_yolo_masks, yolo_files, yolo_to_coco
+from mal_core.data.formats.ytvis import write_ytvis_masks, ytvis_to_coco
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """How one format is read, and how labels return to it.
+
+    Attributes:
+        to_coco: (images folder, annotations) -> the normal form: a COCO object whose
+            `file_name`s are relative to the images folder. Human masks are kept.
+        write_masks: (labeled normal form, annotations, images, target) -> files in the
+            format's own way; None where the labeled normal form already is one.
+        target: Name of what `write_masks` writes: a file, or a folder if it has no suffix.
+        files: (images folder, annotations) -> all files whose content decides the normal form.
+        looks_for_images: Which images exist decides the normal form too.
+        numbers_classes: The format knows classes by name; the conversion numbers them.
+    """
+
+    to_coco: Callable[[Path, Path], Json]
+    write_masks: Callable[[Json, Path, Path, Path], None] | None = None
+    target: str = ""
+    files: Callable[[Path, Path], Iterable[Path]] = lambda _images, annotations: (annotations,)
+    looks_for_images: bool = False
+    numbers_classes: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "lvis": Format(to_coco=lvis_to_coco, looks_for_images=True),
+    "objects365": Format(to_coco=objects365_to_coco, looks_for_images=True),
+    "voc": Format(
+        to_coco=voc_to_coco,
+        write_masks=write_voc_masks,
+        target="voc",
+        files=voc_files,
+        numbers_classes=True,
+    ),
+    "yolo": Format(
+        to_coco=yolo_to_coco, write_masks=write_yolo_masks, target="yolo", files=yolo_files
+    ),
+    "ytvis": Format(to_coco=ytvis_to_coco, write_masks=write_ytvis_masks, target="ytvis.json"),
+}
+"""All formats but COCO itself, which is the normal form."""
+
+
+def align_classes(splits: Sequence[Json]) -> None:
+    """Give the same class the same number in several splits, in alphabetical order, in place."""
+    names = sorted({str(entry["name"]) for split in splits for entry in split["categories"]})
+    number_of = {name: number for number, name in enumerate(names, start=1)}
+    for split in splits:
+        renamed = {entry["id"]: number_of[entry["name"]] for entry in split["categories"]}
+        for annotation in split["annotations"]:
+            annotation["category_id"] = renamed[annotation["category_id"]]
+        split["categories"] = [{"id": i, "name": name} for name, i in number_of.items()]

@@ -1,0 +1,84 @@
+"""Formats that are COCO with another way to name image files: LVIS v1 and Objects365."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
+
+from mal_core.data.coco import parse_coco
+from mal_core.errors import DatasetError
+
+Json = dict[str, Any]
+
+
+def read_json(path: Path) -> Any:
+    """Parse any JSON file.
+
+    Raises:
+        DatasetError: The file is absent or broken.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        problem = "the annotation file does not exist. Correct the path."
+        raise DatasetError(path, [problem]) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(path, [f"cannot be read as JSON: {error}."]) from error
+
+
+def lvis_to_coco(images: Path, annotations: Path) -> Json:
+    """LVIS v1 -> COCO; every field of LVIS is kept.
+
+    LVIS names no files: the last two parts of `coco_url` (train2017/000000000009.jpg)
+    are the file below the images folder, or the last one where the folder holds a single
+    split. `neg_category_ids`, `not_exhaustive_category_ids` and `frequency` stay, so the
+    labeled file works with lvis-api.
+
+    Raises:
+        DatasetError: The file is broken, or images have no `coco_url`.
+    """
+    content = parse_coco(annotations, _as_it_is)
+    problems = []
+    for index, image in enumerate(content["images"]):
+        if not isinstance(image, dict) or "file_name" in image:
+            continue
+        url = image.get("coco_url")
+        if not isinstance(url, str) or not PurePosixPath(urlparse(url).path).name:
+            problems.append(
+                f"image {image.get('id', f'at position {index}')} has coco_url={url!r} and no "
+                "file_name. LVIS v1 has a coco_url in every image."
+            )
+            continue
+        parts = PurePosixPath(urlparse(url).path).parts[-2:]
+        nested = "/".join(parts)
+        image["file_name"] = nested if (images / nested).is_file() else parts[-1]
+    if problems:
+        raise DatasetError(annotations, problems)
+    return content
+
+
+def objects365_to_coco(images: Path, annotations: Path) -> Json:
+    """Objects365 -> COCO; files are looked for where its releases unpack them.
+
+    `file_name` may read images/v1/patch8/x.jpg while the folder holds patch8/x.jpg, or
+    only x.jpg: the longest tail of the path that exists is taken.
+
+    Raises:
+        DatasetError: The file is broken.
+    """
+    content = parse_coco(annotations, _as_it_is)
+    for image in content["images"]:
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if isinstance(name, str):
+            image["file_name"] = _existing_tail(images, name)
+    return content
+
+
+def _existing_tail(images: Path, name: str) -> str:
+    parts = PurePosixPath(name).parts
+    tails = ["/".join(parts[start:]) for start in range(len(parts))]
+    return next((tail for tail in tails if (images / tail).is_file()), name)
+
+
+def _as_it_is(entry: Json) -> Json:
+    return entry

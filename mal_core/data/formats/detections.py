@@ -1,0 +1,97 @@
+"""Boxes of a detector: a COCO results list in, the same list with masks out."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import write_json
+from mal_core.data.formats.coco_family import read_json
+from mal_core.errors import DatasetError
+
+Json = dict[str, Any]
+KEYS = ("image_id", "category_id", "bbox", "score")
+
+
+def detections_to_coco(detections: Path, coco: Json) -> Json:
+    """A results list as the annotations of the COCO file that has its images.
+
+    Args:
+        detections: List of {image_id, category_id, bbox (xywh), score}.
+        coco: Object with `images` and `categories`; its annotations are not used.
+
+    Returns:
+        A COCO object; annotation n + 1 is entry n of the list. Boxes are clipped to their image:
+        a detector's may reach over it.
+
+    Raises:
+        DatasetError: Carries every problem of the list.
+    """
+    entries = read_json(detections)
+    if not isinstance(entries, list) or not entries:
+        problem = "no list of detections. Give COCO results: image_id, category_id, bbox, score."
+        raise DatasetError(detections, [problem])
+    known = {image["id"] for image in coco["images"]}, {c["id"] for c in coco["categories"]}
+    problems = [p for i, entry in enumerate(entries) for p in _problems(i, entry, *known)]
+    if problems:
+        raise DatasetError(detections, problems)
+    size_of = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    annotations = [
+        {
+            "id": number,
+            "image_id": entry["image_id"],
+            "category_id": entry["category_id"],
+            "bbox": _clipped(entry["bbox"], *size_of[entry["image_id"]]),
+            "iscrowd": 0,
+            "origin": f"detection {number - 1}",
+        }
+        for number, entry in enumerate(entries, start=1)
+    ]
+    return {**coco, "annotations": annotations}
+
+
+def _clipped(box: list[float], width: int, height: int) -> list[float]:
+    x, y, w, h = box
+    x0, y0 = min(max(x, 0), width), min(max(y, 0), height)
+    x1, y1 = min(max(x + w, 0), width), min(max(y + h, 0), height)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _problems(
+    index: int, entry: object, image_ids: set[int], category_ids: set[int]
+) -> Iterator[str]:
+    label = f"detection {index} (counted from 0)"
+    if not isinstance(entry, dict):
+        yield f"{label} is no object."
+        return
+    missing = [key for key in KEYS if key not in entry]
+    if missing:
+        yield f"{label} has no {', '.join(missing)}."
+        return
+    if entry["image_id"] not in image_ids:
+        yield f"{label} has image_id={entry['image_id']!r}, which the annotation file lacks."
+    if entry["category_id"] not in category_ids:
+        yield f"{label} has category_id={entry['category_id']!r}, which no category has."
+    box = entry["bbox"]
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
+        yield f"{label} has bbox={box!r}, but it must be [x, y, width, height] in px."
+    if not _is_finite(entry["score"]):
+        yield f"{label} has score={entry['score']!r}, but it must be a number."
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def write_detections(labeled: Json, detections: Path, target: Path) -> None:
+    """The list again, in its order: with `segmentation`, the detector's score as it was.
+
+    A detection without a mask keeps its place and has none; the ledger says why.
+    """
+    mask_of = {entry["id"]: entry["segmentation"] for entry in labeled["annotations"]}
+    entries = read_json(detections)
+    for number, entry in enumerate(entries, start=1):
+        entry.pop("segmentation", None)
+        if number in mask_of:
+            entry["segmentation"] = mask_of[number]
+    write_json(target, entries)

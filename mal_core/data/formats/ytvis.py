@@ -1,0 +1,112 @@
+"""YouTube-VIS: boxes per frame of a video in, masks per frame out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import write_json
+from mal_core.data.formats.coco_family import read_json
+from mal_core.errors import DatasetError
+
+Json = dict[str, Any]
+LISTS = ("videos", "annotations", "categories")
+FRAME_KEYS = ("bboxes", "segmentations", "areas")
+
+
+def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
+    """A YouTube-VIS file -> COCO: one image per frame, one annotation per box of a track.
+
+    A frame in which a track has no box (`None`) has no annotation. `track_id` and
+    `frame` say where an annotation came from. Human masks are kept where the file has
+    them (`segmentations`).
+
+    Raises:
+        DatasetError: Carries every problem of the file.
+    """
+    source = read_json(annotations)
+    problems = [
+        f"no YouTube-VIS file: the list {key!r} is missing."
+        for key in LISTS
+        if not isinstance(source, dict) or not isinstance(source.get(key), list)
+    ]
+    if problems:
+        raise DatasetError(annotations, problems)
+    content: Json = {"images": [], "annotations": [], "categories": source["categories"]}
+    image_of: dict[tuple[int, int], int] = {}
+    frames_of: dict[int, int] = {}
+    for video in source["videos"]:
+        wrong = list(_video_problems(video))
+        problems += wrong
+        if wrong:
+            continue
+        frames_of[video["id"]] = len(video["file_names"])
+        for frame, name in enumerate(video["file_names"]):
+            number = len(content["images"]) + 1
+            image_of[video["id"], frame] = number
+            size = {"width": video["width"], "height": video["height"]}
+            where = {"video_id": video["id"], "frame": frame}
+            content["images"].append({"id": number, "file_name": name, **size, **where})
+    for track in source["annotations"]:
+        wrong = list(_track_problems(track, frames_of))
+        problems += wrong
+        if not wrong:
+            content["annotations"] += list(_boxes(track, image_of, len(content["annotations"])))
+    if problems:
+        raise DatasetError(annotations, problems)
+    return content
+
+
+def _video_problems(video: Json) -> Iterator[str]:
+    label = f"video {video.get('id')}"
+    if not isinstance(video.get("file_names"), list) or not video["file_names"]:
+        yield f"{label} has no file_names. List its frames."
+    for key in ("id", "width", "height"):
+        if type(video.get(key)) is not int:
+            yield f"{label} has {key}={video.get(key)!r}, but it must be an integer."
+
+
+def _track_problems(track: Json, frames_of: dict[int, int]) -> Iterator[str]:
+    label = f"annotation {track.get('id')}"
+    if track.get("video_id") not in frames_of:
+        yield f"{label} has video_id={track.get('video_id')!r}, but no sound video has that id."
+        return
+    wanted = frames_of[track["video_id"]]
+    boxes = track.get("bboxes")
+    if not isinstance(boxes, list):
+        yield f"{label} has no bboxes. Add one box or null per frame."
+    elif len(boxes) != wanted:
+        yield f"{label} has {len(boxes)} bboxes, but its video has {wanted} frames."
+    masks = track.get("segmentations")
+    if masks is not None and (not isinstance(masks, list) or len(masks) != wanted):
+        yield f"{label} has segmentations, but not one per frame ({wanted})."
+
+
+def _boxes(track: Json, image_of: dict[tuple[int, int], int], count: int) -> Iterator[Json]:
+    kept = {key: value for key, value in track.items() if key not in (*FRAME_KEYS, "id")}
+    masks = track.get("segmentations") or [None] * len(track["bboxes"])
+    for frame, (box, mask) in enumerate(zip(track["bboxes"], masks, strict=True)):
+        if box is None:
+            continue
+        count += 1
+        entry = {
+            **kept,
+            "id": count,
+            "image_id": image_of[track["video_id"], frame],
+            "iscrowd": track.get("iscrowd", 0),
+            "bbox": box,
+            "track_id": track["id"],
+            "frame": frame,
+            "origin": f"annotation {track['id']}, frame {frame}",
+        }
+        yield entry if mask is None else {**entry, "segmentation": mask}
+
+
+def write_ytvis_masks(labeled: Json, annotations: Path, _images: Path, target: Path) -> None:
+    """The source file with `segmentations` and `areas` per frame, null where there is no mask."""
+    source = read_json(annotations)
+    found = {(entry["track_id"], entry["frame"]): entry for entry in labeled["annotations"]}
+    for track in source["annotations"]:
+        entries = [found.get((track["id"], frame)) for frame in range(len(track["bboxes"]))]
+        track["segmentations"] = [entry and entry.get("segmentation") for entry in entries]
+        track["areas"] = [entry and entry.get("area") for entry in entries]
+    write_json(target, source)
