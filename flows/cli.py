@@ -34,7 +34,7 @@ HELP = {
     "train": "phase 1: train the labeler on boxes",
     "label": "write a mask for every box",
     "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
-    "evaluate": "score the segmenters and write the retention report",
+    "evaluate": "score the segmenters and write the retention report, or score a labeled file",
     "report": "render report.html again and print the table",
 }
 FILES = "data.train.images=DIR data.train.annotations=FILE"
@@ -54,12 +54,16 @@ EXAMPLES = {
   mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8""",
     "label": f"""\
   mal label {FILES} workdir=runs/mine      writes runs/mine/labels/train.json
-  mal label checkpoint=FILE {FILES} output=masks.json""",
+  mal label checkpoint=FILE {FILES} output=masks.json
+  mal label checkpoint=FILE {FILES} boxes=detections.json output=masks.json
+  mal label data=yolo {FILES}                   other formats: lvis, objects365, voc, ytvis""",
     "segment": f"""\
   mal segment {FILES} {VAL_FILES} workdir=runs/mine
   mal segment ... segmenters=[solov2_r18] segmenter_jobs=2""",
     "evaluate": f"""\
-  mal evaluate {FILES} {VAL_FILES} workdir=runs/mine""",
+  mal evaluate {FILES} {VAL_FILES} workdir=runs/mine
+  mal evaluate labels=masks.json human=instances.json
+  mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR""",
     "report": """\
   mal report workdir=runs/demo""",
 }

@@ -6,12 +6,8 @@ from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from mal_core.retention import (
-    RetentionReport,
-    format_number,
-    retention_markdown,
-    retention_rows,
-)
+from mal_core.retention import RetentionReport, retention_markdown, retention_rows
+from mal_core.tables import format_number
 
 LABELS_KEY = "mal-labels"
 RETENTION_KEY = "mal-retention"

@@ -13,7 +13,7 @@ from flows.store import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
-from mal_core.retention import format_number
+from mal_core.tables import format_number
 
 logger = logging.getLogger(__name__)
 

@@ -84,6 +84,9 @@ class RunConfig(Config):
         output: Where `mal label` writes; None means below `workdir`.
         boxes: A detector's boxes, a COCO results list; they are labeled instead of the
             boxes of the training file, whose images and classes they refer to.
+        labels, human: A labeled COCO file and one with human masks, for `mal evaluate` to
+            compare instead of segmenters.
+        images: Photos of `human`, for the clustering score of `checkpoint`.
     """
 
     data: DataSource
@@ -97,12 +100,18 @@ class RunConfig(Config):
     checkpoint: Path | None = None
     output: Path | None = None
     boxes: Path | None = None
+    labels: Path | None = None
+    human: Path | None = None
+    images: Path | None = None
 
     def __post_init__(self) -> None:
         if self.segmenter_jobs < 1:
             message = (
                 f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
             )
+            raise ConfigError(message)
+        if (self.labels is None) != (self.human is None):
+            message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
         if self.boxes is not None and self.checkpoint is None:
             message = (

@@ -43,6 +43,9 @@ PATH_KEYS = frozenset(
         "checkpoint",
         "output",
         "boxes",
+        "labels",
+        "human",
+        "images",
         "segmenter.weights",
     ]
 )
@@ -304,6 +307,8 @@ def _require_files(config: RunConfig) -> None:
         ("encoder.weights", config.encoder.weights),
         ("checkpoint", config.checkpoint),
         ("boxes", config.boxes),
+        ("labels", config.labels),
+        ("human", config.human),
     ):
         if path is not None and not path.is_file():
             message = f"{key}={path}: no such file."

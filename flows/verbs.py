@@ -103,12 +103,25 @@ def segment(overrides: Sequence[str], force: bool) -> None:
 
 
 def evaluate(overrides: Sequence[str], force: bool) -> None:
-    """Score the segmenters and write the report."""
+    """Score the segmenters and write the report, or score a labeled file."""
+    config = settings.compose(overrides)
+    if config.labels is not None:
+        score_labels(config)
+        return
     config = settings.compose(overrides, required=BOTH_SPLITS)
     from flows import stages, steps
 
     steps.evaluate_retention(steps.open_run(config, force=[stages.EVALUATE] if force else []))
     show_result(config)
+
+
+def score_labels(config: RunConfig) -> None:
+    """Compare a labeled file with human masks; leaves label_metrics.json."""
+    from flows import label_scores
+
+    target = config.output or config.workdir / "label_metrics.json"
+    say(label_scores.score_labels(config, target))
+    say(target)
 
 
 def render_report(overrides: Sequence[str]) -> None:

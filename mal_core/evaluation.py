@@ -113,7 +113,7 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
     """
     content = json.loads(human.read_text())
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    judged = [entry for entry in content["annotations"] if _is_judged(entry)]
+    judged = [entry for entry in content["annotations"] if is_judged(entry)]
     if not judged:
         return None
     pseudo_of = {
@@ -121,7 +121,7 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
         for entry in json.loads(labeled.read_text())["annotations"]
     }
     ious = np.array([_ious(entry, pseudo_of, sizes[entry["image_id"]]) for entry in judged])
-    boxes = np.array([_clipped_box(entry, *sizes[entry["image_id"]]) for entry in judged])
+    boxes = np.array([clipped_box(entry, *sizes[entry["image_id"]]) for entry in judged])
     bins = size_bin(box_area(boxes))
     return LabelQuality(
         mask_iou=_means(ious[:, 0], bins),
@@ -135,13 +135,15 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
     )
 
 
-def _is_judged(entry: Mapping[str, Any]) -> bool:
+def is_judged(entry: Mapping[str, Any]) -> bool:
+    """Whether an annotation is an object with a human mask and a box of positive size."""
     _, _, width, height = entry["bbox"]
     has_mask = bool(entry.get("segmentation"))
     return has_mask and not entry.get("iscrowd", 0) and width > 0 and height > 0
 
 
-def _clipped_box(entry: Mapping[str, Any], height: int, width: int) -> NDArray[np.float64]:
+def clipped_box(entry: Mapping[str, Any], height: int, width: int) -> NDArray[np.float64]:
+    """The box of an annotation inside its image, xyxy in px, shape (4,)."""
     x, y, w, h = entry["bbox"]
     return np.array([max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)], dtype=float)
 
@@ -152,7 +154,7 @@ def _ious(
     """IoU with the human mask of the pseudo-label, the filled box and the ellipse."""
     height, width = size
     gt_mask = segmentation_to_rle(entry["segmentation"], height, width)
-    box = _clipped_box(entry, height, width)
+    box = clipped_box(entry, height, width)
     pseudo = pseudo_of.get(entry["id"])
     pseudo_iou = (
         0.0 if pseudo is None else rle_iou(segmentation_to_rle(pseudo, height, width), gt_mask)

@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mal_core.retention import RetentionReport, format_number
+from mal_core.retention import RetentionReport
+from mal_core.tables import format_number
 
 HUMAN_COLOR, PSEUDO_COLOR = "#4c78a8", "#f58518"
 Curve = Sequence[tuple[float, float]]

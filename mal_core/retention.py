@@ -11,10 +11,11 @@
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mal_core.tables import escaped, format_number, markdown_table, text_table
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
 METRICS = {
@@ -26,7 +27,6 @@ METRICS = {
     "ap_large": "APl",
 }
 """Field of MaskMetrics -> its name in files and tables."""
-NOT_AVAILABLE = "n/a"
 QUALITY_ROWS = {
     "mask_iou": "pseudo-labels",
     "ellipse": "inscribed ellipses",
@@ -145,13 +145,6 @@ def _quality(values: Mapping[str, Any] | None) -> LabelQuality | None:
     return LabelQuality(**means, counts=values["counts"], iou_of={})
 
 
-def format_number(value: float | None, *, percent: bool = False) -> str:
-    """A finite number as text, "n/a" for an undefined one."""
-    if value is None:
-        return NOT_AVAILABLE
-    return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
-
-
 def retention_rows(report: RetentionReport) -> list[dict[str, str]]:
     """Three rows per segmenter: human masks, pseudo-labels, retention; all cells text."""
     rows = []
@@ -183,31 +176,6 @@ def quality_rows(report: RetentionReport) -> list[dict[str, str]]:
     ]
 
 
-def text_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows as aligned text, first row the keys."""
-    if not rows:
-        return ""
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows as a Markdown table."""
-    if not rows:
-        return ""
-    head = [list(rows[0]), ["---"] * len(rows[0])]
-    lines = [*head, *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("<", "&lt;")
-
-
 def retention_text(report: RetentionReport) -> str:
     """What a terminal shows at the end of a run."""
     parts = [text_table(retention_rows(report)), text_table(quality_rows(report))]
@@ -220,5 +188,5 @@ def retention_markdown(report: RetentionReport) -> str:
     if report.quality is not None:
         parts += ["## Label quality", markdown_table(quality_rows(report))]
     parts += [report.accounting.line()]
-    parts += ["\n".join(f"- {key}: {_escaped(value)}" for key, value in report.context.items())]
+    parts += ["\n".join(f"- {key}: {escaped(value)}" for key, value in report.context.items())]
     return "\n\n".join(parts)

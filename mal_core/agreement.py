@@ -1,0 +1,122 @@
+"""How well each mask of a labeled file agrees with the human mask of the same object."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.boundary import boundary_iou
+from mal_core.errors import DatasetError
+from mal_core.evaluation import clipped_box, is_judged
+from mal_core.geometry import box_area, size_bin
+from mal_core.masks import segmentation_to_mask
+
+Json = dict[str, Any]
+SHOWN_IDS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """One object of the human file.
+
+    Attributes:
+        category: Name of its class.
+        size: Index into SIZE_NAMES, by the area of the box.
+        mask_iou, boundary_iou: 0 where the labeled file has no mask for it.
+        labeled: Whether it has one.
+    """
+
+    annotation_id: int
+    category: str
+    size: int
+    mask_iou: float
+    boundary_iou: float
+    labeled: bool
+
+
+def measure_agreement(labeled: Path, human: Path) -> list[Agreement]:
+    """Compare every object of a human file with the label of the same annotation id.
+
+    Crowds and boxes of zero size are left out; an object without a label counts as 0, so
+    that leaving out hard ones cannot raise a mean.
+
+    Args:
+        labeled: COCO file with masks in any of the three encodings.
+        human: COCO file with human masks.
+
+    Raises:
+        DatasetError: A file is no COCO file, there is nothing to compare, or a mask is not
+            of its image's size.
+    """
+    ours, truth = _read(labeled), _read(human)
+    judged = [entry for entry in truth["annotations"] if is_judged(entry)]
+    if not judged:
+        raise DatasetError(human, ["no object has a human mask. Give the file with masks."])
+    label_of = {a["id"]: a["segmentation"] for a in ours["annotations"] if a.get("segmentation")}
+    if not any(entry["id"] in label_of for entry in judged):
+        problem = f"no annotation id in common with {human}. Are both files of the same split?"
+        raise DatasetError(labeled, [problem])
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    _check_sizes(labeled, judged, label_of, sizes)
+    name_of = {category["id"]: category["name"] for category in truth["categories"]}
+    return [
+        _compare(entry, label_of.get(entry["id"]), sizes[entry["image_id"]], name_of)
+        for entry in judged
+    ]
+
+
+def _read(path: Path) -> Json:
+    try:
+        content = json.loads(path.read_bytes())
+        lists = [content[key] for key in ("images", "annotations", "categories")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"no COCO file: {type(error).__name__}: {error}."
+        raise DatasetError(path, [problem]) from error
+    if not all(isinstance(part, list) for part in lists):
+        raise DatasetError(path, ["no COCO file: images, annotations, categories must be lists."])
+    return dict(content)
+
+
+def _check_sizes(
+    path: Path,
+    judged: list[Json],
+    label_of: Mapping[int, Any],
+    sizes: Mapping[int, tuple[int, int]],
+) -> None:
+    problems = []
+    for entry in judged:
+        size = sizes[entry["image_id"]]
+        label = label_of.get(entry["id"])
+        if isinstance(label, dict) and tuple(label.get("size") or size) != size:
+            problems.append(
+                f"annotation {entry['id']} has a mask of {label['size']} (height, width) px, but "
+                f"its image has {list(size)}."
+            )
+    if problems:
+        raise DatasetError(path, problems)
+
+
+def _compare(
+    entry: Json, label: object, size: tuple[int, int], name_of: Mapping[int, str]
+) -> Agreement:
+    height, width = size
+    area = box_area(clipped_box(entry, height, width))
+    human = segmentation_to_mask(entry["segmentation"], height, width)
+    mask = None if label is None else segmentation_to_mask(label, height, width)
+    return Agreement(
+        annotation_id=entry["id"],
+        category=name_of[entry["category_id"]],
+        size=int(size_bin(area)),
+        mask_iou=0.0 if mask is None else _iou(mask, human),
+        boundary_iou=0.0 if mask is None else boundary_iou(mask, human),
+        labeled=mask is not None,
+    )
+
+
+def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0

@@ -1,0 +1,75 @@
+"""`mal evaluate labels=FILE human=FILE` as a user runs it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.mal_core.data.formats.drawn_formats import coco, draw, label, write_json
+
+
+@pytest.fixture
+def human(tmp_path: Path) -> Path:
+    return write_json(tmp_path / "human.json", label(coco()))
+
+
+def test_a_labeled_file_is_scored_against_human_masks(mal, human, tmp_path):
+    content = json.loads(human.read_text())
+    content["annotations"].pop()
+    labels = write_json(tmp_path / "labels.json", content)
+    target = tmp_path / "scores.json"
+    output = mal.run("evaluate", f"labels={labels}", f"human={human}", f"output={target}")
+    assert "3 objects with a human mask, 1 of them unlabeled" in output
+    assert "mean over objects" in output
+    scores = json.loads(target.read_text())
+    assert scores["mask_iou"]["all"] == pytest.approx(2 / 3)
+    assert scores["class_iou"]["all"] == pytest.approx(0.75)
+    assert scores["labels"] == str(labels)
+    assert scores["clustering"] is None
+
+
+def test_with_a_checkpoint_the_encoder_is_scored_too(mal, human, drawn, tmp_path):
+    overrides = [
+        f"data.train.images={drawn / 'train' / 'images'}",
+        f"data.train.annotations={drawn / 'train' / 'annotations.json'}",
+        "encoder=random_tiny",
+        "encoder.options.depth=1",
+        "mal=tiny_scenes",
+        "mal.max_steps=2",
+        "mal.batch_size=2",
+        "mal.head_channels=16",
+        "mal.num_workers=0",
+    ]
+    mal.run("train", *overrides)
+    images = draw(tmp_path / "images")
+    checkpoint = mal.workdir / "mal" / "checkpoint.pth"
+    output = mal.run(
+        "evaluate", f"labels={human}", f"human={human}", f"checkpoint={checkpoint}",
+        f"images={images}",
+    )  # fmt: skip
+    assert "clustering score" in output
+    scores = json.loads((mal.workdir / "label_metrics.json").read_text())
+    assert 0 < scores["clustering"]["score"] < 4
+    assert scores["clustering"]["objects"] == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["labels={human}"], "labels=FILE and human=FILE go together"),
+        (["labels=nowhere.json", "human={human}"], "nowhere.json: no such file"),
+        (["labels={human}", "human={human}", "output={human}"], "is the input"),
+        (["labels={human}", "human={human}", "images=."], "needs both checkpoint=FILE and images="),
+        (["labels={other}", "human={human}"], "no COCO file"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(overrides, said, mal, human, tmp_path):
+    other = write_json(tmp_path / "other.json", [1])
+    chosen = [text.format(human=human, other=other) for text in overrides]
+    process: subprocess.Popen[str] = mal.start("evaluate", *chosen)
+    output = process.communicate()[0]
+    assert process.returncode == 2, output
+    assert said in output
+    assert "Traceback" not in output
+    assert json.loads(human.read_text()) == label(coco())
