@@ -35,6 +35,7 @@ HELP = {
     "label": "write a mask for every box",
     "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
     "evaluate": "score the segmenters and write the retention report, or score a labeled file",
+    "export": "write the labeling network as an ONNX file",
     "report": "render report.html again and print the table",
 }
 FILES = "data.train.images=DIR data.train.annotations=FILE"
@@ -64,6 +65,9 @@ EXAMPLES = {
   mal evaluate {FILES} {VAL_FILES} workdir=runs/mine
   mal evaluate labels=masks.json human=instances.json
   mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR""",
+    "export": """\
+  mal export workdir=runs/mine             writes runs/mine/mal/labeler.onnx
+  mal export checkpoint=FILE output=labeler.onnx mal.label_network=teacher""",
     "report": """\
   mal report workdir=runs/demo""",
 }
@@ -88,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=formatter,
         )
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
-        if name not in ("check", "report"):
+        if name not in ("check", "report", "export"):
             note = "compute again what this verb is about"
             verb.add_argument("--force", action="store_true", help=note)
     return parser

@@ -29,6 +29,7 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "label": label,
             "segment": segment,
             "evaluate": evaluate,
+            "export": export,
         }
         single[verb](overrides, force)
 
@@ -121,6 +122,20 @@ def score_labels(config: RunConfig) -> None:
 
     target = config.output or config.workdir / "label_metrics.json"
     say(label_scores.score_labels(config, target))
+    say(target)
+
+
+def export(overrides: Sequence[str], _force: bool) -> None:
+    """Write the labeling network as ONNX."""
+    config = settings.compose(overrides)
+    from flows import publish
+    from mal_core.export import export_onnx
+
+    checkpoint = config.checkpoint or config.workdir / "mal" / "checkpoint.pth"
+    target = config.output or config.workdir / "mal" / "labeler.onnx"
+    publish.check_output(target, [checkpoint])
+    for key, value in export_onnx(checkpoint, target, config.mal).items():
+        say(f"{key}: {value}")
     say(target)
 
 

@@ -1,9 +1,11 @@
-"""`mal evaluate labels=FILE human=FILE` as a user runs it."""
+"""`mal evaluate labels=FILE human=FILE` and `mal export` as a user runs them."""
 
 import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from tests.mal_core.data.formats.drawn_formats import coco, draw, label, write_json
@@ -29,7 +31,8 @@ def test_a_labeled_file_is_scored_against_human_masks(mal, human, tmp_path):
     assert scores["clustering"] is None
 
 
-def test_with_a_checkpoint_the_encoder_is_scored_too(mal, human, drawn, tmp_path):
+@pytest.mark.slow
+def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(mal, human, drawn, tmp_path):
     overrides = [
         f"data.train.images={drawn / 'train' / 'images'}",
         f"data.train.annotations={drawn / 'train' / 'annotations.json'}",
@@ -52,6 +55,16 @@ def test_with_a_checkpoint_the_encoder_is_scored_too(mal, human, drawn, tmp_path
     scores = json.loads((mal.workdir / "label_metrics.json").read_text())
     assert 0 < scores["clustering"]["score"] < 4
     assert scores["clustering"]["objects"] == 3
+
+    output = mal.run("export", "mal=tiny_scenes")
+    network = onnxruntime.InferenceSession(mal.workdir / "mal" / "labeler.onnx")
+    side = network.get_inputs()[0].shape[1]
+    assert f"crop_size: {side}" in output
+    feed = {
+        "crops": np.zeros((3, side, side, 3), np.uint8),
+        "boxes_xyxy": np.array([[0, 0, 20, 20]] * 3, np.float32),
+    }
+    assert network.run(None, feed)[0].shape == (3, side // 4, side // 4)
 
 
 @pytest.mark.parametrize(
