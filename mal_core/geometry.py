@@ -1,5 +1,7 @@
 """Boxes and crops: pure functions on numpy arrays, no files, no global randomness."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,20 +73,45 @@ def interval_coverage(start: float, end: float, num_cells: int) -> NDArray[np.fl
 
 
 def box_mask_in_crop(
-    box_xyxy: FloatArray, crop_xyxy: IntArray, num_cells: int
+    box_xyxy: FloatArray,
+    crop_xyxy: IntArray,
+    num_cells: int,
+    *,
+    period: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Filled box on a grid laid over its crop, shape (num_cells, num_cells).
 
     Border cells carry the covered share. Cells outside the image stay 0 because
     a box never leaves its image (spec Q7, Q35).
+
+    Args:
+        box_xyxy: Box in px.
+        crop_xyxy: Crop in px of the same image.
+        num_cells: Side of the grid.
+        period: Width and height of the image, to repeat the box where the crop leaves it,
+            as the reference repeats its box mask along with the image (spec Q7).
     """
     crop = crop_xyxy.astype(np.float64)
     scale = num_cells / (crop[2:] - crop[:2])
     x0, y0 = (box_xyxy[:2] - crop[:2]) * scale
     x1, y1 = (box_xyxy[2:] - crop[:2]) * scale
-    rows = interval_coverage(y0, y1, num_cells)
-    columns = interval_coverage(x0, x1, num_cells)
+    if period is None:
+        rows = interval_coverage(y0, y1, num_cells)
+        columns = interval_coverage(x0, x1, num_cells)
+    else:
+        step_x, step_y = np.array(period) * scale
+        rows = _repeated_coverage(y0, y1, step_y, num_cells)
+        columns = _repeated_coverage(x0, x1, step_x, num_cells)
     return np.outer(rows, columns)
+
+
+def _repeated_coverage(
+    start: float, end: float, step: float, num_cells: int
+) -> NDArray[np.float32]:
+    first, last = -math.ceil(end / step), math.ceil((num_cells - start) / step)
+    shifts = range(first, last + 1)
+    total = sum(interval_coverage(start + k * step, end + k * step, num_cells) for k in shifts)
+    return np.minimum(total, 1.0).astype(np.float32)
 
 
 def pixel_box(box_xyxy: FloatArray, height: int, width: int) -> tuple[int, int, int, int]:

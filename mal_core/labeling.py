@@ -166,7 +166,9 @@ def generate_pseudo_labels(
     everything = [outcome for outcomes in journal.outcomes.values() for outcome in outcomes]
     labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
-    result = write_pseudo_labels(source, labels, [*dataset.skipped, *skipped], output, ledger)
+    skipped = [*dataset.skipped, *skipped]
+    compat = config.compat_official
+    result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
     journal.path.unlink()
     logger.info("%s", result.summary())
     return result

@@ -28,8 +28,13 @@ def run_train(job_path: Path) -> None:
 def run_label(job_path: Path) -> None:
     """Label as the job file says, and leave the accounting in label_summary.json."""
     job = read_label_job(job_path)
-    dataset = read_boxes(job.images, job.annotations, strict=job.strict)
     labeler, trained = load_labeler(job.checkpoint)
+    dataset = read_boxes(
+        job.images,
+        job.annotations,
+        strict=job.strict,
+        crowds_as_objects=trained.compat_official,
+    )
     result = generate_pseudo_labels(
         dataset,
         labeler,

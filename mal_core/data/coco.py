@@ -118,7 +118,12 @@ def parse_coco(
 
 
 def read_boxes(
-    images: Path, annotations: Path, *, strict: bool = False, decode: bool = False
+    images: Path,
+    annotations: Path,
+    *,
+    strict: bool = False,
+    decode: bool = False,
+    crowds_as_objects: bool = False,
 ) -> BoxDataset:
     """Read the boxes of a COCO file and check it against its images.
 
@@ -127,15 +132,23 @@ def read_boxes(
         annotations: COCO JSON; any masks in it are dropped unseen.
         strict: Also refuse overhang of up to 2 px, zero-size boxes and crowds.
         decode: Decode every image, which finds truncated files; otherwise headers only.
+        crowds_as_objects: Take the box of a crowd like any other (spec Q5).
 
     Raises:
         DatasetError: Carries every problem of the file and of its images.
     """
-    return read_split(images, annotations, strict=strict, decode=decode)[0]
+    return read_split(
+        images, annotations, strict=strict, decode=decode, crowds_as_objects=crowds_as_objects
+    )[0]
 
 
 def read_split(
-    images: Path, annotations: Path, *, strict: bool, decode: bool
+    images: Path,
+    annotations: Path,
+    *,
+    strict: bool,
+    decode: bool,
+    crowds_as_objects: bool = False,
 ) -> tuple[BoxDataset, MaskCensus]:
     """`read_boxes`, and which annotations have a mask.
 
@@ -149,7 +162,7 @@ def read_split(
         categories.add(index, entry)
     for index, entry in enumerate(content["images"]):
         records.add(index, entry)
-    boxes = BoxTable(records, categories.ids, strict=strict)
+    boxes = BoxTable(records, categories.ids, strict=strict, crowds_as_objects=crowds_as_objects)
     for index, entry in enumerate(content["annotations"]):
         boxes.add(index, entry)
     problems = [

@@ -148,7 +148,10 @@ class TrainBatches(Dataset[BoxCropBatch]):
         crop_box = expand_box(box, sample_margins(generator, self.config.box_expansion))
         image = self._cache.load(self.paths[annotation.image_id])
         clean = resize_crop(wrap_crop(image, crop_box), self.config.crop_size)
-        box_mask = box_mask_in_crop(box, crop_box, self.config.crop_size // LOGIT_STRIDE)
+        period = (image.shape[1], image.shape[0]) if self.config.compat_official else None
+        box_mask = box_mask_in_crop(
+            box, crop_box, self.config.crop_size // LOGIT_STRIDE, period=period
+        )
         if generator.random() < 0.5:
             clean = np.asarray(cv2.flip(clean, 1))
             box_mask = np.ascontiguousarray(box_mask[:, ::-1])

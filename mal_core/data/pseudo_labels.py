@@ -20,6 +20,8 @@ def write_pseudo_labels(
     skipped: Sequence[SkippedBox],
     output: Path,
     ledger: Path,
+    *,
+    compat_official: bool = False,
 ) -> PseudoLabelSet:
     """Write the source file again, with pseudo-masks in place of its own.
 
@@ -28,13 +30,19 @@ def write_pseudo_labels(
     stay as they are. Skipped boxes are in `ledger` only, with id and reason. Human masks
     of the source are dropped while parsing. The same input gives the same bytes.
 
+    With `compat_official` crowds are objects with a label like any other, `iscrowd` is 0
+    everywhere, and `area` is that of the box (spec Q5).
+
     Raises:
         DatasetError: `source` is absent or broken.
         LabelingError: An annotation is neither label nor crowd nor skipped, or more
             than one of them.
     """
-    content = parse_coco(source, MaskDoor(keep_crowds=True))
+    content = parse_coco(source, MaskDoor(keep_crowds=not compat_official))
     annotations: list[dict[str, Any]] = content["annotations"]
+    if compat_official:
+        for entry in annotations:
+            entry["iscrowd"] = 0
     label_of = {label.annotation_id: label for label in labels}
     skip_of = {skip.annotation_id: skip for skip in skipped}
     problems = _accounting_problems(annotations, labels, skipped)
@@ -43,7 +51,9 @@ def write_pseudo_labels(
         raise LabelingError("\n".join([f"{output}: the boxes do not add up.", *problems]))
 
     out = [
-        entry if entry.get("iscrowd") else _labeled(entry, label_of[entry["id"]])
+        entry
+        if entry.get("iscrowd")
+        else _labeled(entry, label_of[entry["id"]], box_area=compat_official)
         for entry in annotations
         if entry["id"] not in skip_of
     ]
@@ -62,13 +72,13 @@ def write_pseudo_labels(
     return result
 
 
-def _labeled(entry: dict[str, Any], label: PseudoLabel) -> dict[str, Any]:
+def _labeled(entry: dict[str, Any], label: PseudoLabel, *, box_area: bool) -> dict[str, Any]:
     # Our keys come last, so that the bytes do not tell whether the source had a mask.
     kept = {key: value for key, value in entry.items() if key not in OUR_KEYS}
     return {
         **kept,
         "segmentation": label.rle,
-        "area": label.mask_area,
+        "area": entry["bbox"][2] * entry["bbox"][3] if box_area else label.mask_area,
         "score": label.score,
     }
 

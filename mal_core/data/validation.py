@@ -156,9 +156,18 @@ class BoxTable:
         images: Sizes that boxes must fit.
         category_ids: What annotations may refer to.
         strict: Also refuse overhang of up to 2 px, zero-size boxes and crowds.
+        crowds_as_objects: Take the box of a crowd like any other (spec Q5).
     """
 
-    def __init__(self, images: ImageTable, category_ids: set[int], *, strict: bool) -> None:
+    def __init__(
+        self,
+        images: ImageTable,
+        category_ids: set[int],
+        *,
+        strict: bool,
+        crowds_as_objects: bool = False,
+    ) -> None:
+        self._crowds_as_objects = crowds_as_objects
         self.boxes: list[BoxAnnotation] = []
         self.skipped: list[SkippedBox] = []
         self.problems: list[str] = []
@@ -219,7 +228,7 @@ class BoxTable:
             yield from _strict_problems(box, size)
 
     def _keep(self, entry: Entry) -> None:
-        if entry.get("iscrowd"):
+        if entry.get("iscrowd") and not self._crowds_as_objects:
             self.num_crowds += 1
             return
         box, size = entry["bbox"], self._size_of[entry["image_id"]]

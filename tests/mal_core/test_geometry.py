@@ -19,6 +19,7 @@ RECORDING = Path(__file__).parents[3] / "shared" / "parity" / "crop_boxes.npz"
 
 
 def test_no_margin_gives_the_box_with_one_extra_pixel_right_and_below():
+    """Spec S8."""
     crop = expand_box(np.array([100.0, 50.0, 200.0, 110.0]), np.zeros(4))
     assert crop.tolist() == [100, 50, 201, 111]
 
@@ -39,6 +40,7 @@ def test_crops_equal_the_recorded_ones():
 
 
 def test_random_expansion_has_the_documented_statistics():
+    """Spec S8."""
     generator = np.random.default_rng(0)
     margins = np.stack([sample_margins(generator, 1.2) for _ in range(20_000)])
     width_factor = 1 + (margins[:, 0] + margins[:, 2]) / 2
@@ -52,6 +54,7 @@ def test_random_expansion_has_the_documented_statistics():
     ("area", "expected"), [(0, 0), (1023, 0), (1024, 1), (1025, 1), (9215, 1), (9216, 2), (9217, 2)]
 )
 def test_every_area_lies_in_exactly_one_size_bin(area, expected):
+    """Spec S12."""
     assert size_bin(float(area)) == expected
 
 
@@ -71,3 +74,15 @@ def test_box_mask_in_its_crop_has_the_share_of_the_box():
 def test_pixel_box_covers_fractions_and_stays_inside_the_image():
     assert pixel_box(np.array([0.4, 1.0, 5.2, 9.9]), 9, 6) == (0, 1, 6, 9)
     assert pixel_box(np.array([3.2, 3.2, 3.3, 3.3]), 9, 9) == (3, 3, 4, 4)
+
+
+def test_a_repeated_box_mask_equals_the_wrapped_mask_of_the_image():
+    """Spec Q7: with the quirk switched on, the mask is repeated along with the image."""
+    width, height = 40, 30
+    box, crop = np.array([0.0, 5.0, 40.0, 20.0]), np.array([-8, -14, 48, 42])
+    mask = np.zeros((height, width), np.float32)
+    mask[5:20, 0:40] = 1
+    wrapped = mask[np.ix_(np.arange(-14, 42) % height, np.arange(-8, 48) % width)]
+    ours = box_mask_in_crop(box, crop, 56, period=(width, height))
+    np.testing.assert_allclose(ours, wrapped, atol=1e-6)
+    assert ours.sum() > box_mask_in_crop(box, crop, 56).sum()

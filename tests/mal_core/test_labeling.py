@@ -183,6 +183,7 @@ def test_a_journal_remembers_masks_and_skips(tmp_path):
 
 
 def test_the_flip_test_of_a_mirrored_crop_is_the_mirrored_result():
+    """Spec S13."""
     torch.manual_seed(0)
     config = tiny_mal(flip_test=True, label_network="both")
     labeler, _ = build_labeler(TINY_ENCODER, config)

@@ -30,6 +30,7 @@ def recording(name: str) -> dict[str, np.ndarray]:
 
 
 def test_a_filled_box_and_a_one_pixel_cross_have_the_same_mil_loss():
+    """Spec S1."""
     box = centred_box()
     cross = torch.zeros_like(box)
     cross[:, 64, 24:104] = 1
@@ -43,12 +44,14 @@ def test_a_filled_box_and_a_one_pixel_cross_have_the_same_mil_loss():
     ("inside", "outside", "expected"), [(0.0, 0.0, 2.0), (0.5, 0.0, 0.400), (1.0, 1.0, 0.593)]
 )
 def test_constant_predictions_have_the_known_mil_loss(inside, outside, expected):
+    """Spec S2."""
     box = centred_box()
     loss = mil_loss(box * inside + (1 - box) * outside, box)
     assert loss.item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_without_negative_bags_everything_foreground_is_perfect():
+    """Spec S2."""
     box = torch.ones(1, SIDE, SIDE)
     assert mil_loss(box, box).item() < 2e-5
 
@@ -82,6 +85,7 @@ def test_mean_field_equals_the_recorded_one_but_for_ties(case, with_box):
 
 
 def test_mean_field_never_fires_outside_the_box_and_is_binary():
+    """Spec S3."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 3, 40, 40, generator=generator) * 0.05
     box = centred_box(20, 10, 40).repeat(2, 1, 1)
@@ -91,6 +95,7 @@ def test_mean_field_never_fires_outside_the_box_and_is_binary():
 
 
 def test_mean_field_finds_a_two_coloured_object_from_a_noisy_seed():
+    """Spec S4."""
     generator = torch.Generator().manual_seed(1)
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     gt_mask = ((rows - 32) ** 2 + (columns - 30) ** 2 < 15**2).float()[None]
@@ -102,6 +107,7 @@ def test_mean_field_finds_a_two_coloured_object_from_a_noisy_seed():
 
 
 def test_mean_field_without_colour_affinity_only_thresholds():
+    """Spec S5."""
     generator = torch.Generator().manual_seed(2)
     image = torch.randn(1, 3, 32, 32, generator=generator) * 100
     seed = torch.rand(1, 32, 32, generator=generator)
@@ -110,11 +116,13 @@ def test_mean_field_without_colour_affinity_only_thresholds():
 
 @pytest.mark.parametrize(("seed", "share"), [(0.4, 0.0), (0.5, 0.0), (0.6, 0.925)])
 def test_a_flat_image_follows_its_constant_seed_with_one_pixel_of_erosion(seed, share):
+    """Spec S6."""
     box = centred_box(55, 65)
     out = mean_field(torch.zeros(1, 3, SIDE, SIDE), box * seed, box)
     assert (out.sum() / box.sum()).item() == pytest.approx(share, abs=0.01)
 
 
 def test_mean_field_carries_no_gradient():
+    """Spec S3."""
     prob = torch.rand(1, 16, 16, requires_grad=True)
     assert not mean_field(torch.zeros(1, 3, 16, 16), prob, None).requires_grad

@@ -58,11 +58,13 @@ def report(*results: SegmenterResult, with_quality: bool = True) -> RetentionRep
     ],
 )
 def test_a_rate_is_a_quotient_or_undefined_and_never_infinite(pseudo, human, rate):
+    """Spec S16."""
     seen = retention_rate(pseudo, human)
     assert seen == (None if rate is None else pytest.approx(rate))
 
 
 def test_equal_arms_keep_exactly_everything():
+    """Spec S16."""
     result = SegmenterResult(name="s", human=metrics(0.37), pseudo=metrics(0.37))
     assert set(result.retention().values()) == {1.0}
 

@@ -29,7 +29,7 @@ def test_the_rate_grows_with_the_batch_of_a_step():
 
 
 def test_the_published_schedule_has_the_published_values():
-    """S14: 8 GPUs with 4 crops, ten epochs, one of them warm-up."""
+    """Spec S14: 8 GPUs with 4 crops, ten epochs, one of them warm-up."""
     epoch = 100
     config = tiny_mal(
         max_steps=10 * epoch, learning_rate=1.5e-6 * 4, warmup=0.1, final_rate=0.2, batch_size=4

@@ -252,6 +252,7 @@ def test_compat_official_shows_the_student_view_to_the_crf(tmp_path):
 
 @pytest.mark.slow
 def test_masks_learned_from_boxes_beat_filled_boxes(tmp_path):
+    """Spec S20."""
     dataset, gt_masks = draw_ellipses(tmp_path / "images", 16)
     config = tiny_mal(max_steps=300, batch_size=8, head_channels=32, checkpoint_every=1000)
     from mal_core.checkpoints import load_labeler

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mal_core.data import READERS
 from mal_core.data.coco import has_masks, strip_masks
 from mal_core.errors import DatasetError
 from mal_core.types import BoxDataset
@@ -48,10 +47,6 @@ def test_boxes_images_and_categories_arrive_as_the_file_has_them(files: CocoFile
     assert [b.annotation_id for b in dataset.boxes] == [1000, 1001, 2000, 2001, 3000, 3001]
     assert (dataset.num_crowds, dataset.num_clipped, dataset.skipped) == (1, 0, ())
     assert dataset.num_annotations == 7
-
-
-def test_the_table_of_readers_names_the_coco_reader(files: CocoFiles) -> None:
-    assert READERS["coco"](files.images, files.annotations) == files.read()
 
 
 def poison_segmentation(content: Content) -> None:

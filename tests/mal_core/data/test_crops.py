@@ -15,11 +15,13 @@ def gradient_image(height: int = 30, width: int = 40) -> np.ndarray:
 
 
 def test_a_crop_inside_the_image_is_a_plain_slice():
+    """Spec S9."""
     image = gradient_image()
     np.testing.assert_array_equal(wrap_crop(image, np.array([3, 5, 20, 25])), image[5:25, 3:20])
 
 
 def test_pixels_outside_come_from_the_opposite_side():
+    """Spec S9."""
     image = gradient_image()
     crop = wrap_crop(image, np.array([-4, -3, 44, 35]))
     np.testing.assert_array_equal(crop[0, 0], image[30 - 3, 40 - 4])

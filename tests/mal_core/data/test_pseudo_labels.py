@@ -10,6 +10,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from mal_core.data.coco import read_boxes
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox, SkipReason
@@ -123,6 +124,7 @@ def test_boxes_in_are_masks_crowds_and_skips(files: CocoFiles) -> None:
 
 
 def test_the_file_loads_in_pycocotools_with_the_same_masks(files: CocoFiles) -> None:
+    """Spec S15."""
     result = write(files, labels_of(files), [skip()])
     coco = COCO(str(result.annotations))
     for entry in coco.loadAnns(coco.getAnnIds(iscrowd=False)):
@@ -131,6 +133,7 @@ def test_the_file_loads_in_pycocotools_with_the_same_masks(files: CocoFiles) -> 
 
 
 def test_the_written_file_is_read_again_as_the_same_boxes(files: CocoFiles) -> None:
+    """Spec S15."""
     result = write(files, [*labels_of(files), pseudo_label(SKIPPED_ID)], [])
     again = CocoFiles(images=files.images, annotations=result.annotations).read()
     assert again.boxes == files.read().boxes
@@ -196,3 +199,24 @@ def test_an_accounting_that_does_not_add_up_cannot_be_constructed(tmp_path: Path
             num_crowds=1,
             num_skipped={},
         )
+
+
+def test_the_references_file_has_box_areas_and_no_crowds(files: CocoFiles) -> None:
+    """Spec Q5, with the quirk switched on."""
+    folder = files.annotations.parent / "official"
+    dataset = read_boxes(files.images, files.annotations, crowds_as_objects=True)
+    labels = [pseudo_label(box.annotation_id) for box in dataset.boxes]
+    result = write_pseudo_labels(
+        files.annotations,
+        labels,
+        [],
+        folder / "train.json",
+        folder / "skipped.json",
+        compat_official=True,
+    )
+    entries = json.loads(result.annotations.read_text())["annotations"]
+    assert (result.num_crowds, result.num_masks) == (0, len(entries))
+    assert len(entries) == len(files.content()["annotations"])
+    for entry in entries:
+        assert entry["iscrowd"] == 0
+        assert entry["area"] == entry["bbox"][2] * entry["bbox"][3]

@@ -40,6 +40,7 @@ def test_features_are_a_square_map_at_every_crop_size(family):
 
 @pytest.mark.parametrize("family", PLAIN)
 def test_weights_written_at_one_crop_size_arrive_at_another(family, tmp_path):
+    """Spec S19."""
     torch.manual_seed(0)
     encoder, _ = build_encoder(encoder_config(family), 96)
     path = tmp_path / "weights.pth"
@@ -106,6 +107,7 @@ def test_the_real_files_load_completely_with_their_own_normalisation(file, name,
 
 
 def test_a_convolutional_stem_is_reported_as_random(tmp_path):
+    """Spec S19."""
     encoder, _ = build_encoder(encoder_config("deit"), 96)
     torch.save(encoder.vit.state_dict(), tmp_path / "weights.pth")
     config = encoder_config("deit", weights=tmp_path / "weights.pth", stem="conv")

@@ -38,6 +38,7 @@ def test_logits_have_a_quarter_of_the_crop_size_for_every_box_size(scale_adjustm
 
 @pytest.mark.parametrize("area", [1023, 1024, 1025, 9215, 9216, 9217])
 def test_no_box_size_falls_between_the_scales(area):
+    """Spec S12."""
     labeler, _ = build_labeler(tiny_encoder(), tiny_mal())
     box = torch.tensor([[0.0, 0.0, float(area), 1.0]])
     logits = labeler.student(torch.randn(1, 3, 64, 64), box)
@@ -55,6 +56,7 @@ def test_rows_do_not_depend_on_what_else_is_in_the_batch():
 
 
 def test_teacher_starts_equal_to_the_student_and_follows_by_its_momentum():
+    """Spec S7."""
     labeler, _ = build_labeler(tiny_encoder(), tiny_mal())
     pairs = list(zip(labeler.student.parameters(), labeler.teacher.parameters(), strict=True))
     assert all(torch.equal(s, t) for s, t in pairs)
