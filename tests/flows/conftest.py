@@ -39,10 +39,9 @@ def files(drawn: Path) -> Callable[..., Overrides]:
 
 
 @pytest.fixture(scope="session")
-def tiny(files: Callable[..., Overrides]) -> Overrides:
-    """The whole pipeline in a few real steps."""
+def phase_1() -> Overrides:
+    """A labeler in a few real steps."""
     return [
-        *files(),
         "encoder=random_tiny",
         "encoder.options.depth=1",
         "mal=tiny_scenes",
@@ -51,6 +50,15 @@ def tiny(files: Callable[..., Overrides]) -> Overrides:
         "mal.head_channels=16",
         "mal.checkpoint_every=2",
         "mal.num_workers=0",
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny(files: Callable[..., Overrides], phase_1: Overrides) -> Overrides:
+    """The whole pipeline in a few real steps."""
+    return [
+        *files(),
+        *phase_1,
         "segmenters=[solov2_r18]",
         "segmenter.max_steps=3",
         "segmenter.batch_size=2",

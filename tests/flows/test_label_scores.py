@@ -32,19 +32,10 @@ def test_a_labeled_file_is_scored_against_human_masks(mal, human, tmp_path):
 
 
 @pytest.mark.slow
-def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(mal, human, drawn, tmp_path):
-    overrides = [
-        f"data.train.images={drawn / 'train' / 'images'}",
-        f"data.train.annotations={drawn / 'train' / 'annotations.json'}",
-        "encoder=random_tiny",
-        "encoder.options.depth=1",
-        "mal=tiny_scenes",
-        "mal.max_steps=2",
-        "mal.batch_size=2",
-        "mal.head_channels=16",
-        "mal.num_workers=0",
-    ]
-    mal.run("train", *overrides)
+def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(
+    mal, human, files, phase_1, tmp_path
+):
+    mal.run("train", *files(), *phase_1)
     images = draw(tmp_path / "images")
     checkpoint = mal.workdir / "mal" / "checkpoint.pth"
     output = mal.run(

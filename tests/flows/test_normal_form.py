@@ -18,23 +18,14 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def trained(mal, drawn: Path) -> list[str]:
+def trained(mal, drawn: Path, phase_1: list[str]) -> list[str]:
     """Overrides with a checkpoint that a few real steps made."""
-    overrides = [
-        f"data.train.images={drawn / 'train' / 'images'}",
-        f"data.train.annotations={drawn / 'train' / 'annotations.json'}",
-        "encoder=random_tiny",
-        "encoder.options.depth=1",
-        "mal=tiny_scenes",
-        "mal.max_steps=6",
-        "mal.batch_size=4",
-        "mal.head_channels=16",
-        "mal.num_workers=0",
-    ]
-    mal.run("train", *overrides)
+    mal.run(
+        "train", *split(drawn / "train" / "images", drawn / "train" / "annotations.json"), *phase_1
+    )
     kept = mal.root / "kept.pth"
     shutil.copy(mal.workdir / "mal" / "checkpoint.pth", kept)
-    return [f"checkpoint={kept}", *overrides[2:]]
+    return [f"checkpoint={kept}", *phase_1]
 
 
 def split(images: Path, annotations: Path, key: str = "train") -> list[str]:
@@ -65,6 +56,7 @@ def frames(drawn: Path, folder: Path) -> tuple[Path, Json]:
     }
 
 
+@pytest.mark.slow
 def test_a_video_comes_back_with_masks_per_frame(mal, trained, drawn, tmp_path):
     images, content = frames(drawn, tmp_path / "JPEGImages")
     annotations = drawn_formats.write_json(tmp_path / "ytvis.json", content)
@@ -86,6 +78,7 @@ def test_a_video_comes_back_with_masks_per_frame(mal, trained, drawn, tmp_path):
             assert pixels[y : y + h, x : x + w].sum() == area
 
 
+@pytest.mark.slow
 def test_voc_and_yolo_return_as_their_own_files(mal, trained, tmp_path):
     images = drawn_formats.draw(tmp_path / "images")
     voc = drawn_formats.write_voc(tmp_path / "Annotations")
@@ -105,6 +98,7 @@ def test_voc_and_yolo_return_as_their_own_files(mal, trained, tmp_path):
     assert (target.parent / "skipped.json").is_file()
 
 
+@pytest.mark.slow
 def test_lvis_keeps_what_its_evaluation_needs(mal, trained, tmp_path):
     images = drawn_formats.draw(tmp_path, ("train2017/a.jpg", "train2017/b.jpg"))
     content = drawn_formats.coco()
@@ -122,6 +116,7 @@ def test_lvis_keeps_what_its_evaluation_needs(mal, trained, tmp_path):
     assert all(entry["segmentation"]["counts"] for entry in labeled["annotations"])
 
 
+@pytest.mark.slow
 def test_a_detectors_boxes_return_in_their_order_with_masks_and_their_ap(
     mal, trained, drawn, tmp_path
 ):
@@ -153,6 +148,7 @@ def test_a_detectors_boxes_return_in_their_order_with_masks_and_their_ap(
     assert "AP of the masks: 0." in output
 
 
+@pytest.mark.slow
 def test_an_image_without_annotations_suffices_for_a_detectors_boxes(mal, trained, tmp_path):
     images = drawn_formats.draw(tmp_path / "images")
     annotations = drawn_formats.write_json(
