@@ -1,7 +1,5 @@
 """Scores against human masks: COCO AP of predictions, IoU of pseudo-labels."""
 
-import contextlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,16 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from mal_core.errors import DatasetError
 from mal_core.geometry import SIZE_NAMES, box_area, size_bin
 from mal_core.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
+from mal_core.matches import match_predictions, match_results
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
-
-METRIC_NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-"""In the order of COCOeval's first six statistics."""
 
 
 def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
@@ -34,12 +27,7 @@ def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
     Raises:
         DatasetError: Predictions without masks.
     """
-    results = json.loads(predictions.read_text())
-    boxes_only = [str(i) for i, result in enumerate(results) if "segmentation" not in result]
-    if boxes_only:
-        problem = f"{len(boxes_only)} predictions have no mask, the first at {boxes_only[0]}"
-        raise DatasetError(predictions, [problem])
-    return _coco_ap(annotations, results, "segm")
+    return match_predictions(annotations, predictions).metrics()
 
 
 def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMetrics]:
@@ -60,42 +48,9 @@ def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMe
         if "segmentation" in entry
     ]
     return {
-        "bbox": _coco_ap(annotations, boxes, "bbox"),
-        "segm": _coco_ap(annotations, masks, "segm"),
+        "bbox": match_results(annotations, boxes, "bbox").metrics(),
+        "segm": match_results(annotations, masks, "segm").metrics(),
     }
-
-
-def _coco_ap(annotations: Path, results: list[dict[str, Any]], kind: str) -> MaskMetrics:
-    # pycocotools prints; its lines say nothing that the result does not.
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground_truth = _renumbered(COCO(str(annotations)))
-        if not results:
-            return _without_predictions(ground_truth)
-        evaluator = COCOeval(ground_truth, ground_truth.loadRes(results), kind)
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    values = [None if value < 0 else float(value) for value in evaluator.stats[:6]]
-    return MaskMetrics(**dict(zip(METRIC_NAMES, values, strict=True)))
-
-
-def _renumbered(ground_truth: COCO) -> COCO:
-    """Count annotations from 1: COCOeval takes a match with id 0 for no match."""
-    for number, annotation in enumerate(ground_truth.dataset["annotations"], start=1):
-        annotation["id"] = number
-    ground_truth.createIndex()
-    return ground_truth
-
-
-def _without_predictions(ground_truth: COCO) -> MaskMetrics:
-    """0 where there is something to find, None elsewhere; sizes go by COCO's mask area."""
-    scored = [a for a in ground_truth.anns.values() if not a.get("iscrowd", 0)]
-    bins = {int(size_bin(float(a["area"]))) for a in scored}
-    overall = 0.0 if scored else None
-    by_size = {
-        f"ap_{name}": 0.0 if index in bins else None for index, name in enumerate(SIZE_NAMES)
-    }
-    return MaskMetrics(ap=overall, ap50=overall, ap75=overall, **by_size)
 
 
 def label_quality(labeled: Path, human: Path) -> LabelQuality | None:

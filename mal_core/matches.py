@@ -1,0 +1,212 @@
+"""COCO AP in two halves: match once, accumulate for any weighting of the images.
+
+The matching is pycocotools' own. The second half is written again here, because a
+bootstrap accumulates a thousand times and needs images that count twice or not at all;
+with weights of one it gives pycocotools' numbers.
+
+Shape letters: I images, D detections of a class, A area ranges, T IoU thresholds, R recalls.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mal_core.errors import DatasetError
+from mal_core.types import MaskMetrics
+
+FloatArray = NDArray[np.float64]
+ALL, SMALL, MEDIUM, LARGE = range(4)
+"""COCO's area ranges, by area of the mask."""
+IOU_50, IOU_75 = 0, 5
+"""Places among the thresholds 0.50, 0.55, ..., 0.95."""
+TINY = np.spacing(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassMatches:
+    """The detections of one class on all images, by falling score.
+
+    Attributes:
+        image: Index of each detection's image, (D,).
+        hit: The detection found an object, (A, T, D).
+        ignored: It counts neither way, (A, T, D).
+        objects: Objects to find in each image, (A, I).
+    """
+
+    name: str
+    image: NDArray[np.int64]
+    hit: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+
+    def average_precision(self, weights: FloatArray, recalls: FloatArray) -> FloatArray:
+        """Precision averaged over recalls, (A, T); NaN where there is nothing to find.
+
+        Args:
+            weights: How often each image counts, (I,).
+            recalls: Levels of recall, (R,).
+        """
+        found = np.full(self.hit.shape[:2], np.nan)
+        count = weights[self.image]
+        total = self.objects @ weights
+        for area in np.flatnonzero(total > 0):
+            hits = np.cumsum((self.hit[area] & ~self.ignored[area]) * count, axis=1)
+            misses = np.cumsum((~self.hit[area] & ~self.ignored[area]) * count, axis=1)
+            recall = hits / total[area]
+            precision = hits / (hits + misses + TINY)
+            envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            for threshold in range(len(found[area])):
+                place = np.searchsorted(recall[threshold], recalls, side="left")
+                reached = place < recall.shape[1]
+                total_precision = envelope[threshold][place[reached]].sum()
+                found[area, threshold] = total_precision / len(recalls)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matches:
+    """All classes of one results file against one annotation file."""
+
+    image_ids: tuple[int, ...]
+    recalls: FloatArray
+    classes: tuple[ClassMatches, ...]
+
+    def average_precision(self, weights: FloatArray | None = None) -> FloatArray:
+        """(classes, A, T), NaN where a class has no object of that area."""
+        chosen = np.ones(len(self.image_ids)) if weights is None else weights
+        return np.stack([one.average_precision(chosen, self.recalls) for one in self.classes])
+
+    def metrics(self, weights: FloatArray | None = None) -> MaskMetrics:
+        """COCO's six numbers, in [0, 1]; None where nothing is to be found."""
+        return metrics_of(self.average_precision(weights))
+
+    def per_class(self) -> dict[str, float | None]:
+        """AP of each class by its name."""
+        values = self.average_precision()[:, ALL].mean(axis=1)
+        return {one.name: _defined(v) for one, v in zip(self.classes, values, strict=True)}
+
+
+def metrics_of(precision: FloatArray) -> MaskMetrics:
+    """COCO's six numbers from average precisions (classes, A, T)."""
+    return MaskMetrics(
+        ap=_mean(precision[:, ALL]),
+        ap50=_mean(precision[:, ALL, IOU_50]),
+        ap75=_mean(precision[:, ALL, IOU_75]),
+        ap_small=_mean(precision[:, SMALL]),
+        ap_medium=_mean(precision[:, MEDIUM]),
+        ap_large=_mean(precision[:, LARGE]),
+    )
+
+
+def _mean(values: FloatArray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else None
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def match_predictions(annotations: Path, predictions: Path, kind: str = "segm") -> Matches:
+    """Match the entries of a results file with the objects of an annotation file.
+
+    Args:
+        annotations: COCO file with human masks.
+        predictions: COCO results list.
+        kind: "segm" or "bbox".
+
+    Raises:
+        DatasetError: Predictions without masks.
+    """
+    results = json.loads(predictions.read_text())
+    boxes_only = [str(i) for i, result in enumerate(results) if kind not in _kinds(result)]
+    if boxes_only:
+        what = "mask" if kind == "segm" else "box"
+        problem = f"{len(boxes_only)} predictions have no {what}, the first at {boxes_only[0]}"
+        raise DatasetError(predictions, [problem])
+    return match_results(annotations, results, kind)
+
+
+def match_results(annotations: Path, results: list[dict[str, Any]], kind: str) -> Matches:
+    """`match_predictions` of a list in memory."""
+    # pycocotools prints; its lines say nothing that the result does not.
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = renumbered(COCO(str(annotations)))
+        found = truth.loadRes(results) if results else _nothing(truth)
+        evaluator = COCOeval(truth, found, kind)
+        evaluator.evaluate()
+    return _collect(evaluator, {c["id"]: c["name"] for c in truth.dataset["categories"]})
+
+
+def _kinds(result: Mapping[str, Any]) -> set[str]:
+    names = {"segmentation": "segm", "bbox": "bbox"}
+    return {kind for key, kind in names.items() if key in result}
+
+
+def renumbered(truth: COCO) -> COCO:
+    """Count annotations from 1: COCOeval takes a match with id 0 for no match."""
+    for number, annotation in enumerate(truth.dataset["annotations"], start=1):
+        annotation["id"] = number
+    truth.createIndex()
+    return truth
+
+
+def _nothing(truth: COCO) -> COCO:
+    empty = COCO()
+    empty.dataset = {**truth.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _collect(evaluator: COCOeval, names: Mapping[int, str]) -> Matches:
+    params = evaluator._paramsEval
+    images, areas = len(params.imgIds), len(params.areaRng)
+    grid = np.array(evaluator.evalImgs, dtype=object).reshape(-1, areas, images)
+    return Matches(
+        image_ids=tuple(int(image_id) for image_id in params.imgIds),
+        recalls=np.asarray(params.recThrs),
+        classes=tuple(
+            _class_matches(names[category], grid[index], len(params.iouThrs))
+            for index, category in enumerate(params.catIds)
+        ),
+    )
+
+
+def _class_matches(name: str, entries: NDArray[np.object_], thresholds: int) -> ClassMatches:
+    """Entries: pycocotools' records of one class, (A, I), None where an image has nothing."""
+    areas, images = entries.shape
+    objects = np.zeros((areas, images), np.int64)
+    present = [i for i in range(images) if entries[ALL, i] is not None]
+    for area in range(areas):
+        for i in present:
+            ignored = np.asarray(entries[area, i]["gtIgnore"])
+            objects[area, i] = np.count_nonzero(ignored == 0)
+    empty = np.zeros((thresholds, 0))
+    scores = [np.asarray(entries[ALL, i]["dtScores"], float) for i in present]
+    order = np.argsort(-np.concatenate([*scores, np.zeros(0)]), kind="mergesort")
+
+    def gather(key: str) -> NDArray[np.bool_]:
+        rows = [
+            np.concatenate([*(entries[area, i][key] for i in present), empty], axis=1)[:, order]
+            for area in range(areas)
+        ]
+        return np.stack(rows) != 0
+
+    counts = [len(values) for values in scores]
+    image = np.repeat(np.array(present, np.int64), counts)[order]
+    return ClassMatches(
+        name=name,
+        image=image,
+        hit=gather("dtMatches"),
+        ignored=gather("dtIgnore"),
+        objects=objects,
+    )
