@@ -46,12 +46,12 @@ def label_task(run: Run) -> None:
 
 @task(
     name="train segmenter",
-    task_run_name="train {recipe.name} on {arm} masks",
+    task_run_name="train {recipe.name} on {arm} masks, seed {seed}",
     cache_policy=NO_CACHE,
 )
-def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:
+def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> None:
     """Phase 2 for one recipe on one arm's masks, in a child process."""
-    steps.train_segmenter(run, recipe, arm)
+    steps.train_segmenter(run, recipe, arm, seed)
 
 
 @task(name="evaluate retention", task_run_name="evaluate retention", cache_policy=NO_CACHE)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.stages import Arm
 from flows.store import Stored, copy_out
 from mal_core.artifacts import atomic_path
 from mal_core.errors import ConfigError
@@ -36,12 +35,12 @@ def publish_labels(stored: Stored, workdir: Path) -> None:
     publish(stored, workdir / "labels", {name: name for name in ("train.json", "skipped.json")})
 
 
-def publish_segmenter(stored: Stored, workdir: Path, segmenter: str, arm: Arm) -> None:
+def publish_segmenter(stored: Stored, folder: Path) -> None:
     """Weights, predictions, training curve and the mmdet config."""
     names = {name: name for name in ("predictions.json", "config.py", "scalars.jsonl")}
     last = Path((stored.path / "last_checkpoint").read_text().strip()).name
     names[last] = "checkpoint.pth"
-    publish(stored, workdir / "segmenters" / segmenter / arm, names)
+    publish(stored, folder, names)
 
 
 def check_output(output: Path | None, sources: Sequence[Path]) -> None:

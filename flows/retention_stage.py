@@ -13,15 +13,16 @@ from flows.stages import EVALUATE, Arm
 from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
 from mal_core.config import OPERATION_KEYS
-from mal_core.retention import RetentionReport, SegmenterResult, report_from_json
+from mal_core.retention import RetentionReport, report_from_json
 
-if TYPE_CHECKING:  # it draws plots: matplotlib
+if TYPE_CHECKING:  # the report draws plots: matplotlib
+    from mal_core.matches import Matches
     from mal_core.report import ReportSources
 
 CONFIG = "config.py"
 PLACES = ("workdir", "store", "output", "checkpoint", "segmenter_jobs")
 """Settings that say where and how, and have no place in a report of what came out."""
-Trained = Mapping[tuple[str, Arm], Stored]
+Trained = Mapping[tuple[str, Arm, int], Stored]
 
 
 def evaluate_retention(run: Run) -> Stored:
@@ -29,9 +30,10 @@ def evaluate_retention(run: Run) -> Stored:
     stages.check(run, need_val=True)
     labels = stages.generate_pseudo_labels(run)
     trained = {
-        (recipe.name, arm): stages.train_segmenter(run, recipe, arm)
+        (recipe.name, arm, seed): stages.train_segmenter(run, recipe, arm, seed)
         for recipe in run.config.segmenters
         for arm in stages.arms(run)
+        for seed in run.config.seeds
     }
     shown = shown_settings(run.config)
 
@@ -40,7 +42,8 @@ def evaluate_retention(run: Run) -> Stored:
 
         report = _build(run, labels, trained, shown)
         write_json(folder / "retention.json", report.to_json(), indent=1)
-        diffs = _config_diffs(trained)
+        first = run.config.seeds[0]
+        diffs = _config_diffs(trained, first)
         for name, diff in diffs.items():
             (folder / diff_file(name)).write_text(diff)
         train = stages.inputs(run).train
@@ -49,7 +52,11 @@ def evaluate_retention(run: Run) -> Stored:
             human=train.annotations,
             images=train.images,
             mal_scalars=_mal_scalars(run),
-            curves={key: stored.path / "scalars.jsonl" for key, stored in trained.items()},
+            curves={
+                (name, arm): stored.path / "scalars.jsonl"
+                for (name, arm, seed), stored in trained.items()
+                if seed == first
+            },
             config_diffs=diffs,
             settings=settings.to_yaml(shown),
         )
@@ -60,7 +67,7 @@ def evaluate_retention(run: Run) -> Stored:
         config=shown,
         inputs=_key_inputs(run, labels, trained),
         code=code_version(
-            ["mal_core.evaluation", "mal_core.retention", "mal_core.report"],
+            ["mal_core.evaluation", "mal_core.twins", "mal_core.report"],
             packages=["numpy", "pycocotools", "matplotlib", "jinja2"],
         ),
     )
@@ -84,28 +91,30 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
         "accounting": labels.files[stages.ACCOUNTING],
         "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
     }
-    for (name, arm), stored in trained.items():
+    for (name, arm, seed), stored in trained.items():
         for file in ("predictions.json", "scalars.jsonl", "config.py"):
-            found[f"{name}.{arm}.{file}"] = stored.files[file]
+            found[f"{name}.{arm}.{seed}.{file}"] = stored.files[file]
     return found
 
 
 def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
-    from mal_core.evaluation import evaluate_masks, label_quality
+    from mal_core.evaluation import label_quality
+    from mal_core.matches import match_predictions
+    from mal_core.twins import compare_twins
 
-    val = stages.val_split(run).annotations
-    metrics = {
-        key: evaluate_masks(val, stored.path / "predictions.json")
+    val, seeds = stages.val_split(run).annotations, run.config.seeds
+    matches = {
+        key: match_predictions(val, stored.path / "predictions.json")
         for key, stored in trained.items()
     }
+
+    def of(name: str, arm: Arm) -> "list[Matches]":
+        return [matches[name, arm, seed] for seed in seeds if (name, arm, seed) in matches]
+
     return RetentionReport(
         segmenters=tuple(
-            SegmenterResult(
-                name=recipe.name,
-                human=metrics.get((recipe.name, "human")),
-                pseudo=metrics[recipe.name, "pseudo"],
-            )
-            for recipe in run.config.segmenters
+            compare_twins(name, seeds, of(name, "human"), of(name, "pseudo"))
+            for name in (recipe.name for recipe in run.config.segmenters)
         ),
         quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
         accounting=stages.accounting(labels),
@@ -122,6 +131,7 @@ def _context(shown: Mapping[str, Any]) -> dict[str, str]:
             f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
         ),
         "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
+        "seeds of phase 2": ", ".join(map(str, shown["segmenter_seeds"] or [shown["seed"]])),
         "seed": str(shown["seed"]),
     }
 
@@ -151,13 +161,13 @@ def diff_file(segmenter: str) -> str:
     return f"{segmenter}.config.diff"
 
 
-def _config_diffs(trained: Trained) -> dict[str, str]:
+def _config_diffs(trained: Trained, seed: int) -> dict[str, str]:
     from mal_core.segmenters import config_diff
 
     return {
-        name: config_diff(trained[name, "human"].path / CONFIG, stored.path / CONFIG)
-        for (name, arm), stored in trained.items()
-        if arm == "pseudo" and (name, "human") in trained
+        name: config_diff(trained[name, "human", seed].path / CONFIG, stored.path / CONFIG)
+        for (name, arm, number), stored in trained.items()
+        if arm == "pseudo" and number == seed and (name, "human", seed) in trained
     }
 
 

@@ -79,6 +79,7 @@ class RunConfig(Config):
     Attributes:
         segmenters: Selected recipes with the changes of this run.
         segmenter_jobs: Trainings of phase 2 that run side by side.
+        segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
         store: Cache of stage outputs.
         checkpoint: An existing checkpoint for `mal label`, instead of training one.
         output: Where `mal label` writes; None means below `workdir`.
@@ -97,6 +98,7 @@ class RunConfig(Config):
     store: Path
     seed: int = 0
     segmenter_jobs: int = 1
+    segmenter_seeds: tuple[int, ...] | None = None
     checkpoint: Path | None = None
     output: Path | None = None
     boxes: Path | None = None
@@ -110,6 +112,11 @@ class RunConfig(Config):
                 f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
             )
             raise ConfigError(message)
+        if self.segmenter_seeds is not None and len(set(self.segmenter_seeds)) != len(
+            self.segmenter_seeds or [0]
+        ):
+            message = f"segmenter_seeds={list(self.segmenter_seeds)}: wanted different seeds."
+            raise ConfigError(message)
         if (self.labels is None) != (self.human is None):
             message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
@@ -119,6 +126,11 @@ class RunConfig(Config):
                 "network that `mal train` made of the boxes of an annotation file."
             )
             raise ConfigError(message)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the trainings of each arm of phase 2."""
+        return (self.seed,) if self.segmenter_seeds is None else self.segmenter_seeds
 
 
 @dataclass(frozen=True, kw_only=True)

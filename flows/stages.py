@@ -330,27 +330,29 @@ def arms(run: Run) -> tuple[Arm, ...]:
     return ("pseudo",)
 
 
-def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> Stored:
+def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
     """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
     train, val = inputs(run).train, val_split(run)
     annotations, digest = train_annotations(run, arm)
     title = f"{recipe.name} on {ARM_TITLES[arm]}"
+    if len(run.config.seeds) > 1:
+        title = f"{title}, seed {seed}"
 
     def work(folder: Path) -> None:
         from flows.arms import train_arm
 
         split = SplitConfig(images=train.images, annotations=annotations)
         words = ARM_TITLES[arm]
-        train_arm(recipe, split, val, seed=run.config.seed, folder=folder, title=words)
+        train_arm(recipe, split, val, seed=seed, folder=folder, title=words)
         # The dumped config names the folder of the attempt; it must name the final one.
         config = folder / "config.py"
         config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
 
-    key = _segmenter_key(run, recipe, digest)
+    key = _segmenter_key(run, recipe, digest, seed)
     return run.get(key, work, title=f"{SEGMENT}: {title}")
 
 
-def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str) -> StageKey:
+def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str, seed: int) -> StageKey:
     train = inputs(run).train
     weights = recipe.weights
     if weights not in (None, "hub"):
@@ -360,7 +362,7 @@ def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str) -> Stage
         config={
             **_without(recipe, ("config", "weights", "num_workers")),
             "weights": weights,
-            "seed": run.config.seed,
+            "seed": seed,
         },
         inputs={
             "train.annotations": annotations,

@@ -15,7 +15,7 @@ from mal_core.retention import RetentionReport
 
 logger = logging.getLogger(__name__)
 
-ArmTraining = Callable[[Run, SegmenterConfig, Arm], None]
+ArmTraining = Callable[[Run, SegmenterConfig, Arm, int], None]
 
 
 def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
@@ -71,18 +71,26 @@ def generate_pseudo_labels(run: Run) -> str:
     return "\n".join([stages.accounting(stored).line(), *scores])
 
 
-def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm) -> None:
-    """Phase 2, one recipe on one arm's masks; leaves segmenters/NAME/ARM."""
-    stored = stages.train_segmenter(run, recipe, arm)
-    publish.publish_segmenter(stored, run.config.workdir, recipe.name, arm)
+def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> None:
+    """Phase 2, one recipe on one arm's masks with one seed.
+
+    Leaves segmenters/NAME/ARM, or segmenters/NAME/ARM/seed_N for the seeds after the first.
+    """
+    stored = stages.train_segmenter(run, recipe, arm, seed)
+    extra = "" if seed == run.config.seeds[0] else f"seed_{seed}"
+    publish.publish_segmenter(stored, run.config.workdir / "segmenters" / recipe.name / arm / extra)
 
 
 def train_segmenters(run: Run, train_one: ArmTraining = train_segmenter) -> None:
-    """Phase 2, all recipes on both arms; `segmenter_jobs` of them side by side."""
+    """Phase 2, all recipes on both arms with all seeds; `segmenter_jobs` side by side."""
     stages.check(run, need_val=True)
     stages.generate_pseudo_labels(run)
-    pairs = [(recipe, arm) for recipe in run.config.segmenters for arm in stages.arms(run)]
-    calls = [partial(train_one, run, recipe, arm) for recipe, arm in pairs]
+    calls = [
+        partial(train_one, run, recipe, arm, seed)
+        for seed in run.config.seeds
+        for recipe in run.config.segmenters
+        for arm in stages.arms(run)
+    ]
     side_by_side(calls, run.config.segmenter_jobs)
 
 

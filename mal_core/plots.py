@@ -8,10 +8,11 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mal_core.retention import RetentionReport
+from mal_core.retention import METRICS, RetentionReport, SegmenterResult
 from mal_core.tables import format_number
 
 HUMAN_COLOR, PSEUDO_COLOR = "#4c78a8", "#f58518"
+SHOWN_CLASSES = 40
 Curve = Sequence[tuple[float, float]]
 
 
@@ -43,6 +44,55 @@ def plot_retention(report: RetentionReport) -> str:
     axes.set_ylabel("mask AP")
     axes.margins(y=0.2)
     axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def plot_rates(report: RetentionReport) -> str:
+    """Retention of every metric as a dot, with its interval as whiskers; 100 % is a line."""
+    results = [result for result in report.segmenters if result.human is not None]
+    figure = Figure(figsize=(5.4, 1.2 + 0.42 * len(METRICS) * max(1, len(results)) ** 0.7))
+    axes = figure.subplots()
+    names = list(METRICS.values())
+    for index, result in enumerate(results):
+        shift = (index - (len(results) - 1) / 2) * 0.8 / max(1, len(results))
+        rates = result.retention()
+        for row, (key, name) in enumerate(METRICS.items()):
+            rate, interval = rates[name], result.intervals.get(key)
+            if rate is None:
+                continue
+            y = row + shift
+            if interval is not None:
+                ends = [100 * interval.low, 100 * interval.high]
+                axes.plot(ends, [y, y], color=f"C{index}", linewidth=1.6)
+            axes.plot([100 * rate], [y], "o", color=f"C{index}", markersize=5)
+        axes.plot([], [], "o-", color=f"C{index}", label=result.name)
+    axes.axvline(100, color="0.5", linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("retention (%), 95 % of resamples")
+    axes.set_xlim(left=0)
+    if len(results) > 1:
+        axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def plot_classes(result: SegmenterResult) -> str:
+    """AP of each class in both arms; the classes that lose most come first."""
+    classes = sorted(result.classes, key=lambda one: (one.pseudo or 0.0) - (one.human or 0.0))
+    shown = classes[:SHOWN_CLASSES]
+    figure = Figure(figsize=(5.4, 0.9 + 0.34 * len(shown)))
+    axes = figure.subplots()
+    for row, one in enumerate(shown):
+        axes.barh(row - 0.2, one.human or 0.0, 0.38, color=HUMAN_COLOR)
+        axes.barh(row + 0.2, one.pseudo or 0.0, 0.38, color=PSEUDO_COLOR)
+    # A dollar sign in a name would start a formula.
+    names = [one.name.replace("$", r"\$") for one in shown]
+    axes.set_yticks(range(len(shown)), names)
+    axes.invert_yaxis()
+    hidden = len(classes) - len(shown)
+    axes.set_xlabel(f"mask AP ({hidden} more classes not shown)" if hidden else "mask AP")
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 

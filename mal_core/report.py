@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from mal_core.artifacts import atomic_path
 from mal_core.gallery import GalleryRow, build_gallery
-from mal_core.plots import plot_curves, plot_retention, read_curve
-from mal_core.retention import RetentionReport, quality_rows, retention_rows
+from mal_core.plots import plot_classes, plot_curves, plot_rates, plot_retention, read_curve
+from mal_core.retention import RetentionReport, quality_rows, retention_rows, verdict_lines
 from mal_core.types import LabelQuality
 
 TEMPLATE = "report_template.html"
@@ -65,7 +65,10 @@ def write_report(
         accounting=report.accounting.line(),
         skipped=report.accounting.skipped,
         has_human=any(result.human is not None for result in report.segmenters),
+        verdicts=verdict_lines(report),
         retention_plot=Markup(plot_retention(report)),
+        rates_plot=_rates_plot(report),
+        classes=[(r.name, Markup(plot_classes(r))) for r in report.segmenters if r.classes],
         curves=_curve_plots(report, sources),
         gallery=[_embed(row) for row in gallery],
         diffs=sources.config_diffs,
@@ -73,6 +76,11 @@ def write_report(
     )
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _rates_plot(report: RetentionReport) -> Markup | None:
+    measured = any(result.intervals for result in report.segmenters)
+    return Markup(plot_rates(report)) if measured else None
 
 
 def _embed(row: GalleryRow) -> dict[str, object]:

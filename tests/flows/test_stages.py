@@ -203,6 +203,20 @@ def test_file_without_masks_has_no_human_arm(pipeline: Pipeline) -> None:
     assert report.quality is None
 
 
+def test_each_arm_is_trained_with_each_seed_and_one_more_seed_trains_only_itself(
+    pipeline: Pipeline,
+) -> None:
+    assert pipeline.run("segmenter_seeds=[0]") == set()
+    assert pipeline.run("segmenter_seeds=[0,7]") == {HUMAN, PSEUDO}
+    report = steps.evaluate_retention(Run(pipeline.config("segmenter_seeds=[0,7]")))
+    (result,) = report.segmenters
+    assert result.seeds == (0, 7)
+    assert [len(runs) for runs in result.runs.values()] == [2, 2]
+    folder = pipeline.config().workdir / "segmenters" / "solov2_r18" / "pseudo"
+    assert (folder / "predictions.json").is_file()
+    assert (folder / "seed_7" / "predictions.json").is_file()
+
+
 def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> None:
     checkpoint = pipeline.root / "other.pth"
     checkpoint.write_text("other")

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from mal_core.artifacts import write_json
-from mal_core.evaluation import evaluate_masks, label_quality
+from mal_core.evaluation import label_quality
 from mal_core.gallery import build_gallery
 from mal_core.masks import ellipse_to_rle
+from mal_core.matches import match_predictions
 from mal_core.plots import read_curve, smooth
 from mal_core.report import ReportSources, write_report
 from mal_core.retention import (
     Accounting,
     RetentionReport,
-    SegmenterResult,
     quality_rows,
     retention_rows,
 )
+from mal_core.twins import compare_twins
 from scenes.write import write_scenes
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -78,9 +79,10 @@ def make_report(
     """Numbers and page of a run whose segmenter predicts ellipses."""
     human, labeled = scene_files
     quality = label_quality(labeled, human) if human_masks else None
-    ap = evaluate_masks(human, predictions_of(labeled, folder / "predictions.json"))
+    matches = match_predictions(human, predictions_of(labeled, folder / "predictions.json"))
+    result = compare_twins("solo", (0,), [matches] if human_masks else [], [matches])
     report = RetentionReport(
-        segmenters=(SegmenterResult(name="solo", human=ap if human_masks else None, pseudo=ap),),
+        segmenters=(result,),
         quality=quality,
         accounting=Accounting(boxes=30, masks=29, crowds=0, skipped={"zero-size box": 1}),
         context={"encoder": "none"},
@@ -117,6 +119,15 @@ def test_the_page_shows_every_number_of_the_tables(scene_files, tmp_path):
             assert f"<td>{cell}</td>" in page
     assert "boxes in 30 = masks 29 + crowds 0 + skipped 1" in page
     assert "+ann_file = &#39;b&#39;" in page
+
+
+def test_the_page_says_how_far_the_rate_can_be_trusted(scene_files, tmp_path):
+    _, page = make_report(scene_files, tmp_path)
+    assert "solo: not distinguishable by AP (one seed" in page
+    assert "95 % of resamples" in page
+    assert "AP of each class" in page
+    _, page = make_report(scene_files, tmp_path, human_masks=False)
+    assert "95 % of resamples" not in page
 
 
 def test_names_from_files_are_escaped(scene_files, tmp_path):

@@ -1,0 +1,70 @@
+"""Both arms of one segmenter, measured: means over seeds, intervals, classes."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from mal_core.bootstrap import retention_intervals
+from mal_core.matches import Matches
+from mal_core.retention import ClassRetention, SegmenterResult
+from mal_core.types import MaskMetrics
+
+
+def compare_twins(
+    name: str, seeds: Sequence[int], human: Sequence[Matches], pseudo: Sequence[Matches]
+) -> SegmenterResult:
+    """What one segmenter makes of human masks and of pseudo-labels.
+
+    Args:
+        name: The segmenter.
+        seeds: Of its trainings.
+        human, pseudo: One per seed, all on the same validation images; `human` is empty
+            where there are no human masks to train on.
+    """
+    runs = {"human": _metrics(human), "pseudo": _metrics(pseudo)}
+    return SegmenterResult(
+        name=name,
+        human=mean_metrics(runs["human"]) if human else None,
+        pseudo=mean_metrics(runs["pseudo"]),
+        seeds=tuple(seeds),
+        runs=runs,
+        intervals=retention_intervals(human, pseudo) if human else {},
+        classes=_classes(human, pseudo),
+    )
+
+
+def _metrics(runs: Sequence[Matches]) -> tuple[MaskMetrics, ...]:
+    return tuple(run.metrics() for run in runs)
+
+
+def mean_metrics(runs: Sequence[MaskMetrics]) -> MaskMetrics:
+    """Field by field; None where a run has no value."""
+    values = {
+        field.name: [getattr(run, field.name) for run in runs]
+        for field in dataclasses.fields(MaskMetrics)
+    }
+    return MaskMetrics(
+        **{
+            name: None if None in known else sum(known) / len(known)
+            for name, known in values.items()
+        }
+    )
+
+
+def _classes(human: Sequence[Matches], pseudo: Sequence[Matches]) -> tuple[ClassRetention, ...]:
+    ours, theirs = _mean_per_class(pseudo), _mean_per_class(human)
+    return tuple(
+        ClassRetention(name=name, human=theirs.get(name), pseudo=value)
+        for name, value in ours.items()
+        if value is not None
+    )
+
+
+def _mean_per_class(runs: Sequence[Matches]) -> dict[str, float | None]:
+    tables = [run.per_class() for run in runs]
+    names = tables[0] if tables else {}
+    means: dict[str, float | None] = {}
+    for name in names:
+        known = [table[name] for table in tables]
+        defined = [value for value in known if value is not None]
+        means[name] = sum(defined) / len(known) if len(defined) == len(known) else None
+    return means
