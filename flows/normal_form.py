@@ -17,7 +17,7 @@ from mal_core.tables import format_number
 
 logger = logging.getLogger(__name__)
 
-NORMAL_FORM = "normal-form"
+NORMAL_FORM, ONE_CLASS = "normal-form", "one-class"
 Json = dict[str, Any]
 
 
@@ -95,6 +95,21 @@ def _with_detections(run: Run, given: Inputs) -> Inputs:
 def _stage(run: Run, config: dict[str, Any], inputs: dict[str, str], work: Any) -> Stored:
     version = code_version(["mal_core.data.formats"], packages=["numpy", "pillow"])
     key = StageKey(stage=NORMAL_FORM, config=config, inputs=inputs, code=version)
+    return run.get(key, work)
+
+
+def one_class(run: Run, annotations: Path) -> Stored:
+    """A copy of a COCO file in which every object is of the class `object`: merged.json."""
+
+    def work(folder: Path) -> None:
+        content = json.loads(annotations.read_bytes())
+        merged = [{**entry, "category_id": 1} for entry in content["annotations"]]
+        categories = [{"id": 1, "name": "object"}]
+        new = {**content, "annotations": merged, "categories": categories}
+        write_json(folder / "merged.json", new)
+
+    digest = str(run.store.digests.digest(annotations))
+    key = StageKey(stage=ONE_CLASS, config={}, inputs={"annotations": digest}, code="1")
     return run.get(key, work)
 
 

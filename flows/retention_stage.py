@@ -82,7 +82,7 @@ def _mal_scalars(run: Run) -> Path:
 
 
 def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
-    train, val = stages.inputs(run).train, stages.val_split(run)
+    train, val = stages.inputs(run).train, stages.scored_split(run)
     found = {
         "train.annotations": run.digests(train).annotations,
         "train.images": run.digests(train).images,
@@ -102,7 +102,7 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
     from mal_core.matches import match_predictions
     from mal_core.twins import compare_twins
 
-    val, seeds = stages.val_split(run).annotations, run.config.seeds
+    val, seeds = stages.scored_split(run).annotations, run.config.seeds
     matches = {
         key: match_predictions(val, stored.path / "predictions.json")
         for key, stored in trained.items()
@@ -131,6 +131,7 @@ def _context(shown: Mapping[str, Any]) -> dict[str, str]:
             f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
         ),
         "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
+        "classes in phase 2": "one" if shown["data"]["class_agnostic"] else "those of the data",
         "seeds of phase 2": ", ".join(map(str, shown["segmenter_seeds"] or [shown["seed"]])),
         "seed": str(shown["seed"]),
     }

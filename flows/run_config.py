@@ -42,6 +42,7 @@ class DataSource(Config):
         format: How the annotations of both splits are written.
         train, val: The user's files; None where this run does not need them, and
             for drawn scenes.
+        class_agnostic: Phase 2 knows one class, `object`; the labels keep theirs.
         scenes: What to draw when `source` is "scenes".
     """
 
@@ -51,6 +52,7 @@ class DataSource(Config):
     val: SplitConfig | None = None
     strict: bool = False
     decode_images: bool = True
+    class_agnostic: bool = False
     scenes: ScenesConfig | None = None
 
     def __post_init__(self) -> None:

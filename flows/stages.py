@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.code_version import code_version, recipe_version
-from flows.normal_form import in_users_words, normal_form
+from flows.normal_form import in_users_words, normal_form, one_class
 from flows.run import Run
 from flows.run_config import DataSource, Inputs, RunConfig, data_config
 from flows.store import StageKey, Stored
@@ -317,9 +317,24 @@ def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
     """Annotation file of an arm and its digest."""
     train = inputs(run).train
     if arm == "human":
-        return train.annotations, run.digests(train).annotations
-    labels = generate_pseudo_labels(run)
-    return labels.path / "train.json", labels.files["train.json"]
+        path, digest = train.annotations, run.digests(train).annotations
+    else:
+        labels = generate_pseudo_labels(run)
+        path, digest = labels.path / "train.json", labels.files["train.json"]
+    if not run.config.data.class_agnostic:
+        return path, digest
+    merged = one_class(run, path)
+    return merged.path / "merged.json", merged.files["merged.json"]
+
+
+def scored_split(run: Run) -> SplitConfig:
+    """The validation split as phase 2 sees it: with its classes, or with one."""
+    val = val_split(run)
+    if not run.config.data.class_agnostic:
+        return val
+    return SplitConfig(
+        images=val.images, annotations=one_class(run, val.annotations).path / "merged.json"
+    )
 
 
 def arms(run: Run) -> tuple[Arm, ...]:
@@ -332,7 +347,7 @@ def arms(run: Run) -> tuple[Arm, ...]:
 
 def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
     """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
-    train, val = inputs(run).train, val_split(run)
+    train, val = inputs(run).train, scored_split(run)
     annotations, digest = train_annotations(run, arm)
     title = f"{recipe.name} on {ARM_TITLES[arm]}"
     if len(run.config.seeds) > 1:
@@ -367,7 +382,7 @@ def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str, seed: in
         inputs={
             "train.annotations": annotations,
             "train.images": run.digests(train).images,
-            **_digest_inputs(run, {"val": val_split(run)}),
+            **_digest_inputs(run, {"val": scored_split(run)}),
             "recipe": _recipe_version(recipe),
         },
         code=code_version(

@@ -217,6 +217,21 @@ def test_each_arm_is_trained_with_each_seed_and_one_more_seed_trains_only_itself
     assert (folder / "seed_7" / "predictions.json").is_file()
 
 
+def test_class_agnostic_changes_phase_2_and_leaves_the_labels_their_classes(
+    pipeline: Pipeline,
+) -> None:
+    before = stages.generate_pseudo_labels(Run(pipeline.config())).path
+    assert pipeline.run("data.class_agnostic=true") == PHASE_2
+    run = Run(pipeline.config("data.class_agnostic=true"))
+    assert stages.generate_pseudo_labels(run).path == before
+    for path in (stages.train_annotations(run, "pseudo")[0], stages.scored_split(run).annotations):
+        content = json.loads(path.read_text())
+        assert content["categories"] == [{"id": 1, "name": "object"}]
+        assert {entry["category_id"] for entry in content["annotations"]} == {1}
+    (result,) = steps.evaluate_retention(run).segmenters
+    assert [one.name for one in result.classes] == ["object"]
+
+
 def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> None:
     checkpoint = pipeline.root / "other.pth"
     checkpoint.write_text("other")
