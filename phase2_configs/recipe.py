@@ -46,6 +46,13 @@ def walk(node: Any) -> Iterator[dict[str, Any]]:
             yield from walk(value)
 
 
+def file_dataset(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The dataset that reads a file, inside of any that repeat or mix its images."""
+    while "ann_file" not in dataset and "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset
+
+
 def set_classes(config: dict[str, Any], classes: Sequence[str]) -> None:
     """Give the model and all datasets the classes of the annotation file.
 
@@ -53,7 +60,7 @@ def set_classes(config: dict[str, Any], classes: Sequence[str]) -> None:
         ConfigError: The config names other classes itself.
     """
     for key in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = config[key]["dataset"]
+        dataset = file_dataset(config[key]["dataset"])
         named = (dataset.get("metainfo") or {}).get("classes")
         if named is not None and tuple(named) != tuple(classes):
             message = (
@@ -79,8 +86,13 @@ def _set_class_count(node: dict[str, Any], count: int) -> None:
 
 
 def set_data(config: dict[str, Any], split: str, images: Path, annotations: Path) -> None:
-    """Point one data loader (train, val or test) at a folder and a file."""
-    dataset = config[f"{split}_dataloader"]["dataset"]
+    """Point one data loader (train, val or test) at a folder and a file.
+
+    Every format is a COCO file with file names by now, LVIS too.
+    """
+    dataset = file_dataset(config[f"{split}_dataloader"]["dataset"])
+    if str(dataset.get("type", "")).startswith("LVIS"):
+        dataset["type"] = "CocoDataset"
     dataset["data_root"] = None
     dataset["ann_file"] = str(annotations)
     dataset["data_prefix"] = {"img": f"{images}/"}
@@ -179,7 +191,7 @@ def set_image_size(config: dict[str, Any], image_size: int) -> None:
 
     Multi-scale training keeps its proportions; SOLOv2's object sizes follow.
     """
-    test = config["test_dataloader"]["dataset"]["pipeline"]
+    test = file_dataset(config["test_dataloader"]["dataset"])["pipeline"]
     nominal = max(next(step["scale"] for step in test if step["type"] == "Resize"))
     factor = image_size / nominal
     loaders = [config[f"{split}_dataloader"] for split in ("train", "val", "test")]
@@ -211,7 +223,7 @@ def ignore_orientation(config: dict[str, Any]) -> None:
 def predict_without_masks(config: dict[str, Any]) -> None:
     """Keep the val masks away from prediction, which would only decode and drop them."""
     for split in ("val", "test"):
-        dataset = config[f"{split}_dataloader"]["dataset"]
+        dataset = file_dataset(config[f"{split}_dataloader"]["dataset"])
         dataset["pipeline"] = [
             step for step in dataset["pipeline"] if step["type"] != "LoadAnnotations"
         ]

@@ -8,6 +8,7 @@ the very end predictions.json. Started again after a kill at any moment it conti
 from the last checkpoint that is whole.
 """
 
+import copy
 import json
 import logging
 import math
@@ -123,8 +124,7 @@ def build_config(job: SegmenterJob, work_dir: Path) -> Config:
     if settings.image_size is not None:
         recipe.set_image_size(config, settings.image_size)
     _set_loaders(config, job)
-    num_images = len(json.loads(job.train.annotations.read_text())["images"])
-    total = recipe.set_length(config, num_images, settings.max_steps)
+    total = recipe.set_length(config, _images_per_epoch(config, job), settings.max_steps)
     _set_learning_rate(config, settings.learning_rate)
     interval = max(1, min(MAX_CHECKPOINT_STEPS, math.ceil(total / NUM_CHECKPOINTS)))
     config["default_hooks"]["checkpoint"] = {
@@ -137,6 +137,14 @@ def build_config(job: SegmenterJob, work_dir: Path) -> Config:
     config["randomness"] = {"seed": job.seed}
     config["work_dir"] = str(work_dir)
     return Config(config)
+
+
+def _images_per_epoch(config: dict[str, Any], job: SegmenterJob) -> int:
+    dataset = config["train_dataloader"]["dataset"]
+    if recipe.file_dataset(dataset) is dataset:
+        return len(json.loads(job.train.annotations.read_text())["images"])
+    # It shows some images more often, such as those with rare classes: mmdet counts them.
+    return len(DATASETS.build(copy.deepcopy(dataset)))
 
 
 def _read_config(config: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.evaluation import evaluate_masks
 from mal_core.process import child_environment
 from mal_core.segmenters import (
     CONFIG_FILE,
@@ -245,6 +246,7 @@ import json, sys, torch
 from pathlib import Path
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
+from phase2_configs.recipe import file_dataset
 from phase2_configs.runner import build_config
 from mal_core.segmenters import job_from_json
 register_all_modules(init_default_scope=True)
@@ -257,22 +259,75 @@ for path in map(Path, sys.argv[1:]):
     weights = sum(p.numel() for p in model.parameters())
     frozen = sum(not p.requires_grad for p in model.backbone.parameters())
     colors = {d["color_type"] for s in ("train", "val", "test")
-              for d in config[s + "_dataloader"].dataset.pipeline
+              for d in file_dataset(config[s + "_dataloader"].dataset).pipeline
               if d["type"] == "LoadImageFromFile"}
     steps = config.train_cfg.max_iters
     milestones = [s.get("milestones") for s in config.param_scheduler if "milestones" in s]
+    classes = file_dataset(config.train_dataloader.dataset).metainfo.classes
     print("@", json.dumps([path.parent.name, len(features), weights, frozen, sorted(colors),
-                           steps, milestones, config.train_dataloader.dataset.metainfo.classes]))
+                           steps, milestones, classes]))
 """
 
 # Millions of weights with two classes, as published for the 80 of COCO within a few per cent.
 FULL_SIZE = {
     "solov2_r50": 46,
+    "solov2_r101": 65,
+    "solov2_r101_dcn": 72,
+    "solov2_x101_dcn": 110,
+    "boxinst_r50": 34,
+    "mask_rcnn_r101_lvis": 63,
+    "mask_rcnn_x101_32x4d_lvis": 63,
+    "mask_rcnn_x101_64x4d_lvis": 102,
+    "cascade_mask_rcnn_convnext_b": 145,
     "cascade_mask_rcnn_convnext_t": 86,
     "cascade_mask_rcnn_convnext_s": 106,
     "mask2former_swin_t": 47,
     "mask2former_swin_s": 69,
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_full_size_recipe_trains_on_both_files_and_predicts(
+    name: str, drawn: Any, tmp_path: Path
+) -> None:
+    recipe = SegmenterConfig(
+        name=name,
+        config=Path(f"phase2_configs/{name}.py"),
+        max_steps=2,
+        batch_size=2,
+        image_size=64 if name.startswith("solov2") else 96,
+        num_workers=0,
+    )
+    few = {arm: first_images(getattr(drawn, arm), tmp_path / f"{arm}.json", 4) for arm in ARMS}
+    val = first_images(drawn.val, tmp_path / "val.json", 1)
+    jobs = [
+        write_job(
+            replace(make_job(drawn, "solov2_r18", few[arm], val), recipe=recipe), tmp_path / arm
+        )
+        for arm in ARMS
+    ]
+    result = run_runner(*jobs)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    for arm in ARMS:
+        lines = (tmp_path / arm / "scalars.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2]
+        predictions = tmp_path / arm / "predictions.json"
+        assert evaluate_masks(val, predictions).ap is not None
+    diff = config_diff(tmp_path / "human" / "config.py", tmp_path / "pseudo" / "config.py")
+    heads = ("+++", "---")
+    changed = [line for line in diff.splitlines() if line[0] in "+-" and line[:3] not in heads]
+    assert [arm in line for arm, line in zip(ARMS, changed, strict=True)] == [True, True]
+
+
+def first_images(annotations: Path, target: Path, count: int) -> Path:
+    """The first images of a file, with what lies on them."""
+    content = json.loads(annotations.read_text())
+    images = content["images"][:count]
+    known = {image["id"] for image in images}
+    kept = [entry for entry in content["annotations"] if entry["image_id"] in known]
+    write_json(target, {**content, "images": images, "annotations": kept})
+    return target
 
 
 def test_full_size_recipes_build_with_the_classes_of_the_file(drawn: Any, tmp_path: Path) -> None:
