@@ -4,6 +4,7 @@
 #   make check    ruff, mypy, import contracts       make fix     let ruff repair what it can
 #   make setup    create or repair .venv  [PYTHON=python3.11] [MMCV_OPS=torchvision|compiled]
 #   make server   Prefect server on 127.0.0.1:4200   make worker  a worker   make deploy  deployments
+#   make bench    speed of the method, in decodes of a photo and matrix products
 #   make clean    remove caches and build leftovers (keeps .venv and runs)
 
 VENV ?= .venv
