@@ -63,8 +63,13 @@ class DataSource(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterChanges(Config):
-    """Changes to every selected recipe; None keeps the recipe's own value."""
+    """Changes to every selected recipe; None keeps the recipe's own value.
 
+    Attributes:
+        config: Any mmdet config, a file or mmdet::NAME, as the one recipe of this run.
+    """
+
+    config: str | None = None
     max_steps: int | None = None
     batch_size: int | None = None
     image_size: int | None = None

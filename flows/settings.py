@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import re
 import threading
 import types
 import typing
@@ -47,6 +48,7 @@ PATH_KEYS = frozenset(
         "human",
         "images",
         "segmenter.weights",
+        "segmenter.config",
     ]
 )
 TRAIN_KEYS = ("data.train.images", "data.train.annotations")
@@ -233,6 +235,10 @@ def _value_at(raw: Any, key: str) -> Any:
 
 
 def _recipes(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
+    given = {key: value for key, value in dataclasses.asdict(changes).items() if value is not None}
+    own = given.pop("config", None)
+    if own is not None:
+        return [_with_weights({**_own_recipe(own), **given})]
     names = [names] if isinstance(names, str) else names
     available = options_of(SEGMENTER_GROUP)
     if not isinstance(names, list) or not names:
@@ -248,8 +254,15 @@ def _recipes(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
     if len(set(names)) < len(names):
         message = f"segmenters={names}: each recipe once."
         raise ConfigError(message)
-    given = {key: value for key, value in dataclasses.asdict(changes).items() if value is not None}
     return [_with_weights({**_recipe(name), **given}) for name in names]
+
+
+def _own_recipe(config: str) -> dict[str, Any]:
+    """A user's mmdet config as a recipe, named after its file."""
+    if "::" not in config:
+        config = os.path.abspath(Path(config).expanduser())  # noqa: PTH100 - links stay links
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.rpartition("::")[2]).stem)
+    return {"name": name, "config": config}
 
 
 def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:

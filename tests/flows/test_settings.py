@@ -217,3 +217,13 @@ def test_every_encoder_of_the_configuration_is_a_model_of_timm(tmp_path):
 def test_an_encoder_that_no_hub_has_asks_for_its_file():
     with pytest.raises(ConfigError, match=r"Missing mandatory value: encoder\.weights"):
         settings.compose(["encoder=mocov3_base"])
+
+
+def test_any_mmdet_config_is_a_recipe_of_its_own(tmp_path):
+    config = tmp_path / "my model.py"
+    config.write_text("model = dict()")
+    (recipe,) = settings.compose([f"segmenter.config={config}", "segmenter.max_steps=5"]).segmenters
+    assert (recipe.name, recipe.config, recipe.max_steps) == ("my-model", config, 5)
+    name = "mmdet::solov2/solov2_r101_fpn_ms-3x_coco.py"
+    (recipe,) = settings.compose([f"segmenter.config={name}"]).segmenters
+    assert (recipe.name, str(recipe.config)) == ("solov2_r101_fpn_ms-3x_coco", name)

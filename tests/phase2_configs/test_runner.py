@@ -268,6 +268,7 @@ for path in map(Path, sys.argv[1:]):
                            steps, milestones, classes]))
 """
 
+STOCK = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 # Millions of weights with two classes, as published for the 80 of COCO within a few per cent.
 FULL_SIZE = {
     "solov2_r50": 46,
@@ -287,13 +288,13 @@ FULL_SIZE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FULL_SIZE)
+@pytest.mark.parametrize("name", [*FULL_SIZE, STOCK])
 def test_full_size_recipe_trains_on_both_files_and_predicts(
     name: str, drawn: Any, tmp_path: Path
 ) -> None:
     recipe = SegmenterConfig(
         name=name,
-        config=Path(f"phase2_configs/{name}.py"),
+        config=Path(name if "::" in name else f"phase2_configs/{name}.py"),
         max_steps=2,
         batch_size=2,
         image_size=64 if name.startswith("solov2") else 96,
