@@ -16,8 +16,8 @@ from mal_core.config import OPERATION_KEYS
 from mal_core.retention import RetentionReport, report_from_json
 
 if TYPE_CHECKING:  # the report draws plots: matplotlib
-    from mal_core.matches import Matches
     from mal_core.report import ReportSources
+    from mal_core.twins import RunMatches
 
 CONFIG = "config.py"
 PLACES = ("workdir", "store", "output", "checkpoint", "segmenter_jobs")
@@ -99,16 +99,14 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
 
 def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
     from mal_core.evaluation import label_quality
-    from mal_core.matches import match_predictions
-    from mal_core.twins import compare_twins
+    from mal_core.twins import compare_twins, match_run
 
     val, seeds = stages.scored_split(run).annotations, run.config.seeds
     matches = {
-        key: match_predictions(val, stored.path / "predictions.json")
-        for key, stored in trained.items()
+        key: match_run(val, stored.path / "predictions.json") for key, stored in trained.items()
     }
 
-    def of(name: str, arm: Arm) -> "list[Matches]":
+    def of(name: str, arm: Arm) -> "list[RunMatches]":
         return [matches[name, arm, seed] for seed in seeds if (name, arm, seed) in matches]
 
     return RetentionReport(

@@ -5,6 +5,10 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from mal_core.rle import crop_mask_to_rle
+from mal_core.types import Rle
 
 Mask = NDArray[np.uint8]
 WIDTH_RATIO = 0.02
@@ -24,6 +28,16 @@ def boundary(mask: Mask, pixels: int) -> Mask:
     kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
     inner = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return np.asarray(mask - inner, dtype=np.uint8)
+
+
+def boundary_rle(rle: Rle, height: int, width: int) -> Rle:
+    """The band along the outline of a full-image mask of this size, as RLE."""
+    x, y, w, h = (int(value) for value in coco_mask.toBbox(rle))
+    if not w or not h:
+        return rle
+    window = np.ascontiguousarray(coco_mask.decode(rle)[y : y + h, x : x + w])
+    band = boundary(window, band_width(height, width)) > 0
+    return crop_mask_to_rle(band, (x, y), height, width)
 
 
 def boundary_iou(a: Mask, b: Mask) -> float:

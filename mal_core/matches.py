@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mal_core.boundary import boundary_rle
 from mal_core.errors import DatasetError
-from mal_core.types import MaskMetrics
+from mal_core.types import MaskMetrics, Rle
 
 FloatArray = NDArray[np.float64]
 ALL, SMALL, MEDIUM, LARGE = range(4)
@@ -122,15 +124,17 @@ def match_predictions(annotations: Path, predictions: Path, kind: str = "segm") 
     Args:
         annotations: COCO file with human masks.
         predictions: COCO results list.
-        kind: "segm" or "bbox".
+        kind: "segm", "bbox", or "boundary": masks by the smaller of their IoU and of that of
+            the bands along their outlines (Cheng et al., CVPR 2021).
 
     Raises:
         DatasetError: Predictions without masks.
     """
     results = json.loads(predictions.read_text())
-    boxes_only = [str(i) for i, result in enumerate(results) if kind not in _kinds(result)]
+    needed = "bbox" if kind == "bbox" else "segmentation"
+    boxes_only = [str(i) for i, result in enumerate(results) if needed not in result]
     if boxes_only:
-        what = "mask" if kind == "segm" else "box"
+        what = "box" if kind == "bbox" else "mask"
         problem = f"{len(boxes_only)} predictions have no {what}, the first at {boxes_only[0]}"
         raise DatasetError(predictions, [problem])
     return match_results(annotations, results, kind)
@@ -142,14 +146,42 @@ def match_results(annotations: Path, results: list[dict[str, Any]], kind: str) -
     with contextlib.redirect_stdout(io.StringIO()):
         truth = renumbered(COCO(str(annotations)))
         found = truth.loadRes(results) if results else _nothing(truth)
-        evaluator = COCOeval(truth, found, kind)
+        evaluator = (
+            _BoundaryEval(truth, found) if kind == "boundary" else COCOeval(truth, found, kind)
+        )
         evaluator.evaluate()
     return _collect(evaluator, {c["id"]: c["name"] for c in truth.dataset["categories"]})
 
 
-def _kinds(result: Mapping[str, Any]) -> set[str]:
-    names = {"segmentation": "segm", "bbox": "bbox"}
-    return {kind for key, kind in names.items() if key in result}
+class _BoundaryEval(COCOeval):  # type: ignore[misc] # pycocotools has no types
+    """Masks agree as far as both their areas and their outlines do."""
+
+    def __init__(self, truth: COCO, found: COCO) -> None:
+        super().__init__(truth, found, "segm")
+        self._bands: dict[tuple[str, int], Rle] = {}
+
+    def computeIoU(self, image_id: int, category_id: int) -> Any:  # noqa: N802 - its name
+        """IoU of each detection, by falling score, with each object: (D, G), or []."""
+        by_area = super().computeIoU(image_id, category_id)
+        if len(by_area) == 0:
+            return by_area
+        objects, found = self._gts[image_id, category_id], self._dts[image_id, category_id]
+        order = np.argsort([-one["score"] for one in found], kind="mergesort")
+        kept = [found[index] for index in order[: self.params.maxDets[-1]]]
+        crowds = [int(one["iscrowd"]) for one in objects]
+        by_band = coco_mask.iou(
+            [self._band("found", one) for one in kept],
+            [self._band("object", one) for one in objects],
+            crowds,
+        )
+        return np.minimum(by_area, np.where(np.array(crowds) > 0, by_area, by_band))
+
+    def _band(self, side: str, entry: Mapping[str, Any]) -> Rle:
+        key = side, int(entry["id"])
+        if key not in self._bands:
+            # evaluate() has turned every segmentation into compressed RLE.
+            self._bands[key] = boundary_rle(entry["segmentation"], *entry["segmentation"]["size"])
+        return self._bands[key]
 
 
 def renumbered(truth: COCO) -> COCO:

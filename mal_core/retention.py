@@ -2,13 +2,14 @@
 
 `retention.json`, all AP in [0, 1], `null` where undefined:
 
-    segmenters.NAME.human      AP AP50 AP75 APs APm APl of the arm trained on human masks, or null
+    segmenters.NAME.human      AP AP50 AP75 APs APm APl APb (boundary AP) of the arm trained on
+                               human masks, or null
     segmenters.NAME.pseudo     the same of the arm trained on pseudo-labels
     segmenters.NAME.retention  pseudo / human for each of them
     segmenters.NAME.interval   [low, high] of each rate in 95 % of resamples (mal_core.bootstrap)
     segmenters.NAME.verdict    what they allow to say
     segmenters.NAME.seeds      of the trainings; human and pseudo are means over them
-    segmenters.NAME.runs       human, pseudo: the six numbers of each seed
+    segmenters.NAME.runs       human, pseudo: the numbers of each seed
     segmenters.NAME.classes    per class: human, pseudo (AP), retention
     label_quality              mask_iou, box_fill, ellipse (all small medium large), counts; or null
     accounting                 boxes, masks, crowds, skipped (by reason)
@@ -31,6 +32,7 @@ METRICS = {
     "ap_small": "APs",
     "ap_medium": "APm",
     "ap_large": "APl",
+    "ap_boundary": "APb",
 }
 """Field of MaskMetrics -> its name in files and tables."""
 QUALITY_ROWS = {

@@ -2,15 +2,41 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from mal_core.bootstrap import retention_intervals
-from mal_core.matches import Matches
+from mal_core.bootstrap import Interval, retention_intervals
+from mal_core.matches import Matches, match_predictions
 from mal_core.retention import ClassRetention, SegmenterResult
 from mal_core.types import MaskMetrics
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunMatches:
+    """Predictions of one training, matched by masks and by outlines."""
+
+    masks: Matches
+    outlines: Matches
+
+    def metrics(self) -> MaskMetrics:
+        """All numbers of this training."""
+        return replace(self.masks.metrics(), ap_boundary=self.outlines.metrics().ap)
+
+
+def match_run(annotations: Path, predictions: Path) -> RunMatches:
+    """Match one training's predictions with the human masks of the validation file.
+
+    Raises:
+        DatasetError: Predictions without masks.
+    """
+    return RunMatches(
+        masks=match_predictions(annotations, predictions),
+        outlines=match_predictions(annotations, predictions, "boundary"),
+    )
+
+
 def compare_twins(
-    name: str, seeds: Sequence[int], human: Sequence[Matches], pseudo: Sequence[Matches]
+    name: str, seeds: Sequence[int], human: Sequence[RunMatches], pseudo: Sequence[RunMatches]
 ) -> SegmenterResult:
     """What one segmenter makes of human masks and of pseudo-labels.
 
@@ -27,12 +53,22 @@ def compare_twins(
         pseudo=mean_metrics(runs["pseudo"]),
         seeds=tuple(seeds),
         runs=runs,
-        intervals=retention_intervals(human, pseudo) if human else {},
-        classes=_classes(human, pseudo),
+        intervals=_intervals(human, pseudo) if human else {},
+        classes=_classes([run.masks for run in human], [run.masks for run in pseudo]),
     )
 
 
-def _metrics(runs: Sequence[Matches]) -> tuple[MaskMetrics, ...]:
+def _intervals(
+    human: Sequence[RunMatches], pseudo: Sequence[RunMatches]
+) -> dict[str, Interval | None]:
+    found = retention_intervals([run.masks for run in human], [run.masks for run in pseudo])
+    outlines = retention_intervals(
+        [run.outlines for run in human], [run.outlines for run in pseudo]
+    )
+    return {**found, "ap_boundary": outlines["ap"]}
+
+
+def _metrics(runs: Sequence[RunMatches]) -> tuple[MaskMetrics, ...]:
     return tuple(run.metrics() for run in runs)
 
 

@@ -150,7 +150,10 @@ class PseudoLabelSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskMetrics:
-    """COCO mask AP, in [0, 1]; None where there is no such ground truth."""
+    """COCO mask AP, in [0, 1]; None where there is no such ground truth.
+
+    `ap_boundary` judges masks by their outlines too; None where it was not measured.
+    """
 
     ap: float | None
     ap50: float | None
@@ -158,6 +161,7 @@ class MaskMetrics:
     ap_small: float | None
     ap_medium: float | None
     ap_large: float | None
+    ap_boundary: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

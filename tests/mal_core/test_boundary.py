@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mal_core.boundary import band_width, boundary, boundary_iou
+from mal_core.boundary import band_width, boundary, boundary_iou, boundary_rle
+from mal_core.masks import mask_to_rle
 
 
 def square(x: int, y: int, side: int, shape: tuple[int, int] = (100, 100)) -> np.ndarray:
@@ -23,6 +24,12 @@ def test_the_band_of_a_square_is_a_frame():
 
 def test_the_border_of_the_image_is_an_outline_too():
     assert boundary(square(0, 0, 100), 2).sum() == 100 * 100 - 96 * 96
+
+
+def test_the_band_as_rle_is_the_band_of_the_mask():
+    for mask in (square(20, 20, 40), square(0, 60, 40), square(0, 0, 0)):
+        expected = boundary(mask, band_width(100, 100))
+        assert boundary_rle(mask_to_rle(mask), 100, 100) == mask_to_rle(expected)
 
 
 def test_equal_masks_agree_and_disjoint_ones_do_not():

@@ -120,6 +120,24 @@ def test_the_numbers_are_those_of_faster_coco_eval(pair):
     np.testing.assert_allclose(in_order(match_predictions(*pair)), stats, atol=1e-9)
 
 
+def test_boundary_ap_is_that_of_faster_coco_eval(scene_file, tmp_path):
+    predictions = noisy_predictions(scene_file, tmp_path / "p.json")
+
+    def make():
+        truth = faster_coco_eval.COCO(str(scene_file))
+        found = truth.loadRes(json.loads(predictions.read_text()))
+        evaluator = faster_coco_eval.COCOeval_faster(truth, found, "boundary")
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+        return evaluator
+
+    ours = match_predictions(scene_file, predictions, "boundary")
+    np.testing.assert_allclose(in_order(ours), quietly(make).stats[:6], atol=1e-9)
+    by_area = match_predictions(scene_file, predictions).metrics().ap
+    assert ours.metrics().ap < by_area
+
+
 def test_an_image_that_counts_twice_is_an_image_that_is_there_twice(scene_file, tmp_path):
     predictions = noisy_predictions(scene_file, tmp_path / "p.json")
     matches = match_predictions(scene_file, predictions)

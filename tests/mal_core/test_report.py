@@ -12,7 +12,6 @@ from mal_core.artifacts import write_json
 from mal_core.evaluation import label_quality
 from mal_core.gallery import build_gallery
 from mal_core.masks import ellipse_to_rle
-from mal_core.matches import match_predictions
 from mal_core.plots import read_curve, smooth
 from mal_core.report import ReportSources, write_report
 from mal_core.retention import (
@@ -21,7 +20,7 @@ from mal_core.retention import (
     quality_rows,
     retention_rows,
 )
-from mal_core.twins import compare_twins
+from mal_core.twins import compare_twins, match_run
 from scenes.write import write_scenes
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -79,7 +78,7 @@ def make_report(
     """Numbers and page of a run whose segmenter predicts ellipses."""
     human, labeled = scene_files
     quality = label_quality(labeled, human) if human_masks else None
-    matches = match_predictions(human, predictions_of(labeled, folder / "predictions.json"))
+    matches = match_run(human, predictions_of(labeled, folder / "predictions.json"))
     result = compare_twins("solo", (0,), [matches] if human_masks else [], [matches])
     report = RetentionReport(
         segmenters=(result,),

@@ -8,7 +8,6 @@ import pytest
 from mal_core.artifacts import write_json
 from mal_core.bootstrap import Interval
 from mal_core.masks import mask_to_rle, segmentation_to_mask
-from mal_core.matches import match_predictions
 from mal_core.retention import (
     Accounting,
     RetentionReport,
@@ -16,7 +15,7 @@ from mal_core.retention import (
     retention_rows,
     retention_text,
 )
-from mal_core.twins import compare_twins, mean_metrics
+from mal_core.twins import compare_twins, match_run, mean_metrics
 from scenes.write import write_scenes
 
 
@@ -40,7 +39,7 @@ def predicted(human, folder, shift: int, seed: int = 0):
         results.append({**known, "segmentation": mask_to_rle(moved), "score": score})
     path = folder / f"p{shift}_{seed}.json"
     write_json(path, results)
-    return match_predictions(human, path)
+    return match_run(human, path)
 
 
 def test_means_intervals_and_classes_of_several_seeds(human, tmp_path):
@@ -55,10 +54,20 @@ def test_means_intervals_and_classes_of_several_seeds(human, tmp_path):
     assert isinstance(interval, Interval)
     assert interval.holds(rate)
     assert result.verdict() == "pseudo-labels are worse"
-    assert {one.name for one in result.classes} == set(ours[0].per_class())
+    assert {one.name for one in result.classes} == set(ours[0].masks.per_class())
     for one in result.classes:
-        expected = np.mean([run.per_class()[one.name] for run in ours])
+        expected = np.mean([run.masks.per_class()[one.name] for run in ours])
         assert one.pseudo == pytest.approx(expected)
+
+
+def test_outlines_lose_more_than_areas(human, tmp_path):
+    ours, theirs = predicted(human, tmp_path, 4), predicted(human, tmp_path, 0)
+    result = compare_twins("s", (0,), [theirs], [ours])
+    assert result.human is not None
+    assert result.human.ap_boundary == pytest.approx(1.0)
+    rates = result.retention()
+    assert rates["APb"] < rates["AP"] < 1
+    assert result.intervals["ap_boundary"].holds(rates["APb"])
 
 
 def test_the_same_predictions_in_both_arms_keep_exactly_everything(human, tmp_path):
