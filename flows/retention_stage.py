@@ -20,7 +20,17 @@ if TYPE_CHECKING:  # the report draws plots: matplotlib
     from mal_core.twins import RunMatches
 
 CONFIG = "config.py"
-PLACES = ("workdir", "store", "output", "checkpoint", "segmenter_jobs")
+PLACES = (
+    "workdir",
+    "store",
+    "output",
+    "checkpoint",
+    "segmenter_jobs",
+    "boxes",
+    "labels",
+    "human",
+    "images",
+)
 """Settings that say where and how, and have no place in a report of what came out."""
 Trained = Mapping[tuple[str, Arm, int], Stored]
 
