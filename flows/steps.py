@@ -99,7 +99,8 @@ def evaluate_retention(run: Run) -> RetentionReport:
 
     Trains, and publishes, what is not there yet.
     """
-    train_mal(run)
+    if run.config.checkpoint is None:
+        train_mal(run)
     generate_pseudo_labels(run)
     train_segmenters(run)
     stored = retention_stage.evaluate_retention(run)

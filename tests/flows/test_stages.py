@@ -241,4 +241,7 @@ def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> 
     steps.generate_pseudo_labels(run)
     assert pipeline.stand_ins.asked == [LABEL]
     assert target.is_file()
+    pipeline.stand_ins.asked.clear()
+    steps.evaluate_retention(Run(pipeline.config(f"checkpoint={checkpoint}")))
+    assert TRAIN not in pipeline.stand_ins.asked
     assert target.with_name("skipped.json").is_file()
