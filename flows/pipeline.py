@@ -114,8 +114,8 @@ def mal_pipeline(
     chosen = list(DEMO if overrides is None else overrides)
     if stage == "full":
         check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
-    names = MAIN_STAGES if stage == "full" else (stage,)
+    names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
     if stage == "full" and settings.compose(chosen).checkpoint is not None:
-        names = tuple(name for name in names if name != TRAIN)  # a given labeler is used as it is
+        names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
     for name in names:
         SUBFLOWS[name](chosen, force=force)
