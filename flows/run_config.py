@@ -75,6 +75,7 @@ class SegmenterChanges(Config):
     image_size: int | None = None
     learning_rate: float | None = None
     num_workers: int | None = None
+    num_processes: int | None = None
     weights: str | None = None
     amp: bool | None = None
 

@@ -277,7 +277,10 @@ def mal_config(values: Mapping[str, Any]) -> MalConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterConfig(Config):
-    """Phase 2: one segmenter recipe; null means the recipe's own value."""
+    """Phase 2: one segmenter recipe; null means the recipe's own value.
+
+    `num_processes` of them train together through torchrun, each with its own batches.
+    """
 
     name: str
     config: Path
@@ -286,5 +289,6 @@ class SegmenterConfig(Config):
     image_size: int | None = None
     learning_rate: float | None = None
     num_workers: int = 1
+    num_processes: int = 1
     weights: str | None = None
     amp: bool = False

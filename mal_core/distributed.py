@@ -89,7 +89,7 @@ def joined_group() -> Iterator[Group]:
     if cuda and local_rank >= torch.cuda.device_count():
         message = (
             f"process {local_rank} of this machine finds {torch.cuda.device_count()} GPUs: "
-            "each process needs one, lower mal.num_processes."
+            "each process needs one, lower num_processes."
         )
         raise ConfigError(message)
     if cuda:

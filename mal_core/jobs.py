@@ -6,7 +6,6 @@ A job is a JSON file; the child is `python -m mal_core.worker train|label JOB`.
 import dataclasses
 import json
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from mal_core.errors import (
     TrainingError,
     WorkerError,
 )
-from mal_core.process import run_child
+from mal_core.process import launcher, run_child
 from mal_core.types import PseudoLabelSet
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def _run(
     _failure_path(job_path).unlink(missing_ok=True)
     try:
         run_child(
-            [*_launcher(job), "-m", "mal_core.worker", verb, str(job_path)],
+            [*launcher(_processes(job)), "-m", "mal_core.worker", verb, str(job_path)],
             what=f"mal_core.worker {verb}",
             log_path=folder / f"{verb}.log",
             on_line=on_line,
@@ -101,12 +100,8 @@ def _run(
         raise _read_failure(job_path) or error from error
 
 
-def _launcher(job: TrainJob | LabelJob) -> list[str]:
-    """Python, or torchrun where several processes train together."""
-    if isinstance(job, LabelJob) or job.mal.num_processes == 1:
-        return [sys.executable]
-    count = f"--nproc-per-node={job.mal.num_processes}"
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", count]
+def _processes(job: TrainJob | LabelJob) -> int:
+    return 1 if isinstance(job, LabelJob) else job.mal.num_processes
 
 
 def _failure_path(job_path: Path) -> Path:

@@ -168,3 +168,11 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def launcher(num_processes: int) -> list[str]:
+    """Python, or torchrun where several processes of this machine work together."""
+    if num_processes == 1:
+        return [sys.executable]
+    count = f"--nproc-per-node={num_processes}"
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", count]

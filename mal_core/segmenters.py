@@ -3,7 +3,6 @@
 import difflib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
-from mal_core.process import run_child
+from mal_core.process import launcher, run_child
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RUNNER_MODULE = "phase2_configs.runner"
@@ -87,7 +86,7 @@ def train_segmenter(
     work_dir = work_dir.resolve()
     job_path = _claim(work_dir, job_to_json(job))
     run_child(
-        [sys.executable, "-m", RUNNER_MODULE, str(job_path)],
+        [*launcher(job.recipe.num_processes), "-m", RUNNER_MODULE, str(job_path)],
         what=f"segmenter {job.recipe.name}",
         log_path=work_dir / LOG_FILE,
         on_line=on_line,

@@ -229,10 +229,16 @@ def predict_without_masks(config: dict[str, Any]) -> None:
         ]
 
 
-def single_process(config: dict[str, Any], *, amp: bool) -> None:
-    """Replace what needs a process group or a GPU."""
+def adapt_to_processes(config: dict[str, Any], *, amp: bool, synchronized: bool) -> None:
+    """Replace what needs a process group or a GPU.
+
+    Args:
+        config: The config.
+        amp: Mixed precision.
+        synchronized: Batch statistics can be shared by processes on GPUs.
+    """
     for node in walk(config["model"]):
-        if node.get("type") == "SyncBN":
+        if node.get("type") == "SyncBN" and not synchronized:
             node["type"] = "BN"
     wrapper = config["optim_wrapper"]
     wrapper["type"] = "AmpOptimWrapper" if amp else "OptimWrapper"

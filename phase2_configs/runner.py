@@ -1,6 +1,7 @@
-"""Train one segmenter and predict its val images: the only importer of mmengine and mmdet.
+"""Train one segmenter and predict its val images: mmengine and mmdet are known here only.
 
     python -m phase2_configs.runner JOB.json [JOB.json ...]
+    torchrun --nproc-per-node=N -m phase2_configs.runner JOB.json
 
 Several jobs share one start-up. Everything lands in the folder of the job file:
 config.py (complete, usable by mmdet's own tools), checkpoints, scalars.jsonl, and at
@@ -13,7 +14,6 @@ import json
 import logging
 import math
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -23,31 +23,28 @@ import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import append_jsonl, atomic_path, write_json
-from mal_core.errors import ConfigError, DatasetError, MalCoreError, TrainingError
-from mal_core.progress import Progress
+from mal_core.artifacts import atomic_path, write_json
+from mal_core.distributed import Group, joined_group
+from mal_core.errors import ConfigError, DatasetError, MalCoreError
 from mal_core.segmenters import (
     CONFIG_FILE,
     PREDICTIONS_FILE,
-    SCALARS_FILE,
     SegmenterJob,
     check_segmenter_data,
     job_from_json,
     resolve_config,
 )
 from phase2_configs import recipe
+from phase2_configs.monitor import Monitor
 
 logger = logging.getLogger("phase2")
 
-NUM_SCALARS = 200
 NUM_CHECKPOINTS = 10
 MAX_CHECKPOINT_STEPS = 1000
 RAW_PREFIX = "raw"
-MIN_WEIGHTS_FOUND = 0.5
 
 
 def main(arguments: list[str]) -> int:
@@ -57,21 +54,23 @@ def main(arguments: list[str]) -> int:
         logger.error("usage: python -m phase2_configs.runner JOB.json [JOB.json ...]")
         return 2
     try:
-        for argument in arguments:
-            path = Path(argument).resolve()
-            run(job_from_json(json.loads(path.read_text())), path.parent)
+        with joined_group() as group:
+            for argument in arguments:
+                path = Path(argument).resolve()
+                run(job_from_json(json.loads(path.read_text())), path.parent, group)
     except (MalCoreError, OSError) as error:
         logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
         return 2
     return 0
 
 
-def run(job: SegmenterJob, work_dir: Path) -> None:
+def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     """Train and predict, or continue, or do nothing when all is done.
 
     Args:
         job: What to train on what.
         work_dir: Folder of this job.
+        group: The processes that train together; the first one writes all files.
 
     Raises:
         MalCoreError: The job, the data or the training is impossible.
@@ -82,18 +81,25 @@ def run(job: SegmenterJob, work_dir: Path) -> None:
         return
     register_all_modules(init_default_scope=True)
     check_segmenter_data(job.train.annotations, job.val.annotations)
-    config = build_config(job, work_dir)
-    report_instances(config)
-    with atomic_path(work_dir / CONFIG_FILE) as temporary:
-        temporary.write_text(config.pretty_text)
-    runner = build_runner(config, job)
+    config = build_config(job, work_dir, distributed=group.world_size > 1)
+    if group.is_main:
+        report_instances(config)
+        with atomic_path(work_dir / CONFIG_FILE) as temporary:
+            temporary.write_text(config.pretty_text)
+    runner = build_runner(config, job, group)
     runner.train()
     runner.test()
-    publish_predictions(work_dir)
+    if group.is_main:
+        publish_predictions(work_dir)
 
 
-def build_config(job: SegmenterJob, work_dir: Path) -> Config:
+def build_config(job: SegmenterJob, work_dir: Path, *, distributed: bool = False) -> Config:
     """The complete mmdet config of one job.
+
+    Args:
+        job: What to train on what.
+        work_dir: Folder of this job.
+        distributed: Several processes train together.
 
     Raises:
         ConfigError: The recipe cannot be adapted to the job.
@@ -120,7 +126,8 @@ def build_config(job: SegmenterJob, work_dir: Path) -> Config:
     recipe.set_weights(config["model"], settings.weights)
     if settings.weights is None:
         logger.info("backbone: random weights (weights=hub downloads the recipe's own)")
-    recipe.single_process(config, amp=settings.amp)
+    synchronized = distributed and torch.cuda.is_available()
+    recipe.adapt_to_processes(config, amp=settings.amp, synchronized=synchronized)
     if settings.image_size is not None:
         recipe.set_image_size(config, settings.image_size)
     _set_loaders(config, job)
@@ -254,9 +261,16 @@ def _degenerate(annotation: dict[str, Any], width: int, height: int) -> bool:
     return marked or not inside or annotation["area"] <= 0 or w < 1 or h < 1
 
 
-def build_runner(config: Config, job: SegmenterJob) -> Runner:
+def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
     """mmengine's Runner for training and one prediction at the end, resuming if it can."""
     config = config.copy()
+    if group.world_size > 1:
+        config.launcher = "pytorch"
+        wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+        on_gpu = group.device.type == "cuda"
+        wrapper["device_ids"] = [group.device.index] if on_gpu else None
+        wrapper["find_unused_parameters"] = True
+        config.model_wrapper_cfg = wrapper
     # Val scores belong to the project's own evaluation: here val is only predicted, once.
     for key in ("val_cfg", "val_dataloader", "val_evaluator"):
         config[key] = None
@@ -274,7 +288,8 @@ def build_runner(config: Config, job: SegmenterJob) -> Runner:
         config.load_from = str(checkpoint)
         logger.info("resuming from %s", checkpoint.name)
     runner = Runner.from_cfg(config)
-    runner.register_hook(Monitor(job, work_dir), priority="VERY_LOW")
+    if group.is_main:
+        runner.register_hook(Monitor(job, work_dir), priority="VERY_LOW")
     return runner
 
 
@@ -292,102 +307,6 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
         except zipfile.BadZipFile:
             logger.info("%s is incomplete, trying the one before", path.name)
     return None
-
-
-class Monitor(Hook):
-    """Reports progress, writes scalars, stops on a loss that is no number."""
-
-    def __init__(self, job: SegmenterJob, work_dir: Path) -> None:
-        self.name = job.recipe.name
-        self.weights = job.recipe.weights
-        self.scalars = work_dir / SCALARS_FILE
-        self.started = time.monotonic()
-        self.progress: Progress | None = None
-        self.every = 1
-
-    def before_train(self, runner: Runner) -> None:
-        """Open the bar; forget scalars of steps that will be done again."""
-        self.every = max(1, runner.max_iters // NUM_SCALARS)
-        _keep_scalars(self.scalars, runner.iter)
-        if self.weights not in (None, "hub") and runner.iter == 0:
-            check_weights(runner.model.backbone, Path(self.weights))
-        self._open(f"train {self.name}", runner.max_iters, runner.iter)
-        self.started = time.monotonic()
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, torch.Tensor] | None = None,
-    ) -> None:
-        """Report one step."""
-        step = runner.iter + 1
-        loss = outputs["loss"].item()
-        if not math.isfinite(loss):
-            message = f"{self.name}: the loss is {loss} at step {step}; lower the learning rate."
-            raise TrainingError(message)
-        self.progress.update(step, loss=loss)
-        if step % self.every == 0 or step == runner.max_iters:
-            rate = runner.optim_wrapper.get_lr()["lr"][0]
-            seconds = round(time.monotonic() - self.started, 3)
-            scalars = {"step": step, "loss": loss, "learning_rate": rate, "seconds": seconds}
-            append_jsonl(self.scalars, scalars)
-
-    def after_train(self, runner: Runner) -> None:
-        """Close the bar."""
-        self._close()
-
-    def before_test(self, runner: Runner) -> None:
-        """Open the bar of the prediction."""
-        self._open(f"predict {self.name}", len(runner.test_dataloader), 0)
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Report one predicted batch."""
-        self.progress.update(batch_idx + 1)
-
-    def after_test(self, runner: Runner) -> None:
-        """Close the bar."""
-        self._close()
-
-    def _open(self, title: str, total: int, done: int) -> None:
-        self.progress = Progress(title, total, done)
-        self.progress.__enter__()
-
-    def _close(self) -> None:
-        self.progress.__exit__(None, None, None)
-
-
-def _keep_scalars(path: Path, step: int) -> None:
-    lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in kept))
-
-
-def check_weights(backbone: torch.nn.Module, path: Path) -> None:
-    """Make sure that a weights file really filled the backbone; mmengine only logs misses.
-
-    Raises:
-        ConfigError: Less than half of the backbone's weights are in the file.
-    """
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    content = content.get("state_dict", content.get("model", content))
-    known = {_print_of(value) for value in content.values() if torch.is_tensor(value)}
-    parameters = list(backbone.parameters())
-    found = sum(p.numel() for p in parameters if _print_of(p) in known)
-    share = found / sum(p.numel() for p in parameters)
-    logger.info("weights: %.1f %% of the backbone come from %s", 100 * share, path)
-    if share < MIN_WEIGHTS_FOUND:
-        message = f"{path}: only {100 * share:.1f} % of the backbone's weights are in this file."
-        raise ConfigError(message)
-
-
-def _print_of(value: torch.Tensor) -> tuple[int, float]:
-    # Names differ between formats; size and norm do not, also after a permutation.
-    return value.numel(), round(float(value.detach().double().norm()), 5)
 
 
 def publish_predictions(work_dir: Path) -> None:

@@ -145,7 +145,7 @@ def test_every_image_is_decoded_as_stored_and_val_masks_stay_away() -> None:
 
 def test_single_process_needs_no_group_and_no_gpu() -> None:
     config = a_config()
-    recipe.single_process(config, amp=False)
+    recipe.adapt_to_processes(config, amp=False, synchronized=False)
     assert config["model"]["backbone"]["norm_cfg"]["type"] == "BN"
     assert config["optim_wrapper"] == {"type": "OptimWrapper", "optimizer": {"lr": 1.0}}
 

@@ -288,6 +288,25 @@ FULL_SIZE = {
 
 
 @pytest.mark.slow
+def test_two_processes_train_one_segmenter_together(drawn: Any, tmp_path: Path) -> None:
+    job = make_job(drawn, "solov2_r18", drawn.human, drawn.val)
+    recipe = replace(job.recipe, max_steps=6, batch_size=2, num_processes=2)
+    run = train_segmenter(replace(job, recipe=recipe), tmp_path / "two")
+    lines = [json.loads(line) for line in run.scalars.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    log = (tmp_path / "two" / "log.txt").read_text()
+    assert "Distributed training: True" in log
+    content = json.loads(drawn.val.read_text())
+    predicted = {entry["image_id"] for entry in json.loads(run.predictions.read_text())}
+    assert predicted <= {image["id"] for image in content["images"]}
+    # The same seed starts from the same weights, whoever trains.
+    alone = replace(job.recipe, max_steps=6, batch_size=4)
+    other = train_segmenter(replace(job, recipe=alone), tmp_path / "one")
+    first = next(json.loads(line)["loss"] for line in other.scalars.read_text().splitlines())
+    assert lines[0]["loss"] == pytest.approx(first, rel=0.5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FULL_SIZE, STOCK])
 def test_full_size_recipe_trains_on_both_files_and_predicts(
     name: str, drawn: Any, tmp_path: Path
