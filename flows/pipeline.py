@@ -115,7 +115,7 @@ def mal_pipeline(
     if stage == "full":
         check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
     names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
-    if stage == "full" and settings.compose(chosen).checkpoint is not None:
+    if stage == "full" and not settings.compose(chosen).trains_labeler:
         names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
     for name in names:
         SUBFLOWS[name](chosen, force=force)

@@ -88,6 +88,8 @@ def _mal_scalars(run: Run) -> Path:
     # A run with a given checkpoint has no training curve of its own.
     if run.config.checkpoint is not None:
         return run.config.checkpoint.parent / "scalars.jsonl"
+    if run.config.pseudo_labels is not None:
+        return run.config.pseudo_labels.parent / "no-training"
     return stages.train_mal(run).path / "scalars.jsonl"
 
 
@@ -131,13 +133,11 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
 
 
 def _context(shown: Mapping[str, Any]) -> dict[str, str]:
-    encoder, mal = shown["encoder"], shown["mal"]
+    encoder = shown["encoder"]
     weights = encoder["weights"] or ("timm's, from the hub" if encoder["pretrained"] else "random")
     return {
         "encoder": f"{encoder['name']}, weights: {weights}",
-        "phase 1": (
-            f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
-        ),
+        "phase 1": _phase_1(shown),
         "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
         "classes in phase 2": "one" if shown["data"]["class_agnostic"] else "those of the data",
         "seeds of phase 2": ", ".join(map(str, shown["segmenter_seeds"] or [shown["seed"]])),
@@ -145,10 +145,19 @@ def _context(shown: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _phase_1(shown: Mapping[str, Any]) -> str:
+    if shown["pseudo_labels"] is not None:
+        return f"none: labels from {shown['pseudo_labels']}"
+    mal = shown["mal"]
+    return f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
+
+
 def shown_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that a report shows: all that decide it, without places on this machine."""
     shown = {key: value for key, value in settings.plain(config).items() if key not in PLACES}
     shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val")}
+    if shown["pseudo_labels"] is not None:
+        shown["pseudo_labels"] = Path(shown["pseudo_labels"]).name
     for part in (shown["encoder"], *shown["segmenters"]):
         part["weights"] = Path(part["weights"]).name if part["weights"] else None
     for part in (shown["mal"], *shown["segmenters"]):

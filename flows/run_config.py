@@ -93,6 +93,8 @@ class RunConfig(Config):
         output: Where `mal label` writes; None means below `workdir`.
         boxes: A detector's boxes, a COCO results list; they are labeled instead of the
             boxes of the training file, whose images and classes they refer to.
+        pseudo_labels: Masks from elsewhere for the training file's boxes, by annotation id;
+            phase 2 uses them and nothing is trained in phase 1.
         labels, human: A labeled COCO file and one with human masks, for `mal evaluate` to
             compare instead of segmenters.
         images: Photos of `human`, for the clustering score of `checkpoint`.
@@ -110,6 +112,7 @@ class RunConfig(Config):
     checkpoint: Path | None = None
     output: Path | None = None
     boxes: Path | None = None
+    pseudo_labels: Path | None = None
     labels: Path | None = None
     human: Path | None = None
     images: Path | None = None
@@ -128,12 +131,22 @@ class RunConfig(Config):
         if (self.labels is None) != (self.human is None):
             message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
+        if self.pseudo_labels is not None and (self.checkpoint or self.boxes):
+            message = (
+                "pseudo_labels=FILE replaces phase 1: give no checkpoint and no boxes with it."
+            )
+            raise ConfigError(message)
         if self.boxes is not None and self.checkpoint is None:
             message = (
                 f"boxes={self.boxes} needs checkpoint=FILE: a detector's boxes are labeled with a "
                 "network that `mal train` made of the boxes of an annotation file."
             )
             raise ConfigError(message)
+
+    @property
+    def trains_labeler(self) -> bool:
+        """Whether phase 1 trains a network."""
+        return self.checkpoint is None and self.pseudo_labels is None
 
     @property
     def seeds(self) -> tuple[int, ...]:

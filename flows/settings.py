@@ -47,6 +47,7 @@ PATH_KEYS = frozenset(
         "labels",
         "human",
         "images",
+        "pseudo_labels",
         "segmenter.weights",
         "segmenter.config",
     ]
@@ -321,6 +322,7 @@ def _require_files(config: RunConfig) -> None:
         ("checkpoint", config.checkpoint),
         ("boxes", config.boxes),
         ("labels", config.labels),
+        ("pseudo_labels", config.pseudo_labels),
         ("human", config.human),
     ):
         if path is not None and not path.is_file():

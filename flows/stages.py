@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.code_version import code_version, recipe_version
+from flows.given_labels import ACCOUNTING as ACCOUNTING
+from flows.given_labels import LABEL as LABEL
+from flows.given_labels import counts_of, given_labels
 from flows.normal_form import in_users_words, normal_form, one_class
 from flows.run import Run
 from flows.run_config import DataSource, Inputs, RunConfig, data_config
@@ -34,9 +37,8 @@ logger = logging.getLogger(__name__)
 Arm = Literal["human", "pseudo"]
 ARM_TITLES: dict[Arm, str] = {"human": "human masks", "pseudo": "pseudo-labels"}
 SCENES, CHECK, BOXES = "scenes", "check", "boxes"
-TRAIN, LABEL = "train-mal", "generate-pseudo-labels"
+TRAIN = "train-mal"
 SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
-ACCOUNTING = "accounting.json"
 MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
 
 TORCH = ("torch", "torchvision", "timm")
@@ -246,7 +248,7 @@ def check_settings(config: RunConfig) -> None:
     from mal_core.models.encoder import check_encoder_name
     from mal_core.segmenters import resolve_config
 
-    if config.checkpoint is None:
+    if config.trains_labeler:
         check_encoder_name(config.encoder.name)
     for recipe in config.segmenters:
         resolve_config(recipe.config)
@@ -255,9 +257,11 @@ def check_settings(config: RunConfig) -> None:
 def generate_pseudo_labels(run: Run) -> Stored:
     """Label every box of the training file; leaves train.json and skipped.json.
 
-    Uses the checkpoint of the settings when they name one, else the one this run trains.
+    Uses the labels or the checkpoint that the settings name, else what this run trains.
     """
     check(run, need_val=False)
+    if run.config.pseudo_labels is not None:
+        return given_labels(run, inputs(run).train, run.config.pseudo_labels)
     train, config = inputs(run).train, run.config
     checkpoint, checkpoint_digest = _checkpoint(run)
 
@@ -274,13 +278,7 @@ def generate_pseudo_labels(run: Run) -> Stored:
             ledger=folder / "skipped.json",
         )
         labels = label_in_child(job)
-        counts = {
-            "boxes": labels.num_boxes,
-            "masks": labels.num_masks,
-            "crowds": labels.num_crowds,
-            "skipped": dict(labels.num_skipped),
-        }
-        write_json(folder / ACCOUNTING, counts)
+        write_json(folder / ACCOUNTING, counts_of(labels))
 
     mal = dataclasses.asdict(config.mal)
     key = StageKey(

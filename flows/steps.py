@@ -99,7 +99,7 @@ def evaluate_retention(run: Run) -> RetentionReport:
 
     Trains, and publishes, what is not there yet.
     """
-    if run.config.checkpoint is None:
+    if run.config.trains_labeler:
         train_mal(run)
     generate_pseudo_labels(run)
     train_segmenters(run)

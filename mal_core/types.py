@@ -58,6 +58,7 @@ class SkipReason(StrEnum):
 
     ZERO_SIZE_BOX = "zero-size box"
     EMPTY_MASK = "the labeler found no mask pixel"
+    NOT_GIVEN = "the given labels have no mask for it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

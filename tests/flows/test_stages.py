@@ -217,6 +217,20 @@ def test_each_arm_is_trained_with_each_seed_and_one_more_seed_trains_only_itself
     assert (folder / "seed_7" / "predictions.json").is_file()
 
 
+def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
+    train = stages.inputs(Run(pipeline.config())).train.annotations
+    given = pipeline.root / "given.json"
+    given.write_text(train.read_text())
+    pipeline.stand_ins.asked.clear()
+    run = Run(pipeline.config(f"pseudo_labels={given}"))
+    report = steps.evaluate_retention(run)
+    assert not {TRAIN, LABEL} & set(pipeline.stand_ins.asked)
+    assert PSEUDO in pipeline.stand_ins.asked
+    assert report.quality is not None
+    assert report.quality.mask_iou.all == pytest.approx(1.0)
+    assert report.context["phase 1"] == "none: labels from given.json"
+
+
 def test_class_agnostic_changes_phase_2_and_leaves_the_labels_their_classes(
     pipeline: Pipeline,
 ) -> None:

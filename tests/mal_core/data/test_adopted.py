@@ -1,0 +1,72 @@
+"""Masks from another tool as pseudo-labels."""
+
+import json
+
+import pytest
+
+from mal_core.data.adopted import adopt_labels
+from mal_core.errors import DatasetError
+from tests.mal_core.data.formats.drawn_formats import coco, draw, label, masks, write_json
+
+
+@pytest.fixture
+def adopt(tmp_path):
+    """Adopt changed labels; returns the accounting, the labeled file and the ledger."""
+    source = write_json(tmp_path / "source.json", coco())
+    images = draw(tmp_path / "images")
+
+    def run(change):
+        content = label(coco())
+        change(content)
+        given = write_json(tmp_path / "given.json", content)
+        output, ledger = tmp_path / "out" / "train.json", tmp_path / "out" / "skipped.json"
+        result = adopt_labels(
+            source, given, images=images, strict=False, output=output, ledger=ledger
+        )
+        return result, json.loads(output.read_text()), json.loads(ledger.read_text())
+
+    return run
+
+
+def test_masks_and_scores_are_taken_and_everything_else_is_the_sources(adopt):
+    result, labeled, _ = adopt(lambda c: c["annotations"][1].update(category_id=1, score=0.25))
+    assert (result.num_masks, result.num_boxes) == (3, 3)
+    assert [entry["category_id"] for entry in labeled["annotations"]] == [1, 2, 2]
+    assert [entry["area"] for entry in labeled["annotations"]] == [int(m.sum()) for m in masks()]
+    assert [entry["score"] for entry in labeled["annotations"]] == [0.9, 0.25, 0.9]
+
+
+def test_boxes_without_a_mask_are_counted_with_their_reason(adopt):
+    def change(content):
+        content["annotations"].pop(0)
+        content["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": [1200]}
+
+    result, labeled, ledger = adopt(change)
+    assert [entry["id"] for entry in labeled["annotations"]] == [3]
+    assert dict(result.num_skipped) == {
+        "the given labels have no mask for it": 1,
+        "the labeler found no mask pixel": 1,
+    }
+    assert [entry["annotation_id"] for entry in ledger["skipped"]] == [1, 2]
+
+
+def no_masks(content):
+    for entry in content["annotations"]:
+        del entry["segmentation"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (no_masks, "no annotation has the id of a box"),
+        (
+            lambda c: c["annotations"][2]["segmentation"].update(size=[40, 30]),
+            r"annotation 3 has a mask of \[40, 30\]",
+        ),
+        (lambda c: c["annotations"][0].update(segmentation="x"), "annotation 1: neither polygons"),
+        (lambda c: c.pop("annotations"), "the list 'annotations' is missing"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(change, said, adopt):
+    with pytest.raises(DatasetError, match=said):
+        adopt(change)
