@@ -141,7 +141,8 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
     assert server.finish(run) == "COMPLETED", server.logs(run)
 
     table = json.loads(server.ask("/artifacts/retention-solov2-r18/latest")["data"])
-    assert [row["trained on"] for row in table] == ["human masks", "pseudo-labels", "retention"]
+    titles = ["human masks", "pseudo-labels", "retention", "95 % interval"]
+    assert [row["trained on"] for row in table] == titles
     cells = [cell for row in table for cell in row.values()]
     assert not {"NaN", "nan", "inf", "Infinity", ""} & set(cells)
     page = server.ask("/artifacts/mal-retention/latest")["data"]
@@ -152,7 +153,7 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
 
     tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
     names = [task["name"] for task in tasks]
-    assert "train solov2_r18 on human masks" in names
+    assert "train solov2_r18 on human masks, seed 0" in names
     assert "train solov2_r18 on pseudo masks" in names
     assert "train MAL: 6/6" in server.logs(run)
 
