@@ -154,7 +154,7 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
     tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
     names = [task["name"] for task in tasks]
     assert "train solov2_r18 on human masks, seed 0" in names
-    assert "train solov2_r18 on pseudo masks" in names
+    assert "train solov2_r18 on pseudo masks, seed 0" in names
     assert "train MAL: 6/6" in server.logs(run)
 
 
