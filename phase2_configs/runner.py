@@ -133,7 +133,9 @@ def build_config(job: SegmenterJob, work_dir: Path, *, distributed: bool = False
     _set_loaders(config, job)
     total = recipe.set_length(config, _images_per_epoch(config, job), settings.max_steps)
     _set_learning_rate(config, settings.learning_rate)
-    interval = max(1, min(MAX_CHECKPOINT_STEPS, math.ceil(total / NUM_CHECKPOINTS)))
+    interval = min(MAX_CHECKPOINT_STEPS, math.ceil(total / NUM_CHECKPOINTS))
+    if total < NUM_CHECKPOINTS:  # seconds of work: the last state is enough
+        interval = total
     config["default_hooks"]["checkpoint"] = {
         "type": "CheckpointHook",
         "by_epoch": False,

@@ -338,6 +338,8 @@ def test_full_size_recipe_trains_on_both_files_and_predicts(
     heads = ("+++", "---")
     changed = [line for line in diff.splitlines() if line[0] in "+-" and line[:3] not in heads]
     assert [arm in line for arm, line in zip(ARMS, changed, strict=True)] == [True, True]
+    for checkpoint in tmp_path.rglob("*.pth"):  # up to two gigabytes each
+        checkpoint.unlink()
 
 
 def first_images(annotations: Path, target: Path, count: int) -> Path:
