@@ -4,7 +4,7 @@ Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2
     Zhu et al., "Deformable ConvNets v2", CVPR 2019; mmdet's solov2_r101-dcn_fpn_ms-3x_coco.py.
     Beside data and image decoding the warm-up changes: 2,000 steps from a tenth of the rate, as
     in the paper's runs of this model (spec 8).
-Cost: 72 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images.
+Cost: 68 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images.
 Expected AP: 41.2 on COCO val with human masks (mmdet model zoo); not measured here.
 Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
 """

@@ -273,9 +273,9 @@ STOCK = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 FULL_SIZE = {
     "solov2_r50": 46,
     "solov2_r101": 65,
-    "solov2_r101_dcn": 72,
-    "solov2_x101_dcn": 110,
-    "boxinst_r50": 34,
+    "solov2_r101_dcn": 68,
+    "solov2_x101_dcn": 113,
+    "boxinst_r50": 35,
     "mask_rcnn_r101_lvis": 63,
     "mask_rcnn_x101_32x4d_lvis": 63,
     "mask_rcnn_x101_64x4d_lvis": 102,
