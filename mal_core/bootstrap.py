@@ -1,13 +1,13 @@
 """How far a retention rate can be trusted: a paired bootstrap over images and seeds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.matches import Matches
-from mal_core.types import MaskMetrics
+from mal_core.resampling import resampled_metrics
 
 FloatArray = NDArray[np.float64]
 RESAMPLES = 1000
@@ -29,7 +29,11 @@ class Interval:
 
 
 def retention_intervals(
-    human: Sequence[Matches], pseudo: Sequence[Matches], *, resamples: int = RESAMPLES
+    human: Sequence[Matches],
+    pseudo: Sequence[Matches],
+    *,
+    resamples: int = RESAMPLES,
+    only_ap: bool = False,
 ) -> dict[str, Interval | None]:
     """Percentile intervals of pseudo AP / human AP, per metric.
 
@@ -40,40 +44,46 @@ def retention_intervals(
     Args:
         human, pseudo: One entry per seed, all on the same images.
         resamples: How many; the draws are always the same ones.
+        only_ap: Leave all metrics but `ap` undefined; several times as fast.
 
     Returns:
         By field of MaskMetrics; None where the rate is undefined in over 5 % of resamples.
     """
     generator = np.random.default_rng(0)
     images = len(human[0].image_ids)
-    rates: dict[str, list[float]] = {field.name: [] for field in fields(MaskMetrics)}
-    for _ in range(resamples):
+    weights = np.zeros((images, resamples))
+    chosen = [np.zeros((len(twin), resamples)) for twin in (human, pseudo)]
+    for number in range(resamples):
         drawn = generator.integers(0, images, images)
-        weights = np.bincount(drawn, minlength=images).astype(np.float64)
-        twins = [_drawn_mean(one, weights, generator) for one in (human, pseudo)]
-        for name, values in rates.items():
-            below, above = (twin[name] for twin in twins)
-            if not np.isnan(below) and not np.isnan(above) and below > 0:
-                values.append(above / below)
-    return {name: _interval(values, resamples) for name, values in rates.items()}
+        weights[:, number] = np.bincount(drawn, minlength=images)
+        for counts in chosen:
+            picked = generator.integers(0, len(counts), len(counts))
+            counts[:, number] = np.bincount(picked, minlength=len(counts))
+    below, above = (
+        _mean_of_drawn(twin, counts, weights, only_ap=only_ap)
+        for twin, counts in zip((human, pseudo), chosen, strict=True)
+    )
+    intervals = {}
+    for name, divisor in below.items():
+        defined = ~np.isnan(divisor) & ~np.isnan(above[name]) & (divisor > 0)
+        intervals[name] = _interval(above[name][defined] / divisor[defined], resamples)
+    return intervals
 
 
-def _drawn_mean(
-    runs: Sequence[Matches], weights: FloatArray, generator: np.random.Generator
-) -> dict[str, float]:
-    """Mean metrics over trainings drawn with replacement; NaN where one is undefined."""
-    chosen = generator.integers(0, len(runs), len(runs))
-    unique, counts = np.unique(chosen, return_counts=True)
-    metrics = [runs[index].metrics(weights) for index in unique]
+def _mean_of_drawn(
+    runs: Sequence[Matches], counts: FloatArray, weights: FloatArray, *, only_ap: bool
+) -> dict[str, FloatArray]:
+    """Mean metrics over the trainings drawn in each resample, (B,); NaN where one is undefined."""
+    tables = [resampled_metrics(run, weights, only_ap=only_ap) for run in runs]
     found = {}
-    for field in fields(MaskMetrics):
-        values = [getattr(one, field.name) for one in metrics]
-        known = [np.nan if value is None else value for value in values]
-        found[field.name] = float(np.average(known, weights=counts))
+    for name in tables[0]:
+        values = np.stack([table[name] for table in tables])
+        parts = np.where(counts > 0, counts * values, 0.0)
+        found[name] = np.asarray(parts.sum(axis=0) / len(runs))
     return found
 
 
-def _interval(values: Sequence[float], resamples: int) -> Interval | None:
+def _interval(values: FloatArray, resamples: int) -> Interval | None:
     if len(values) < LEAST_DEFINED * resamples:
         return None
     tail = (1 - LEVEL) / 2

@@ -279,7 +279,12 @@ def mal_config(values: Mapping[str, Any]) -> MalConfig:
 class SegmenterConfig(Config):
     """Phase 2: one segmenter recipe; null means the recipe's own value.
 
-    `num_processes` of them train together through torchrun, each with its own batches.
+    Attributes:
+        num_processes: Processes that torchrun starts to train together, each with its own
+            batches.
+        options: Changes to any other place of the mmdet config, nested as that is.
+        published_ap: Mask AP in [0, 1] that others report for this recipe on human masks of
+            its dataset; used where `human_arm=published` asks for it.
     """
 
     name: str
@@ -292,3 +297,10 @@ class SegmenterConfig(Config):
     num_processes: int = 1
     weights: str | None = None
     amp: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    published_ap: float | None = None
+
+    def __post_init__(self) -> None:
+        ap = self.published_ap
+        known = ap is None or 0 < ap <= 1
+        _require(known, "segmenter.published_ap", ap, "above 0 and at most 1 (37.5 % is 0.375)")

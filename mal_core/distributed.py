@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,10 +14,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError
 from mal_core.process import die_with_parent
 
 SECONDS_TO_LET_GO = 0.2
+HARDWARE_FILE = "hardware.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +107,15 @@ def joined_group() -> Iterator[Group]:
         # holds that lock while it waits for those threads: they need a moment before.
         time.sleep(SECONDS_TO_LET_GO)
         dist.destroy_process_group()
+
+
+def record_hardware(folder: Path) -> None:
+    """Leave hardware.json: `device`, the name of what computes here, and `devices`, how many."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    write_json(folder / HARDWARE_FILE, {"device": device, "devices": devices})
 
 
 def without_exchange(network: nn.Module) -> contextlib.AbstractContextManager[None]:

@@ -92,3 +92,26 @@ class WorkerError(MalCoreError):
 
 class SegmenterError(WorkerError):
     """Training or evaluating a segmenter failed."""
+
+
+class ArmsError(MalCoreError):
+    """Some trainings of phase 2 failed; all others are finished and stored.
+
+    Attributes:
+        errors: Why, one per failed training.
+    """
+
+    def __init__(self, errors: Sequence[SegmenterError], total: int) -> None:
+        self.errors = tuple(errors)
+        head = (
+            f"{len(errors)} of {total} trainings failed; what the others made is stored, and "
+            f"the same command will train only these again:"
+        )
+        super().__init__("\n".join([head, *map(str, errors)]))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether this is how Python, torch or CUDA say that memory is used up."""
+    if isinstance(error, MemoryError):
+        return True
+    return any(words in str(error).lower() for words in ("out of memory", "can't allocate memory"))

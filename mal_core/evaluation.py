@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mal_core.geometry import SIZE_NAMES, box_area, size_bin
 from mal_core.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
-from mal_core.matches import match_predictions, match_results
+from mal_core.matching import match_predictions, match_results
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
 
@@ -41,12 +41,7 @@ def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMe
     """
     results = json.loads(detections.read_text())
     boxes = [{k: v for k, v in entry.items() if k != "segmentation"} for entry in results]
-    # A box beside a mask would decide its size: pycocotools takes the box's area then.
-    masks = [
-        {k: v for k, v in entry.items() if k != "bbox"}
-        for entry in results
-        if "segmentation" in entry
-    ]
+    masks = [entry for entry in results if "segmentation" in entry]
     return {
         "bbox": match_results(annotations, boxes, "bbox").metrics(),
         "segm": match_results(annotations, masks, "segm").metrics(),
@@ -124,3 +119,11 @@ def _means(values: NDArray[np.float64], bins: NDArray[np.int64]) -> SizeMeans:
         for index, name in enumerate(SIZE_NAMES)
     }
     return SizeMeans(all=float(values.mean()), **means)
+
+
+def score_histogram(labeled: Path) -> tuple[int, ...]:
+    """How many labels have a score in [0, 0.1), [0.1, 0.2), ... [0.9, 1]."""
+    entries = json.loads(labeled.read_bytes())["annotations"]
+    scores = [float(entry["score"]) for entry in entries if "score" in entry]
+    counts, _ = np.histogram(scores, bins=10, range=(0.0, 1.0))
+    return tuple(int(count) for count in counts)

@@ -64,7 +64,7 @@ def build_gallery(
         (a for a in labels if a["id"] in values), key=lambda a: (-values[a["id"]], a["id"])
     )
     human_of = _masks_of(human, {a["id"] for a in ranked}) if quality is not None else {}
-    painter = _Painter(content, images, human_of)
+    painter = Painter(content, images, human_of)
     return tuple(
         GalleryRow(
             title=f"{title} {named}",
@@ -99,8 +99,8 @@ def _masks_of(human: Path, ids: set[int]) -> dict[int, object]:
     return {a["id"]: a["segmentation"] for a in annotations if a["id"] in ids}
 
 
-class _Painter:
-    """Draws annotations of one labeled file."""
+class Painter:
+    """Draws annotations over their photos, human outlines beside them."""
 
     def __init__(
         self, content: Mapping[str, Any], images: Path, human_of: Mapping[int, object]
@@ -115,7 +115,10 @@ class _Painter:
         return str(self.names[annotation["category_id"]])
 
     def paint(self, annotation: Mapping[str, Any]) -> bytes:
-        """The object with some context: mask in orange, box in blue, human outline in green."""
+        """The object with some context: mask in orange, box in blue, human outline in green.
+
+        A `segmentation` of None leaves the mask out.
+        """
         record = self.records[annotation["image_id"]]
         height, width = record["height"], record["width"]
         x, y, w, h = annotation["bbox"]
@@ -124,10 +127,9 @@ class _Painter:
         window = slice(int(view[1]), int(view[3])), slice(int(view[0]), int(view[2]))
         scale = TILE_PX / max(view[2] - view[0], view[3] - view[1])
         tile = _enlarge(load_image(self.images / record["file_name"])[window], scale)
-        mask = _enlarge(
-            segmentation_to_mask(annotation["segmentation"], height, width)[window], scale
-        )
-        _fill(tile, mask)
+        if annotation["segmentation"] is not None:
+            whole = segmentation_to_mask(annotation["segmentation"], height, width)
+            _fill(tile, _enlarge(whole[window], scale))
         human = self.human_of.get(annotation["id"])
         if human is not None:
             _outline(tile, _enlarge(segmentation_to_mask(human, height, width)[window], scale))

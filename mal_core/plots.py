@@ -13,10 +13,15 @@ from mal_core.tables import format_number
 
 HUMAN_COLOR, PSEUDO_COLOR = "#4c78a8", "#f58518"
 SHOWN_CLASSES = 40
+SIZES = (
+    ("ap_small", "small, below 32² px"),
+    ("ap_medium", "medium, below 96² px"),
+    ("ap_large", "large"),
+)
 Curve = Sequence[tuple[float, float]]
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """SVG without XML prologue; equal input gives equal text."""
     stream = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "mal", "svg.fonttype": "none"}):
@@ -45,7 +50,7 @@ def plot_retention(report: RetentionReport) -> str:
     axes.margins(y=0.2)
     axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def plot_rates(report: RetentionReport) -> str:
@@ -53,11 +58,12 @@ def plot_rates(report: RetentionReport) -> str:
     results = [result for result in report.segmenters if result.human is not None]
     figure = Figure(figsize=(5.4, 1.2 + 0.42 * len(METRICS) * max(1, len(results)) ** 0.7))
     axes = figure.subplots()
-    names = list(METRICS.values())
+    shown = _measured(results)
+    names = list(shown.values())
     for index, result in enumerate(results):
         shift = (index - (len(results) - 1) / 2) * 0.8 / max(1, len(results))
         rates = result.retention()
-        for row, (key, name) in enumerate(METRICS.items()):
+        for row, (key, name) in enumerate(shown.items()):
             rate, interval = rates[name], result.intervals.get(key)
             if rate is None:
                 continue
@@ -75,7 +81,76 @@ def plot_rates(report: RetentionReport) -> str:
     if len(results) > 1:
         axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return to_svg(figure)
+
+
+def _measured(results: Sequence[SegmenterResult]) -> dict[str, str]:
+    """METRICS that have a rate somewhere."""
+    return {
+        key: name
+        for key, name in METRICS.items()
+        if any(result.retention()[name] is not None for result in results)
+    }
+
+
+def plot_sizes(result: SegmenterResult) -> str:
+    """AP of small, medium and large objects in both arms; an undefined one has no bar."""
+    figure = Figure(figsize=(5.4, 2.4))
+    axes = figure.subplots()
+    for row, (key, _) in enumerate(SIZES):
+        for shift, metrics, color in (
+            (-0.2, result.human, HUMAN_COLOR),
+            (0.2, result.pseudo, PSEUDO_COLOR),
+        ):
+            value = getattr(metrics, key, None)
+            if value is not None:
+                axes.bar(row + shift, value, 0.38, color=color)
+                axes.annotate(
+                    format_number(value),
+                    (row + shift, value),
+                    (0, 2),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize="x-small",
+                )
+    axes.set_xticks(range(len(SIZES)), [title for _, title in SIZES])
+    axes.set_ylabel("mask AP")
+    axes.margins(y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    return to_svg(figure)
+
+
+def plot_precision(result: SegmenterResult) -> str:
+    """Precision over recall of both arms at IoU 0.50 (full lines) and 0.75 (dashed)."""
+    figure = Figure(figsize=(5.4, 3.0))
+    axes = figure.subplots()
+    for arm, color in (("human", HUMAN_COLOR), ("pseudo", PSEUDO_COLOR)):
+        curves = result.precision.get(arm, {})
+        for (iou, curve), style in zip(curves.items(), ("-", "--"), strict=False):
+            recalls = [place / max(1, len(curve) - 1) for place in range(len(curve))]
+            title = "human masks" if arm == "human" else "pseudo-labels"
+            axes.plot(recalls, curve, style, color=color, label=f"{title}, IoU {iou}")
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    return to_svg(figure)
+
+
+def plot_scores(counts: Sequence[int]) -> str:
+    """How many labels have which score, in equal bins from 0 to 1."""
+    figure = Figure(figsize=(5.4, 2.2))
+    axes = figure.subplots()
+    width = 1 / max(1, len(counts))
+    places = [width * (index + 0.5) for index in range(len(counts))]
+    axes.bar(places, counts, 0.92 * width, color=PSEUDO_COLOR)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("score: mean probability inside the mask")
+    axes.set_ylabel("labels")
+    axes.spines[["top", "right"]].set_visible(False)
+    return to_svg(figure)
 
 
 def plot_classes(result: SegmenterResult) -> str:
@@ -94,7 +169,7 @@ def plot_classes(result: SegmenterResult) -> str:
     hidden = len(classes) - len(shown)
     axes.set_xlabel(f"mask AP ({hidden} more classes not shown)" if hidden else "mask AP")
     axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def read_curve(scalars: Path, name: str) -> Curve:
@@ -128,4 +203,4 @@ def plot_curves(curves: Mapping[str, Curve], y_label: str) -> str:
     if any(curves.values()):
         axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return to_svg(figure)

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,10 @@ EVENT_KEYS = {"title", "done", "total", "initial", "values"}
 EVENTS_VARIABLE = "MAL_PROGRESS"
 MIN_SECONDS_BETWEEN_EVENTS = 0.5
 SECONDS_BETWEEN_LINES = 10.0
+
+Listener = Callable[[str, int, int, str], None]
+listeners: list[Listener] = []
+"""Told of every report of a child: title, units done, units in all, and the line with the ETA."""
 
 
 def format_duration(seconds: float) -> str:
@@ -69,9 +73,11 @@ class ProgressView:
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES or done >= self.total:
             self._last_line = now
-            logger.info("%s", self._line(done, values, now - self.started))
+            logger.info("%s", self.line(done, values))
 
-    def _line(self, done: int, values: Mapping[str, float], elapsed: float) -> str:
+    def line(self, done: int, values: Mapping[str, float]) -> str:
+        """How far it is, when it may end, and the current values."""
+        elapsed = time.monotonic() - self.started
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
         fresh = done - self.initial
         eta = format_duration(elapsed / fresh * (self.total - done)) if fresh > 0 else "?"
@@ -163,6 +169,8 @@ class ProgressRelay:
                 view.close()
             view = self._views[title] = ProgressView(title, event["total"], event["initial"])
         view.update(event["done"], event["values"])
+        for listener in listeners:
+            listener(title, event["done"], view.total, view.line(event["done"], event["values"]))
         return True
 
     def close(self) -> None:

@@ -9,9 +9,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mal_core.artifacts import atomic_path
+from mal_core.failures import build_failures
 from mal_core.gallery import GalleryRow, build_gallery
-from mal_core.plots import plot_classes, plot_curves, plot_rates, plot_retention, read_curve
-from mal_core.retention import RetentionReport, quality_rows, retention_rows, verdict_lines
+from mal_core.plots import (
+    plot_classes,
+    plot_curves,
+    plot_precision,
+    plot_rates,
+    plot_retention,
+    plot_scores,
+    plot_sizes,
+    read_curve,
+)
+from mal_core.retention import RetentionReport
+from mal_core.retention_tables import quality_rows, retention_rows, verdict_lines
 from mal_core.types import LabelQuality
 
 TEMPLATE = "report_template.html"
@@ -29,6 +40,8 @@ class ReportSources:
         images: Folder of its photos.
         mal_scalars: Training curve of phase 1, JSON lines; may be absent.
         curves: Training curve (JSON lines) by segmenter and arm.
+        val_annotations, val_images: What the predictions are judged by.
+        predictions: Results list by segmenter and arm.
         config_diffs: What differs between the mmdet configs of both arms, by segmenter.
         settings: The composed settings as YAML.
     """
@@ -38,6 +51,9 @@ class ReportSources:
     images: Path
     mal_scalars: Path
     curves: Mapping[tuple[str, str], Path]
+    val_annotations: Path
+    val_images: Path
+    predictions: Mapping[tuple[str, str], Path]
     config_diffs: Mapping[str, str]
     settings: str
 
@@ -59,7 +75,14 @@ def write_report(
     )
     page = environment.get_template(TEMPLATE).render(
         context=report.context,
-        retention=retention_rows(report),
+        retention=retention_rows(report.segmenters),
+        second=report.second,
+        second_rows=[] if report.second is None else retention_rows(report.second.segmenters),
+        scores_plot=Markup(plot_scores(report.scores)) if any(report.scores) else None,
+        sizes=[(r.name, Markup(plot_sizes(r))) for r in report.segmenters],
+        precision=[(r.name, Markup(plot_precision(r))) for r in report.segmenters if r.precision],
+        failures=_failures(report, sources),
+        cost=report.cost,
         quality=quality_rows(report),
         counts=None if report.quality is None else report.quality.counts,
         accounting=report.accounting.line(),
@@ -76,6 +99,23 @@ def write_report(
     )
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _failures(
+    report: RetentionReport, sources: ReportSources
+) -> list[tuple[str, list[dict[str, object]]]]:
+    """Rows of pictures by segmenter."""
+    found = []
+    for result in report.segmenters:
+        predictions = {
+            arm: sources.predictions[result.name, arm]
+            for arm in ARM_TITLES
+            if (result.name, arm) in sources.predictions
+        }
+        if "pseudo" in predictions:
+            rows = build_failures(sources.val_annotations, sources.val_images, predictions)
+            found.append((result.name, [_embed(row) for row in rows]))
+    return found
 
 
 def _rates_plot(report: RetentionReport) -> Markup | None:

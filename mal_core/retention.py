@@ -2,27 +2,35 @@
 
 `retention.json`, all AP in [0, 1], `null` where undefined:
 
-    segmenters.NAME.human      AP AP50 AP75 APs APm APl APb (boundary AP) of the arm trained on
-                               human masks, or null
+    segmenters.NAME.human      AP AP50 AP75 APs APm APl, APbnd (boundary AP), APbox, and LVIS's
+                               APr APc APf, of the arm trained on human masks, or null
     segmenters.NAME.pseudo     the same of the arm trained on pseudo-labels
     segmenters.NAME.retention  pseudo / human for each of them
     segmenters.NAME.interval   [low, high] of each rate in 95 % of resamples (mal_core.bootstrap)
     segmenters.NAME.verdict    what they allow to say
+    segmenters.NAME.human_source   "trained" or "published": then the recipe's published AP stands
+                               in for a training on human masks; "none" without either
     segmenters.NAME.seeds      of the trainings; human and pseudo are means over them
     segmenters.NAME.runs       human, pseudo: the numbers of each seed
     segmenters.NAME.classes    per class: human, pseudo (AP), retention
+    segmenters.NAME.precision  by arm and IoU ("0.50", "0.75"): precision at recall 0, 0.01, ... 1,
+                               mean over classes and seeds
+    second_ruler               file, and segmenters as above by a second annotation file; or null
     label_quality              mask_iou, box_fill, ellipse (all small medium large), counts; or null
+    label_scores               how many labels have a score in [0, 0.1), [0.1, 0.2), ... [0.9, 1]
     accounting                 boxes, masks, crowds, skipped (by reason)
+    cost                       stages: hours, devices, device of each; annotation: masks,
+                               seconds_per_mask, hours_saved; or null
     context                    what was run, as text
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mal_core.bootstrap import Interval, verdict
-from mal_core.tables import NOT_AVAILABLE, escaped, format_number, markdown_table, text_table
+from mal_core.costs import Cost, cost_from_json
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
 METRICS = {
@@ -32,7 +40,11 @@ METRICS = {
     "ap_small": "APs",
     "ap_medium": "APm",
     "ap_large": "APl",
-    "ap_boundary": "APb",
+    "ap_boundary": "APbnd",
+    "ap_box": "APbox",
+    "ap_rare": "APr",
+    "ap_common": "APc",
+    "ap_frequent": "APf",
 }
 """Field of MaskMetrics -> its name in files and tables."""
 QUALITY_ROWS = {
@@ -40,7 +52,6 @@ QUALITY_ROWS = {
     "ellipse": "inscribed ellipses",
     "box_fill": "filled boxes",
 }
-SIZES = ("all", "small", "medium", "large")
 
 
 def retention_rate(pseudo: float | None, human: float | None) -> float | None:
@@ -69,6 +80,8 @@ class SegmenterResult:
         runs: The numbers of each seed, by arm.
         intervals: Of the retention rate, by field of MaskMetrics.
         classes: Classes with objects to find.
+        human_source: Whether `human` was trained here or is the AP that others published.
+        precision: By arm and IoU threshold, at recalls 0, 0.01, ... 1.
     """
 
     name: str
@@ -78,6 +91,8 @@ class SegmenterResult:
     runs: Mapping[str, tuple[MaskMetrics, ...]] = field(default_factory=dict)
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     classes: tuple[ClassRetention, ...] = ()
+    human_source: Literal["trained", "published", "none"] = "trained"
+    precision: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
     def retention(self) -> dict[str, float | None]:
         """Retention rate of each metric, by its name in files."""
@@ -98,6 +113,7 @@ class SegmenterResult:
             "retention": self.retention(),
             "interval": {METRICS[key]: _pair(one) for key, one in self.intervals.items()},
             "verdict": {name: self.verdict(key) for key, name in METRICS.items()},
+            "human_source": self.human_source,
             "seeds": list(self.seeds),
             "runs": {arm: [metrics_to_json(m) for m in runs] for arm, runs in self.runs.items()},
             "classes": {
@@ -107,6 +123,10 @@ class SegmenterResult:
                     "retention": retention_rate(one.pseudo, one.human),
                 }
                 for one in self.classes
+            },
+            "precision": {
+                arm: {iou: list(curve) for iou, curve in curves.items()}
+                for arm, curves in self.precision.items()
             },
         }
 
@@ -133,22 +153,44 @@ class Accounting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SecondRuler:
+    """The same predictions, scored by another annotation file of the validation images."""
+
+    file: str
+    segmenters: tuple[SegmenterResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionReport:
-    """Everything `retention.json` says."""
+    """Everything `retention.json` says.
+
+    Attributes:
+        scores: Labels by score, in ten bins.
+    """
 
     segmenters: tuple[SegmenterResult, ...]
     quality: LabelQuality | None
     accounting: Accounting
     context: Mapping[str, str]
+    second: SecondRuler | None = None
+    scores: tuple[int, ...] = ()
+    cost: Cost | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of retention.json (see the module's docstring)."""
         return {
             "segmenters": {result.name: result.to_json() for result in self.segmenters},
+            "second_ruler": None if self.second is None else _second_to_json(self.second),
             "label_quality": None if self.quality is None else _quality_to_json(self.quality),
+            "label_scores": list(self.scores),
+            "cost": None if self.cost is None else self.cost.to_json(),
             "accounting": dataclasses.asdict(self.accounting),
             "context": dict(self.context),
         }
+
+
+def _second_to_json(second: SecondRuler) -> dict[str, Any]:
+    return {"file": second.file, "segmenters": {r.name: r.to_json() for r in second.segmenters}}
 
 
 def metrics_to_json(metrics: MaskMetrics | None) -> dict[str, float | None] | None:
@@ -165,12 +207,21 @@ def _quality_to_json(quality: LabelQuality) -> dict[str, Any]:
 
 def report_from_json(content: Mapping[str, Any]) -> RetentionReport:
     """The report that `to_json` wrote; the IoU of single labels is not in the file."""
+    second, cost = content.get("second_ruler"), content.get("cost")
     return RetentionReport(
-        segmenters=tuple(_segmenter(name, arms) for name, arms in content["segmenters"].items()),
+        segmenters=_segmenters(content["segmenters"]),
         quality=_quality(content["label_quality"]),
         accounting=Accounting(**content["accounting"]),
         context=content["context"],
+        second=second
+        and SecondRuler(file=second["file"], segmenters=_segmenters(second["segmenters"])),
+        scores=tuple(content.get("label_scores", ())),
+        cost=cost and cost_from_json(cost),
     )
+
+
+def _segmenters(content: Mapping[str, Any]) -> tuple[SegmenterResult, ...]:
+    return tuple(_segmenter(name, arms) for name, arms in content.items())
 
 
 def _segmenter(name: str, content: Mapping[str, Any]) -> SegmenterResult:
@@ -191,11 +242,17 @@ def _segmenter(name: str, content: Mapping[str, Any]) -> SegmenterResult:
             ClassRetention(name=title, human=one["human"], pseudo=one["pseudo"])
             for title, one in content["classes"].items()
         ),
+        human_source=content.get("human_source", "trained"),
+        precision={
+            arm: {iou: tuple(curve) for iou, curve in curves.items()}
+            for arm, curves in content.get("precision", {}).items()
+        },
     )
 
 
 def _metrics(values: Mapping[str, float | None]) -> MaskMetrics:
-    return MaskMetrics(**{key: values[name] for key, name in METRICS.items()})
+    # A file of an older version lacks the newer metrics.
+    return MaskMetrics(**{key: values.get(name) for key, name in METRICS.items()})
 
 
 def _quality(values: Mapping[str, Any] | None) -> LabelQuality | None:
@@ -203,73 +260,3 @@ def _quality(values: Mapping[str, Any] | None) -> LabelQuality | None:
         return None
     means = {name: SizeMeans(**values[name]) for name in QUALITY_ROWS}
     return LabelQuality(**means, counts=values["counts"], iou_of={})
-
-
-def retention_rows(report: RetentionReport) -> list[dict[str, str]]:
-    """Rows per segmenter: human masks, pseudo-labels, retention, interval; all cells text."""
-    rows = []
-    for result in report.segmenters:
-        for title, metrics in (("human masks", result.human), ("pseudo-labels", result.pseudo)):
-            cells = {
-                name: format_number(getattr(metrics, key, None)) for key, name in METRICS.items()
-            }
-            rows.append({"segmenter": result.name, "trained on": title, **cells})
-        rates = {
-            name: format_number(value, percent=True) for name, value in result.retention().items()
-        }
-        rows.append({"segmenter": result.name, "trained on": "retention", **rates})
-        if result.intervals:
-            ranges = {name: _range(result.intervals.get(key)) for key, name in METRICS.items()}
-            rows.append({"segmenter": result.name, "trained on": "95 % interval", **ranges})
-    return rows
-
-
-def _range(interval: Interval | None) -> str:
-    if interval is None:
-        return NOT_AVAILABLE
-    return f"{100 * interval.low:.0f}-{100 * interval.high:.0f} %"
-
-
-def verdict_lines(report: RetentionReport) -> list[str]:
-    """One sentence per segmenter about its AP."""
-    lines = []
-    for result in report.segmenters:
-        if not result.intervals:
-            continue
-        if len(result.seeds) == 1:
-            basis = "one seed: noise of the trainings is not in the interval"
-        else:
-            basis = f"{len(result.seeds)} seeds"
-        lines.append(f"{result.name}: {result.verdict()} by AP ({basis})")
-    return lines
-
-
-def quality_rows(report: RetentionReport) -> list[dict[str, str]]:
-    """Mean mask IoU of pseudo-labels and of the two yardsticks, by box size."""
-    quality = report.quality
-    if quality is None:
-        return []
-    return [
-        {
-            "mask IoU": title,
-            **{size: format_number(getattr(getattr(quality, name), size)) for size in SIZES},
-        }
-        for name, title in QUALITY_ROWS.items()
-    ]
-
-
-def retention_text(report: RetentionReport) -> str:
-    """What a terminal shows at the end of a run."""
-    parts = [text_table(retention_rows(report)), text_table(quality_rows(report))]
-    lines = [*verdict_lines(report), report.accounting.line()]
-    return "\n\n".join([*filter(None, parts), "\n".join(lines)])
-
-
-def retention_markdown(report: RetentionReport) -> str:
-    """The same numbers for the dashboard."""
-    parts = ["# Retention", markdown_table(retention_rows(report)), *verdict_lines(report)]
-    if report.quality is not None:
-        parts += ["## Label quality", markdown_table(quality_rows(report))]
-    parts += [report.accounting.line()]
-    parts += ["\n".join(f"- {key}: {escaped(value)}" for key, value in report.context.items())]
-    return "\n\n".join(parts)

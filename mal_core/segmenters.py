@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,12 @@ CONFIG_FILE = "config.py"
 PREDICTIONS_FILE = "predictions.json"
 SCALARS_FILE = "scalars.jsonl"
 LOG_FILE = "log.txt"
+INPUT_IS_WRONG, TRAINING_FAILED = 2, 3
+"""Exit status of the child: nothing was trained, or the training itself broke off."""
+MEMORY_ADVICE = (
+    "If memory ran out: lower segmenter.batch_size or segmenter.image_size, "
+    "or train fewer side by side (segmenter_jobs)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +92,46 @@ def train_segmenter(
     resolve_config(job.recipe.config)
     work_dir = work_dir.resolve()
     job_path = _claim(work_dir, job_to_json(job))
-    run_child(
-        [*launcher(job.recipe.num_processes), "-m", RUNNER_MODULE, str(job_path)],
+    run_phase_2(
+        RUNNER_MODULE,
+        job_path,
         what=f"segmenter {job.recipe.name}",
-        log_path=work_dir / LOG_FILE,
+        num_processes=job.recipe.num_processes,
         on_line=on_line,
-        error_type=SegmenterError,
-        environment={"PYTHONPATH": _python_path()},
         title_prefix=title_prefix,
     )
     return read_run(job.recipe.name, work_dir)
+
+
+def run_phase_2(
+    module: str,
+    job_path: Path,
+    *,
+    what: str,
+    num_processes: int = 1,
+    on_line: Callable[[str], None] | None = None,
+    title_prefix: str = "",
+) -> None:
+    """Run a module of phase2_configs on a job file, with its log beside that.
+
+    Raises:
+        SegmenterError: The child failed; a killed one comes with advice.
+    """
+    try:
+        run_child(
+            [*launcher(num_processes), "-m", module, str(job_path)],
+            what=what,
+            log_path=job_path.parent / LOG_FILE,
+            on_line=on_line,
+            error_type=SegmenterError,
+            environment={"PYTHONPATH": _python_path()},
+            title_prefix=title_prefix,
+        )
+    except SegmenterError as error:
+        if error.return_code == -signal.SIGKILL:
+            # What the kernel kills for memory cannot say so itself.
+            error.args = (f"{error}\nIt was killed. {MEMORY_ADVICE}",)
+        raise
 
 
 def read_run(segmenter: str, work_dir: Path) -> SegmenterRun:

@@ -6,32 +6,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mal_core.bootstrap import Interval, retention_intervals
-from mal_core.matches import Matches, match_predictions
+from mal_core.matches import IOU_50, IOU_75, Matches
+from mal_core.matching import match_predictions
 from mal_core.retention import ClassRetention, SegmenterResult
 from mal_core.types import MaskMetrics
+
+CURVES = {"0.50": IOU_50, "0.75": IOU_75}
+"""Curves that a report shows: IoU threshold and its place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunMatches:
-    """Predictions of one training, matched by masks and by outlines."""
+    """Predictions of one training, matched by masks, by outlines and by boxes."""
 
     masks: Matches
     outlines: Matches
+    boxes: Matches
 
     def metrics(self) -> MaskMetrics:
         """All numbers of this training."""
-        return replace(self.masks.metrics(), ap_boundary=self.outlines.metrics().ap)
+        return replace(
+            self.masks.metrics(),
+            ap_boundary=self.outlines.metrics().ap,
+            ap_box=self.boxes.metrics().ap,
+        )
 
 
 def match_run(annotations: Path, predictions: Path) -> RunMatches:
     """Match one training's predictions with the human masks of the validation file.
 
     Raises:
-        DatasetError: Predictions without masks.
+        DatasetError: Predictions without masks or boxes.
     """
     return RunMatches(
         masks=match_predictions(annotations, predictions),
         outlines=match_predictions(annotations, predictions, "boundary"),
+        boxes=match_predictions(annotations, predictions, "bbox"),
     )
 
 
@@ -55,17 +65,35 @@ def compare_twins(
         runs=runs,
         intervals=_intervals(human, pseudo) if human else {},
         classes=_classes([run.masks for run in human], [run.masks for run in pseudo]),
+        human_source="trained" if human else "none",
+        precision={
+            arm: {iou: _mean_curve(of, place) for iou, place in CURVES.items()}
+            for arm, of in (("human", human), ("pseudo", pseudo))
+            if of
+        },
     )
+
+
+def with_published(result: SegmenterResult, ap: float) -> SegmenterResult:
+    """The result with a published AP in place of a training on human masks."""
+    names = [item.name for item in dataclasses.fields(MaskMetrics)]
+    human = MaskMetrics(**{**dict.fromkeys(names), "ap": ap})
+    return replace(result, human=human, human_source="published")
+
+
+def _mean_curve(runs: Sequence[RunMatches], threshold: int) -> tuple[float, ...]:
+    curves = [run.masks.curve(threshold) for run in runs]
+    return tuple(sum(values) / len(values) for values in zip(*curves, strict=True))
 
 
 def _intervals(
     human: Sequence[RunMatches], pseudo: Sequence[RunMatches]
 ) -> dict[str, Interval | None]:
     found = retention_intervals([run.masks for run in human], [run.masks for run in pseudo])
-    outlines = retention_intervals(
-        [run.outlines for run in human], [run.outlines for run in pseudo]
-    )
-    return {**found, "ap_boundary": outlines["ap"]}
+    for field, kind in (("ap_boundary", "outlines"), ("ap_box", "boxes")):
+        arms = ([getattr(run, kind) for run in arm] for arm in (human, pseudo))
+        found[field] = retention_intervals(*arms, only_ap=True)["ap"]
+    return found
 
 
 def _metrics(runs: Sequence[RunMatches]) -> tuple[MaskMetrics, ...]:

@@ -153,7 +153,10 @@ class PseudoLabelSet:
 class MaskMetrics:
     """COCO mask AP, in [0, 1]; None where there is no such ground truth.
 
-    `ap_boundary` judges masks by their outlines too; None where it was not measured.
+    Attributes:
+        ap_boundary: Masks judged by their outlines too; None where it was not measured.
+        ap_box: AP of the predicted boxes, likewise.
+        ap_rare, ap_common, ap_frequent: Over LVIS's groups of classes.
     """
 
     ap: float | None
@@ -163,6 +166,10 @@ class MaskMetrics:
     ap_medium: float | None
     ap_large: float | None
     ap_boundary: float | None = None
+    ap_box: float | None = None
+    ap_rare: float | None = None
+    ap_common: float | None = None
+    ap_frequent: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

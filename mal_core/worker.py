@@ -12,6 +12,7 @@ from mal_core.artifacts import write_json
 from mal_core.checkpoints import load_labeler
 from mal_core.config import LABELING_KEYS, MalConfig
 from mal_core.data.coco import read_boxes
+from mal_core.distributed import record_hardware
 from mal_core.errors import MalCoreError
 from mal_core.jobs import read_label_job, read_train_job, write_failure
 from mal_core.labeling import generate_pseudo_labels
@@ -61,6 +62,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     verb, job_path = sys.argv[1], Path(sys.argv[2])
+    record_hardware(job_path.parent)
     try:
         {"train": run_train, "label": run_label}[verb](job_path)
     except MalCoreError as error:

@@ -15,9 +15,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mal_core.artifacts import write_json
-from mal_core.errors import DatasetError
 from mal_core.masks import mask_to_rle, segmentation_to_mask
-from mal_core.matches import Matches, match_predictions, metrics_of
+from mal_core.matches import Matches, metrics_of
+from mal_core.matching import match_predictions
 from scenes.write import write_scenes
 
 COCO_DEV = Path(__file__).parents[3] / "shared" / "data" / "coco_dev" / "annotations"
@@ -190,9 +190,3 @@ def test_a_class_without_objects_counts_nowhere():
     precision[0, :3] = 0.5
     metrics = metrics_of(precision)
     assert (metrics.ap, metrics.ap_medium, metrics.ap_large) == (0.5, 0.5, None)
-
-
-def test_predictions_without_boxes_are_refused_where_boxes_are_scored(scene_file, tmp_path):
-    predictions = noisy_predictions(scene_file, tmp_path / "p.json")
-    with pytest.raises(DatasetError, match="have no box"):
-        match_predictions(scene_file, predictions, "bbox")

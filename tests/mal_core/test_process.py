@@ -17,9 +17,10 @@ from mal_core.process import child_environment, end_children, run_child
 PATIENCE = 20.0
 # Starts a child through run_child; the child starts a grandchild; both ids are written down.
 PARENT = """
-import sys
+import signal, sys
 from pathlib import Path
 from mal_core.process import run_child
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who starts the tests by nohup ignores it
 child = (
     "import os, subprocess, sys, time;"
     "g = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']);"

@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 from mal_core.artifacts import write_json
-from mal_core.evaluation import label_quality
+from mal_core.costs import Cost, StageCost
+from mal_core.evaluation import label_quality, score_histogram
 from mal_core.gallery import build_gallery
 from mal_core.masks import ellipse_to_rle
 from mal_core.plots import read_curve, smooth
 from mal_core.report import ReportSources, write_report
-from mal_core.retention import (
-    Accounting,
-    RetentionReport,
-    quality_rows,
-    retention_rows,
-)
+from mal_core.retention import Accounting, RetentionReport, SecondRuler
+from mal_core.retention_tables import quality_rows, retention_rows
 from mal_core.twins import compare_twins, match_run
 from scenes.write import write_scenes
 
@@ -67,7 +64,7 @@ def scene_files(tmp_path_factory) -> tuple[Path, Path]:
 def predictions_of(labeled: Path, output: Path) -> Path:
     """The masks of a labeled file as perfect-score predictions."""
     content = json.loads(labeled.read_text())
-    keys = ("image_id", "category_id", "segmentation", "score")
+    keys = ("image_id", "category_id", "segmentation", "bbox", "score")
     write_json(output, [{key: a[key] for key in keys} for a in content["annotations"]])
     return output
 
@@ -80,11 +77,21 @@ def make_report(
     quality = label_quality(labeled, human) if human_masks else None
     matches = match_run(human, predictions_of(labeled, folder / "predictions.json"))
     result = compare_twins("solo", (0,), [matches] if human_masks else [], [matches])
+    predictions = {("solo", "pseudo"): folder / "predictions.json"}
+    if human_masks:
+        predictions["solo", "human"] = folder / "predictions.json"
     report = RetentionReport(
         segmenters=(result,),
         quality=quality,
         accounting=Accounting(boxes=30, masks=29, crowds=0, skipped={"zero-size box": 1}),
         context={"encoder": "none"},
+        second=SecondRuler(file="rem.json", segmenters=(result,)) if human_masks else None,
+        scores=score_histogram(labeled),
+        cost=Cost(
+            stages=(StageCost(stage="train-mal", hours=0.5, devices=2, device="CPU"),),
+            masks=29,
+            seconds_per_mask=79.2,
+        ),
     )
     curve = folder / "scalars.jsonl"
     curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n')
@@ -94,6 +101,9 @@ def make_report(
         images=human.parent / "images",
         mal_scalars=curve,
         curves={("solo", "human"): curve, ("solo", "pseudo"): curve},
+        val_annotations=human,
+        val_images=human.parent / "images",
+        predictions=predictions,
         config_diffs={"solo": "-ann_file = 'a'\n+ann_file = 'b'"},
         settings="seed: 0",
     )
@@ -113,7 +123,7 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(scene_files, tmp
 
 def test_the_page_shows_every_number_of_the_tables(scene_files, tmp_path):
     report, page = make_report(scene_files, tmp_path)
-    for row in [*retention_rows(report), *quality_rows(report)]:
+    for row in [*retention_rows(report.segmenters), *quality_rows(report)]:
         for cell in row.values():
             assert f"<td>{cell}</td>" in page
     assert "boxes in 30 = masks 29 + crowds 0 + skipped 1" in page
@@ -127,6 +137,17 @@ def test_the_page_says_how_far_the_rate_can_be_trusted(scene_files, tmp_path):
     assert "AP of each class" in page
     _, page = make_report(scene_files, tmp_path, human_masks=False)
     assert "95 % of resamples" not in page
+
+
+def test_the_page_shows_curves_costs_losses_and_the_second_ruler(scene_files, tmp_path):
+    _, page = make_report(scene_files, tmp_path)
+    assert "Precision over recall of both arms, solo" in page
+    assert "How many labels have which score" in page
+    assert "AP of small, medium and large objects in both arms, solo" in page
+    assert "cost: 1.0 h of CPU; 29 masks drawn by hand at 79.2 s each: 38.3 min" in page
+    assert "<h3>By rem.json</h3>" in page
+    assert "trained on pseudo-labels: IoU" in page
+    assert "trained on human masks: IoU" in page
 
 
 def test_names_from_files_are_escaped(scene_files, tmp_path):

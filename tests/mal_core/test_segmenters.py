@@ -183,3 +183,13 @@ def test_failing_child_is_reported_with_its_last_lines(job: SegmenterJob, tmp_pa
     assert error.value.return_code == 1
     assert error.value.log_path == tmp_path / "work" / "log.txt"
     assert any("RuntimeError" in line for line in error.value.last_lines)
+
+
+def test_a_killed_training_comes_with_advice(
+    job: SegmenterJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel kills without a word what uses up the memory."""
+    monkeypatch.setattr("mal_core.segmenters.launcher", lambda _: ["sh", "-c", "kill -9 $$"])
+    with pytest.raises(SegmenterError, match=r"lower segmenter\.batch_size") as caught:
+        train_segmenter(job, tmp_path / "work")
+    assert caught.value.return_code == -9

@@ -70,3 +70,15 @@ def no_masks(content):
 def test_labels_that_cannot_be_used_are_refused(change, said, adopt):
     with pytest.raises(DatasetError, match=said):
         adopt(change)
+
+
+def test_masks_of_another_file_with_the_same_ids_are_refused(adopt):
+    """Ids start at 1 everywhere; masks that lie elsewhere tell the file apart."""
+
+    def change(content):
+        ids = [entry["id"] for entry in content["annotations"]]
+        for entry, other in zip(content["annotations"], [*ids[1:], ids[0]], strict=True):
+            entry["id"] = other
+
+    with pytest.raises(DatasetError, match="Is it the right file"):
+        adopt(change)
