@@ -4,13 +4,16 @@ import contextvars
 import json
 import logging
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.errors import ArmsError, SegmenterError
 from mal_core.process import end_children
+from mal_core.segmenters import INPUT_IS_WRONG, SegmenterJob, job_to_json, train_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +30,6 @@ def train_arm(
     title: str,
 ) -> None:
     """Train one segmenter in a child process, or continue what lies in `folder`."""
-    from mal_core.segmenters import SegmenterJob, job_to_json, train_segmenter
-
     job = SegmenterJob(recipe=recipe, train=train, val=val, seed=seed)
     _drop_moved_attempt(folder, job_to_json(job))
     train_segmenter(
@@ -55,15 +56,39 @@ def side_by_side(calls: Sequence[Callable[[], Result]], limit: int) -> list[Resu
 
     One at a time happens in the caller's own thread. Threads live as long as the
     children they start, because the kernel ties a child to the thread that started
-    it. When one call fails or this one is interrupted, all children end.
+    it. A training that breaks off (memory, a loss that is no number) leaves the others
+    alone; wrong input, which all would meet, and an interruption end all children.
 
     Returns:
         The results, in the order of the calls.
+
+    Raises:
+        ArmsError: Trainings broke off; all others are finished.
     """
     if limit == 1 or len(calls) == 1:
-        return [call() for call in calls]
+        outcomes = [_outcome(call) for call in calls]
+    else:
+        outcomes = _in_threads(calls, limit)
+    broken = [one for one in outcomes if isinstance(one, SegmenterError)]
+    if broken:
+        raise ArmsError(broken, len(outcomes))
+    return [one for one in outcomes if not isinstance(one, SegmenterError)]
+
+
+def _outcome(call: Callable[[], Result]) -> Result | SegmenterError:
+    """The result, or why this one training broke off."""
+    try:
+        return call()
+    except SegmenterError as error:
+        if error.return_code in (INPUT_IS_WRONG, -signal.SIGTERM):
+            raise
+        logger.error("%s", error)  # noqa: TRY400 - the rest goes on; it is raised at the end
+        return error
+
+
+def _in_threads(calls: Sequence[Callable[[], Result]], limit: int) -> list[Result | SegmenterError]:
     with ThreadPoolExecutor(max_workers=limit, thread_name_prefix="segmenter") as pool:
-        futures = [pool.submit(contextvars.copy_context().run, call) for call in calls]
+        futures = [pool.submit(contextvars.copy_context().run, _outcome, call) for call in calls]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [future for future in done if future.exception() is not None]
@@ -76,7 +101,7 @@ def side_by_side(calls: Sequence[Callable[[], Result]], limit: int) -> list[Resu
         return [future.result() for future in futures]
 
 
-def _end(futures: Sequence[Future[Result]]) -> None:
+def _end(futures: Sequence[Future[Any]]) -> None:
     for future in futures:
         future.cancel()
     end_children()

@@ -30,13 +30,18 @@ Exit status: 0 success, 1 failure, 2 bad input or settings, 130 interrupted."""
 
 HELP = {
     "run": "everything: train, label, segment, evaluate, report",
+    "sweep": "everything, for each combination of settings",
     "check": "check images and annotations, train nothing",
     "train": "phase 1: train the labeler on boxes",
     "label": "write a mask for every box",
     "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
     "evaluate": "score the segmenters and write the retention report, or score a labeled file",
+    "predict": "predict images without annotations, as result files for COCO's server",
     "export": "write the labeling network as an ONNX file",
     "report": "render report.html again and print the table",
+    "cache": "what the store holds, why a stage would run again, making room",
+    "serve": "reports of all runs in a browser, on 127.0.0.1",
+    "history": "all evaluations of this store over time, as a table and a page",
 }
 FILES = "data.train.images=DIR data.train.annotations=FILE"
 VAL_FILES = "data.val.images=DIR data.val.annotations=FILE"
@@ -47,6 +52,9 @@ EXAMPLES = {
   mal run ... encoder.name=deit_tiny_patch16_224 encoder.weights=FILE mal.max_steps=600
   mal run ... segmenters=[solov2_r18,mask2former_swin_t] segmenter.max_steps=500
   mal run ... seed=1 --force""",
+    "sweep": """\
+  mal sweep experiment=demo mal.crf.zeta=0.05,0.1,0.2 seed=0,1 workdir=runs/zeta
+                                           six runs, in runs/zeta/zeta=0.05,seed=0 and so on""",
     "check": f"""\
   mal check {FILES}
   mal check {FILES} {VAL_FILES} data.strict=true""",
@@ -65,12 +73,28 @@ EXAMPLES = {
   mal evaluate {FILES} {VAL_FILES} workdir=runs/mine
   mal evaluate labels=masks.json human=instances.json
   mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR""",
+    "predict": f"""\
+  mal predict {FILES} {VAL_FILES} workdir=runs/mine \\
+              data.test.images=DIR data.test.annotations=image_info_test-dev2017.json""",
     "export": """\
   mal export workdir=runs/mine             writes runs/mine/mal/labeler.onnx
   mal export checkpoint=FILE output=labeler.onnx mal.label_network=teacher""",
     "report": """\
   mal report workdir=runs/demo""",
+    "cache": f"""\
+  mal cache ls                             outputs, sizes, when they were last used
+  mal cache ls train-segmenter             of one stage
+  mal cache why {FILES}
+                                           which stages would run, and what has changed
+  mal cache rm train-mal/3f2a              by stage, or by the beginning of a key
+  mal cache gc days=30 dry_run=true        what was not used for 30 days""",
+    "serve": """\
+  mal serve                                http://127.0.0.1:4280 until Ctrl-C
+  mal serve serve_port=8000""",
+    "history": """\
+  mal history workdir=runs/mine            writes runs/mine/history.html""",
 }
+CACHE_ACTIONS = ("ls", "why", "rm", "gc")
 OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"
 
 
@@ -91,8 +115,12 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=f"examples:\n{EXAMPLES[name]}",
             formatter_class=formatter,
         )
+        if name == "cache":
+            verb.add_argument("action", choices=CACHE_ACTIONS)
+            verb.add_argument("overrides", nargs="*", metavar="ARGUMENT", help="see the examples")
+            continue
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
-        if name not in ("check", "report", "export"):
+        if name not in ("sweep", "check", "report", "serve", "history", "export", "cache"):
             note = "compute again what this verb is about"
             verb.add_argument("--force", action="store_true", help=note)
     return parser
@@ -109,7 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from flows import verbs
 
-        verbs.run_verb(options.verb, options.overrides, force=getattr(options, "force", False))
+        if options.verb == "cache":
+            verbs.cache(options.action, options.overrides)
+        else:
+            force = getattr(options, "force", False)
+            verbs.run_verb(options.verb, options.overrides, force=force)
     except KeyboardInterrupt:
         return _say("interrupted; the same command continues where it was", INTERRUPTED)
     except (MalCoreError, OSError) as error:

@@ -1,8 +1,10 @@
 """Version of the code that a stage runs: its sources, what they import of ours, key packages."""
 
 import ast
+import contextlib
 import functools
 import hashlib
+import threading
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 OUR_PACKAGES = ("mal_core", "phase2_configs", "scenes")
 ROOT = Path(__file__).resolve().parents[1]
 """Folder of all our packages, in a checkout as in an installed wheel."""
+ATTEMPTS = 20
+_parsing = threading.Lock()
 
 
 def code_version(
@@ -61,7 +65,7 @@ def imports_of(module: str) -> frozenset[str]:
     path = _source_path(module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = set(_parents(module))
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,7 +80,22 @@ def imports_of(module: str) -> frozenset[str]:
 @functools.cache
 def source_digest(path: Path) -> str:
     """Digest of a source file's syntax tree."""
-    return hashlib.sha256(ast.dump(ast.parse(path.read_bytes())).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(parse(path)).encode()).hexdigest()
+
+
+def parse(path: Path) -> ast.Module:
+    """Syntax tree of a source file, whatever other threads do.
+
+    CPython 3.11 counts the depth of trees for all threads together, and two that parse at
+    the same time may both end in a SystemError (python/cpython#106905). Ours take turns;
+    a thread of a library may still come between.
+    """
+    content = path.read_bytes()
+    for _ in range(ATTEMPTS - 1):
+        with _parsing, contextlib.suppress(SystemError):
+            return ast.parse(content)
+    with _parsing:
+        return ast.parse(content)
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
@@ -126,7 +145,7 @@ def _inherited(config: Path) -> set[Path]:
 
 
 def _bases(config: Path) -> list[str]:
-    for node in ast.parse(config.read_bytes()).body:
+    for node in parse(config).body:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == "_base_" for target in node.targets
         ):

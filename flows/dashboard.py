@@ -2,15 +2,25 @@
 
 import base64
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
-from mal_core.retention import RetentionReport, retention_markdown, retention_rows
+from mal_core.history import Evaluation, plot_history
+from mal_core.retention import RetentionReport
+from mal_core.retention_tables import retention_markdown, retention_rows
 from mal_core.tables import format_number
 
+SHOWN_RUNS = 20
 LABELS_KEY = "mal-labels"
 RETENTION_KEY = "mal-retention"
+REPORT_KEY = "mal-report"
+SWEEP_KEY = "mal-sweep"
 
 
 def show_accounting(workdir: Path, line: str) -> None:
@@ -22,16 +32,28 @@ def show_accounting(workdir: Path, line: str) -> None:
     )
 
 
-def show_retention(workdir: Path, report: RetentionReport) -> None:
+def show_retention(
+    workdir: Path, report: RetentionReport, evaluations: Sequence[Evaluation], url: str
+) -> None:
     """Publish the report: one page of markdown, and a table per segmenter.
+
+    Args:
+        workdir: Where the run left its files.
+        report: The numbers.
+        evaluations: Of this and earlier runs on the same validation data.
+        url: Where `mal serve` has the HTML report.
 
     Cells are text, "n/a" where a number is undefined: Prefect shows a table with NaN as empty.
     """
     page = [
         retention_markdown(report),
         f"![AP of both arms]({_bar_plot(report)})",
-        f"Full report: `{workdir / 'report.html'}`",
+        f"Full report: [{url}]({url}) while `mal serve` runs, or `{workdir / 'report.html'}`",
     ]
+    if len(evaluations) > 1:
+        trend = _data_uri(_on_paper(plot_history(evaluations[-SHOWN_RUNS:])))
+        page.append(f"## Runs on the same validation data\n\n![Retention over runs]({trend})")
+    create_link_artifact(url, "report.html", key=REPORT_KEY, description="while `mal serve` runs")
     create_markdown_artifact(
         key=RETENTION_KEY,
         markdown="\n\n".join(page),
@@ -40,9 +62,16 @@ def show_retention(workdir: Path, report: RetentionReport) -> None:
     for result in report.segmenters:
         create_table_artifact(
             key=table_key(result.name),
-            table=[row for row in retention_rows(report) if row["segmenter"] == result.name],
+            table=[
+                row for row in retention_rows(report.segmenters) if row["segmenter"] == result.name
+            ],
             description=f"{result.name}: {format_number(result.retention()['AP'], percent=True)}",
         )
+
+
+def show_sweep(rows: list[dict[str, str]]) -> None:
+    """Publish what each run of a sweep came to."""
+    create_table_artifact(key=SWEEP_KEY, table=rows, description=f"{len(rows)} results")
 
 
 def table_key(segmenter: str) -> str:
@@ -70,5 +99,14 @@ def _bar_plot(report: RetentionReport) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{y + 8}">'
     # The dashboard has a dark theme; an image brings its own paper.
     paper = '<rect width="100%" height="100%" rx="4" fill="white"/><g transform="translate(8 4)">'
-    svg = f"{head}{paper}{''.join(bars)}</g></svg>"
+    return _data_uri(f"{head}{paper}{''.join(bars)}</g></svg>")
+
+
+def _on_paper(svg: str) -> str:
+    """White below a plot; matplotlib's own is transparent where the figure ends."""
+    end = svg.index(">") + 1
+    return f'{svg[:end]}<rect width="100%" height="100%" fill="white"/>{svg[end:]}'
+
+
+def _data_uri(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -103,7 +103,7 @@ def one_class(run: Run, annotations: Path) -> Stored:
 
     def work(folder: Path) -> None:
         content = json.loads(annotations.read_bytes())
-        merged = [{**entry, "category_id": 1} for entry in content["annotations"]]
+        merged = [{**entry, "category_id": 1} for entry in content.get("annotations", ())]
         categories = [{"id": 1, "name": "object"}]
         new = {**content, "annotations": merged, "categories": categories}
         write_json(folder / "merged.json", new)

@@ -15,10 +15,13 @@ set_prefect_defaults()
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows import dashboard, settings, steps  # noqa: E402
+from flows import dashboard, settings, steps, sweep  # noqa: E402
+from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
+from flows.report_server import report_url  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
 from mal_core.config import SegmenterConfig  # noqa: E402
+from mal_core.errors import MalCoreError  # noqa: E402
 
 Stage = Literal[
     "full", "train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"
@@ -57,7 +60,9 @@ def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> No
 @task(name="evaluate retention", task_run_name="evaluate retention", cache_policy=NO_CACHE)
 def evaluate_task(run: Run) -> None:
     """Score both arms, write the report and show it on the dashboard."""
-    dashboard.show_retention(run.config.workdir, steps.evaluate_retention(run))
+    report = steps.evaluate_retention(run)
+    url = report_url(run.config.serve_port, run.config.workdir)
+    dashboard.show_retention(run.config.workdir, report, steps.earlier_evaluations(run), url)
 
 
 def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:
@@ -117,5 +122,26 @@ def mal_pipeline(
     names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
     if stage == "full" and not settings.compose(chosen).trains_labeler:
         names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
-    for name in names:
-        SUBFLOWS[name](chosen, force=force)
+    with shown_on_dashboard():
+        for name in names:
+            SUBFLOWS[name](chosen, force=force)
+
+
+@flow(name="mal-sweep", flow_run_name="sweep")
+def mal_sweep(overrides: list[str]) -> None:
+    """A grid of runs, one after the other; one that fails leaves the others alone.
+
+    Args:
+        overrides: Settings as KEY=VALUE; one with several values, KEY=A,B, spans the grid.
+    """
+    attach_run_log()
+    found = sweep.combinations(overrides)
+    failed = []
+    for one in found:
+        state = mal_pipeline(list(one.overrides), return_state=True)
+        if state.is_failed() or state.is_crashed():
+            failed.append(one.name)
+    dashboard.show_sweep(sweep.summary_rows(found))
+    if failed:
+        message = f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}"
+        raise MalCoreError(message)

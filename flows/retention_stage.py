@@ -1,37 +1,41 @@
 """The last stage: score both arms of every segmenter, compare, and render the report."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import settings, stages
+from flows import input_stage, settings, stages
 from flows.code_version import code_version
 from flows.run import Run
 from flows.run_config import RunConfig
 from flows.stages import EVALUATE, Arm
-from flows.store import StageKey, Stored
+from flows.store import StageKey, Stored, read_manifest
 from mal_core.artifacts import write_json
 from mal_core.config import OPERATION_KEYS
-from mal_core.retention import RetentionReport, report_from_json
+from mal_core.costs import Cost, StageCost
+from mal_core.retention import RetentionReport, SecondRuler, SegmenterResult, report_from_json
 
 if TYPE_CHECKING:  # the report draws plots: matplotlib
     from mal_core.report import ReportSources
     from mal_core.twins import RunMatches
 
-CONFIG = "config.py"
+CONFIG, PREDICTIONS = "config.py", "predictions.json"
 PLACES = (
     "workdir",
     "store",
     "output",
     "checkpoint",
     "segmenter_jobs",
+    "serve_port",
     "boxes",
     "labels",
     "human",
     "images",
 )
 """Settings that say where and how, and have no place in a report of what came out."""
+NO_HARDWARE = {"device": "CPU", "devices": 1}
+"""Of a stage that computes nothing, such as labels that were given."""
 Trained = Mapping[tuple[str, Arm, int], Stored]
 
 
@@ -62,11 +66,10 @@ def evaluate_retention(run: Run) -> Stored:
             human=train.annotations,
             images=train.images,
             mal_scalars=_mal_scalars(run),
-            curves={
-                (name, arm): stored.path / "scalars.jsonl"
-                for (name, arm, seed), stored in trained.items()
-                if seed == first
-            },
+            curves=_files_of(trained, first, "scalars.jsonl"),
+            val_annotations=stages.scored_split(run).annotations,
+            val_images=stages.scored_split(run).images,
+            predictions=_files_of(trained, first, PREDICTIONS),
             config_diffs=diffs,
             settings=settings.to_yaml(shown),
         )
@@ -84,6 +87,14 @@ def evaluate_retention(run: Run) -> Stored:
     return run.get(key, work)
 
 
+def _files_of(trained: Trained, seed: int, file: str) -> dict[tuple[str, str], Path]:
+    return {
+        (name, arm): stored.path / file
+        for (name, arm, number), stored in trained.items()
+        if number == seed
+    }
+
+
 def _mal_scalars(run: Run) -> Path:
     # A run with a given checkpoint has no training curve of its own.
     if run.config.checkpoint is not None:
@@ -95,54 +106,104 @@ def _mal_scalars(run: Run) -> Path:
 
 def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
     train, val = stages.inputs(run).train, stages.scored_split(run)
+    ruler = stages.second_ruler(run)
     found = {
         "train.annotations": run.digests(train).annotations,
         "train.images": run.digests(train).images,
-        "val.annotations": run.digests(val).annotations,
+        **input_stage.digest_inputs(run, {"val": val}),
+        "second_ruler": "" if ruler is None else str(run.store.digests.digest(ruler)),
         "labels": labels.files["train.json"],
         "accounting": labels.files[stages.ACCOUNTING],
         "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
     }
     for (name, arm, seed), stored in trained.items():
-        for file in ("predictions.json", "scalars.jsonl", "config.py"):
+        for file in (PREDICTIONS, "scalars.jsonl", CONFIG):
             found[f"{name}.{arm}.{seed}.{file}"] = stored.files[file]
     return found
 
 
 def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
-    from mal_core.evaluation import label_quality
-    from mal_core.twins import compare_twins, match_run
+    from mal_core.evaluation import label_quality, score_histogram
 
-    val, seeds = stages.scored_split(run).annotations, run.config.seeds
+    ruler, accounting = stages.second_ruler(run), stages.accounting(labels)
+    file = run.config.second_ruler
+    return RetentionReport(
+        segmenters=_compared(run, trained, stages.scored_split(run).annotations),
+        quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
+        accounting=accounting,
+        context=_context(shown),
+        second=None
+        if ruler is None or file is None
+        else SecondRuler(file=file.name, segmenters=_compared(run, trained, ruler)),
+        scores=score_histogram(labels.path / "train.json"),
+        cost=Cost(
+            stages=tuple(_costs(run, labels, trained)),
+            masks=accounting.masks,
+            seconds_per_mask=run.config.seconds_per_mask,
+        ),
+    )
+
+
+def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterResult, ...]:
+    from mal_core.twins import compare_twins, match_run, with_published
+
+    seeds = run.config.seeds
     matches = {
-        key: match_run(val, stored.path / "predictions.json") for key, stored in trained.items()
+        key: match_run(annotations, stored.path / PREDICTIONS) for key, stored in trained.items()
     }
 
     def of(name: str, arm: Arm) -> "list[RunMatches]":
         return [matches[name, arm, seed] for seed in seeds if (name, arm, seed) in matches]
 
-    return RetentionReport(
-        segmenters=tuple(
-            compare_twins(name, seeds, of(name, "human"), of(name, "pseudo"))
-            for name in (recipe.name for recipe in run.config.segmenters)
-        ),
-        quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
-        accounting=stages.accounting(labels),
-        context=_context(shown),
-    )
+    results = []
+    for recipe in run.config.segmenters:
+        result = compare_twins(
+            recipe.name, seeds, of(recipe.name, "human"), of(recipe.name, "pseudo")
+        )
+        if run.config.human_arm == "published" and recipe.published_ap is not None:
+            result = with_published(result, recipe.published_ap)
+        results.append(result)
+    return tuple(results)
+
+
+def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
+    stored = {} if not run.config.trains_labeler else {stages.TRAIN: stages.train_mal(run)}
+    stored[stages.LABEL] = labels
+    for (name, arm, seed), one in trained.items():
+        stored[f"{name}, {stages.ARM_TITLES[arm]}, seed {seed}"] = one
+    for title, one in stored.items():
+        hardware = one.path / "hardware.json"
+        known = json.loads(hardware.read_text()) if hardware.is_file() else NO_HARDWARE
+        hours = read_manifest(one.path)["seconds"] / 3600
+        yield StageCost(stage=title, hours=hours, **known)
 
 
 def _context(shown: Mapping[str, Any]) -> dict[str, str]:
     encoder = shown["encoder"]
     weights = encoder["weights"] or ("timm's, from the hub" if encoder["pretrained"] else "random")
+    unused = shown["pseudo_labels"] is not None
     return {
-        "encoder": f"{encoder['name']}, weights: {weights}",
+        "encoder": "none" if unused else f"{encoder['name']}, weights: {weights}",
         "phase 1": _phase_1(shown),
         "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
         "classes in phase 2": "one" if shown["data"]["class_agnostic"] else "those of the data",
         "seeds of phase 2": ", ".join(map(str, shown["segmenter_seeds"] or [shown["seed"]])),
         "seed": str(shown["seed"]),
+        **{f"phase 2, {one['name']}": _phase_2(one) for one in shown["segmenters"]},
     }
+
+
+def _phase_2(recipe: Mapping[str, Any]) -> str:
+    """The budget of a recipe; what it does not say is the recipe file's own."""
+    steps, batch, size = recipe["max_steps"], recipe["batch_size"], recipe["image_size"]
+    return ", ".join(
+        (
+            f"{steps} steps" if steps else "the recipe's steps",
+            f"batches of {batch} images" if batch else "the recipe's batches",
+            f"longer side {size} px" if size else "the recipe's image size",
+            f"backbone weights: {recipe['weights'] or 'random'}",
+        )
+    )
 
 
 def _phase_1(shown: Mapping[str, Any]) -> str:
@@ -155,9 +216,9 @@ def _phase_1(shown: Mapping[str, Any]) -> str:
 def shown_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that a report shows: all that decide it, without places on this machine."""
     shown = {key: value for key, value in settings.plain(config).items() if key not in PLACES}
-    shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val")}
-    if shown["pseudo_labels"] is not None:
-        shown["pseudo_labels"] = Path(shown["pseudo_labels"]).name
+    shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val", "test")}
+    for key in ("pseudo_labels", "second_ruler"):
+        shown[key] = None if shown[key] is None else Path(shown[key]).name
     for part in (shown["encoder"], *shown["segmenters"]):
         part["weights"] = Path(part["weights"]).name if part["weights"] else None
     for part in (shown["mal"], *shown["segmenters"]):

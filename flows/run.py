@@ -27,14 +27,17 @@ class Run:
     Args:
         config: All settings.
         force: Names of stages to compute again although their output is stored.
+        store: In place of the one that the settings name.
 
     Attributes:
         inputs: The splits in normal form, once a stage has asked for them.
     """
 
-    def __init__(self, config: RunConfig, *, force: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: RunConfig, *, force: Sequence[str] = (), store: Store | None = None
+    ) -> None:
         self.config = config
-        self.store = Store(config.store)
+        self.store = store or Store(config.store)
         self._force = frozenset(force)
         self._stored: dict[str, Stored] = {}
         self.inputs: Inputs | None = None

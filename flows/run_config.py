@@ -1,8 +1,8 @@
 """Settings of a whole run, as `flows.settings` composes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mal_core.config import (
     Config,
@@ -42,6 +42,7 @@ class DataSource(Config):
         format: How the annotations of both splits are written.
         train, val: The user's files; None where this run does not need them, and
             for drawn scenes.
+        test: Images without annotations and their COCO list, for `mal predict`.
         class_agnostic: Phase 2 knows one class, `object`; the labels keep theirs.
         scenes: What to draw when `source` is "scenes".
     """
@@ -50,6 +51,7 @@ class DataSource(Config):
     format: Literal["coco", "lvis", "objects365", "voc", "yolo", "ytvis"] = "coco"
     train: SplitConfig | None = None
     val: SplitConfig | None = None
+    test: SplitConfig | None = None
     strict: bool = False
     decode_images: bool = True
     class_agnostic: bool = False
@@ -67,6 +69,7 @@ class SegmenterChanges(Config):
 
     Attributes:
         config: Any mmdet config, a file or mmdet::NAME, as the one recipe of this run.
+        options: See SegmenterConfig.
     """
 
     config: str | None = None
@@ -78,6 +81,8 @@ class SegmenterChanges(Config):
     num_processes: int | None = None
     weights: str | None = None
     amp: bool | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    published_ap: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,11 @@ class RunConfig(Config):
         segmenters: Selected recipes with the changes of this run.
         segmenter_jobs: Trainings of phase 2 that run side by side.
         segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
+        human_arm: Train each segmenter on human masks too, take its published AP instead, or
+            do without.
+        second_ruler: Another annotation file of the validation images; predictions are scored
+            by it too.
+        seconds_per_mask: What a person needs to draw one, for the hours that labels save.
         store: Cache of stage outputs.
         checkpoint: An existing checkpoint for `mal label`, instead of training one.
         output: Where `mal label` writes; None means below `workdir`.
@@ -95,6 +105,7 @@ class RunConfig(Config):
             boxes of the training file, whose images and classes they refer to.
         pseudo_labels: Masks from elsewhere for the training file's boxes, by annotation id;
             phase 2 uses them and nothing is trained in phase 1.
+        serve_port: Of `mal serve`, on the loopback interface; the dashboard links to it.
         labels, human: A labeled COCO file and one with human masks, for `mal evaluate` to
             compare instead of segmenters.
         images: Photos of `human`, for the clustering score of `checkpoint`.
@@ -109,6 +120,10 @@ class RunConfig(Config):
     seed: int = 0
     segmenter_jobs: int = 1
     segmenter_seeds: tuple[int, ...] | None = None
+    human_arm: Literal["train", "published", "none"] = "train"
+    second_ruler: Path | None = None
+    seconds_per_mask: float = 79.2
+    serve_port: int = 4280
     checkpoint: Path | None = None
     output: Path | None = None
     boxes: Path | None = None
@@ -128,6 +143,11 @@ class RunConfig(Config):
         ):
             message = f"segmenter_seeds={list(self.segmenter_seeds)}: wanted different seeds."
             raise ConfigError(message)
+        if self.seconds_per_mask <= 0:
+            message = f"seconds_per_mask={self.seconds_per_mask} is not possible: wanted > 0."
+            raise ConfigError(message)
+        if self.human_arm == "published":
+            self._require_published()
         if (self.labels is None) != (self.human is None):
             message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
@@ -140,6 +160,22 @@ class RunConfig(Config):
             message = (
                 f"boxes={self.boxes} needs checkpoint=FILE: a detector's boxes are labeled with a "
                 "network that `mal train` made of the boxes of an annotation file."
+            )
+            raise ConfigError(message)
+
+    def _require_published(self) -> None:
+        """Refuse published AP where there is none, or where it is of other data for certain."""
+        if self.data.source == "scenes" or self.data.class_agnostic:
+            message = (
+                "human_arm=published: published AP belong to the whole COCO or LVIS with all "
+                "classes, not to drawn scenes or data.class_agnostic=true."
+            )
+            raise ConfigError(message)
+        lacking = [one.name for one in self.segmenters if one.published_ap is None]
+        if lacking:
+            message = (
+                f"human_arm=published: no published AP is known for {', '.join(lacking)}; "
+                "give segmenter.published_ap=NUMBER in [0, 1]."
             )
             raise ConfigError(message)
 

@@ -28,16 +28,20 @@ from mal_core.errors import ConfigError
 CONFIG_MODULE = "conf"
 GROUPS = ("data", "encoder", "mal", "experiment")
 SEGMENTER_GROUP = "segmenter"
-FREE_KEYS = ("encoder.options",)
+FREE_KEYS = ("encoder.options", "segmenter.options")
 MISSING = "???"
 HUB = "hub"
 STORE_VARIABLE = "MAL_STORE"
+HISTORY = "history.jsonl"
+"""Evaluations over time, in the store's root folder."""
 PATH_KEYS = frozenset(
     [
         "data.train.images",
         "data.train.annotations",
         "data.val.images",
         "data.val.annotations",
+        "data.test.images",
+        "data.test.annotations",
         "encoder.weights",
         "workdir",
         "store",
@@ -48,12 +52,14 @@ PATH_KEYS = frozenset(
         "human",
         "images",
         "pseudo_labels",
+        "second_ruler",
         "segmenter.weights",
         "segmenter.config",
     ]
 )
 TRAIN_KEYS = ("data.train.images", "data.train.annotations")
 VAL_KEYS = ("data.val.images", "data.val.annotations")
+TEST_KEYS = ("data.test.images", "data.test.annotations")
 
 # Hydra keeps its state in a global object: two composes at once break each other.
 _hydra_lock = threading.Lock()
@@ -74,7 +80,7 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
     """
     raw = compose_raw(overrides)
     drawn = raw["data"].get("source") == "scenes"
-    wanted = [key for key in required if not (drawn and key.startswith("data."))]
+    wanted = [key for key in required if not (drawn and key in (*TRAIN_KEYS, *VAL_KEYS))]
     if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
         wanted.append("encoder.weights")
     _require_values(raw, wanted)
@@ -177,10 +183,23 @@ def _parse(text: str) -> Override:
         raise ConfigError(message) from error
 
 
+def sweep_values(text: str) -> list[str] | None:
+    """The values of an override that has several (`seed=0,1`, `range(0,3)`); None for one value.
+
+    Raises:
+        ConfigError: No override in Hydra's grammar.
+    """
+    parsed = _parse(_quoted_path(text))
+    if not parsed.is_sweep_override():
+        return None
+    return [str(value) for value in parsed.sweep_string_iterator()]
+
+
 def _problem_with(override: Override) -> str | None:
     key = override.key_or_group
     if override.is_sweep_override():
-        return f"{override.input_line}: a sweep; give one value. A list is written {key}=[a,b]."
+        line = override.input_line
+        return f"{line}: several values are for `mal sweep`. A list is written {key}=[a,b]."
     if override.is_delete():
         return f"{override.input_line}: settings cannot be removed; set {key}=null instead."
     if key == SEGMENTER_GROUP:
@@ -237,6 +256,8 @@ def _value_at(raw: Any, key: str) -> Any:
 
 def _recipes(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
     given = {key: value for key, value in dataclasses.asdict(changes).items() if value is not None}
+    if not given["options"]:
+        del given["options"]
     own = given.pop("config", None)
     if own is not None:
         return [_with_weights({**_own_recipe(own), **given})]
@@ -324,9 +345,11 @@ def _require_files(config: RunConfig) -> None:
         ("labels", config.labels),
         ("pseudo_labels", config.pseudo_labels),
         ("human", config.human),
+        ("second_ruler", config.second_ruler),
     ):
         if path is not None and not path.is_file():
-            message = f"{key}={path}: no such file."
+            seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
+            message = f"{key}={path}: {seen}."
             raise ConfigError(message)
 
 

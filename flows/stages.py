@@ -7,9 +7,6 @@ be called first; what is there already is verified and reused.
 import dataclasses
 import json
 import logging
-import shutil
-import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +14,15 @@ from flows.code_version import code_version, recipe_version
 from flows.given_labels import ACCOUNTING as ACCOUNTING
 from flows.given_labels import LABEL as LABEL
 from flows.given_labels import counts_of, given_labels
-from flows.normal_form import in_users_words, normal_form, one_class
+from flows.input_stage import CHECK as CHECK
+from flows.input_stage import SCENES as SCENES
+from flows.input_stage import check as check
+from flows.input_stage import digest_inputs, val_split
+from flows.input_stage import inputs as inputs
+from flows.input_stage import read_check as read_check
+from flows.normal_form import NORMAL_FORM, ONE_CLASS, one_class
 from flows.run import Run
-from flows.run_config import DataSource, Inputs, RunConfig, data_config
+from flows.run_config import RunConfig
 from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
 from mal_core.config import (
@@ -29,140 +32,22 @@ from mal_core.config import (
     SegmenterConfig,
     SplitConfig,
 )
-from mal_core.errors import ConfigError, DatasetError
+from mal_core.errors import ConfigError
 from mal_core.retention import Accounting
 
 logger = logging.getLogger(__name__)
 
 Arm = Literal["human", "pseudo"]
 ARM_TITLES: dict[Arm, str] = {"human": "human masks", "pseudo": "pseudo-labels"}
-SCENES, CHECK, BOXES = "scenes", "check", "boxes"
+BOXES = "boxes"
 TRAIN = "train-mal"
 SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
 MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
+PREPARATIONS = (SCENES, NORMAL_FORM, ONE_CLASS, CHECK, BOXES)
+"""Stages of seconds that read the input and train nothing."""
 
 TORCH = ("torch", "torchvision", "timm")
 MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
-
-
-def inputs(run: Run) -> Inputs:
-    """The splits of a run in normal form; draws the scenes first when it is made of them.
-
-    Raises:
-        ConfigError: The configuration names no training split.
-        DatasetError: The annotations are not what `data.format` says.
-    """
-    if run.inputs is None:
-        source = run.config.data
-        if source.source == "scenes":
-            given = _drawn_inputs(run, source)
-        elif source.train is None:
-            message = "Missing mandatory value: data.train.images, data.train.annotations."
-            raise ConfigError(message)
-        else:
-            given = Inputs(train=source.train, val=source.val)
-        run.inputs = normal_form(run, given)
-    return run.inputs
-
-
-def val_split(run: Run) -> SplitConfig:
-    """The validation split.
-
-    Raises:
-        ConfigError: The configuration names none.
-    """
-    found = inputs(run).val
-    if found is None:
-        message = "Missing mandatory value: data.val.images, data.val.annotations."
-        raise ConfigError(message)
-    return found
-
-
-def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
-    settings = dataclasses.asdict(source)["scenes"]
-
-    def work(folder: Path) -> None:
-        from scenes.write import write_scenes
-
-        # Drawing takes seconds and cannot be continued: nothing of an old attempt may stay.
-        shutil.rmtree(folder)
-        write_scenes(folder, **settings)
-
-    version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless"])
-    key = StageKey(stage=SCENES, config=settings, inputs={}, code=version)
-    folder = run.get(key, work).path
-    train, val = (
-        SplitConfig(
-            images=folder / split / "images", annotations=folder / split / "annotations.json"
-        )
-        for split in ("train", "val")
-    )
-    return Inputs(train=train, val=val)
-
-
-def check(run: Run, *, need_val: bool) -> Stored:
-    """Check the whole input; nothing is trained on data that has not passed.
-
-    Leaves check.json: `notes` for the user and `human_masks`, whether every box of
-    the training file has a mask. Where both splits have passed, one of them has too.
-
-    Raises:
-        DatasetError: The input is wrong; carries all problems of a file.
-        ConfigError: The configuration names no data.
-    """
-    found = inputs(run)
-    if need_val:
-        return run.get(_check_key(run, found.train, val_split(run)), partial(_check, run, True))
-    if found.val is not None and found.val.annotations.is_file():
-        both = _check_key(run, found.train, found.val)
-        if run.store.folder(both).exists():
-            return run.get(both, partial(_check, run, True))
-    return run.get(_check_key(run, found.train, None), partial(_check, run, False))
-
-
-def _check(run: Run, need_val: bool, folder: Path) -> None:
-    from mal_core.data.check import check_data
-
-    source = run.config.data
-    data = data_config(source, inputs(run))
-    try:
-        checked = check_data(data, need_val=need_val, decode=source.decode_images)
-    except DatasetError as error:
-        raise in_users_words(run, inputs(run), error) from error
-    record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}
-    write_json(folder / "check.json", record, indent=1)
-
-
-def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKey:
-    source = run.config.data
-    splits = {"train": train} if val is None else {"train": train, "val": val}
-    try:
-        digests = _digest_inputs(run, splits)
-    except DatasetError:
-        # Not even a list of images: the check itself describes that best.
-        with tempfile.TemporaryDirectory() as folder:
-            _check(run, val is not None, Path(folder))
-        raise
-    return StageKey(
-        stage=CHECK,
-        config={"strict": source.strict, "decode_images": source.decode_images},
-        inputs=digests,
-        code=code_version(["mal_core.data.check"], packages=["pillow", "opencv-python-headless"]),
-    )
-
-
-def read_check(stored: Stored) -> dict[str, Any]:
-    """What the check of the input found."""
-    return dict(json.loads((stored.path / "check.json").read_text()))
-
-
-def _digest_inputs(run: Run, splits: dict[str, SplitConfig]) -> dict[str, str]:
-    found = {}
-    for name, split in splits.items():
-        digests = run.digests(split)
-        found[f"{name}.annotations"] = digests.annotations
-        found[f"{name}.images"] = digests.images
-    return found
 
 
 def boxes(run: Run) -> Stored:
@@ -284,7 +169,7 @@ def generate_pseudo_labels(run: Run) -> Stored:
     key = StageKey(
         stage=LABEL,
         config={name: mal[name] for name in LABELING_KEYS},
-        inputs={"checkpoint": checkpoint_digest, **_digest_inputs(run, {"train": train})},
+        inputs={"checkpoint": checkpoint_digest, **digest_inputs(run, {"train": train})},
         code=code_version(
             ["mal_core.labeling", "mal_core.checkpoints", "mal_core.data.coco"],
             alone=["mal_core.worker", "mal_core.jobs"],
@@ -325,6 +210,14 @@ def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
     return merged.path / "merged.json", merged.files["merged.json"]
 
 
+def second_ruler(run: Run) -> Path | None:
+    """The second annotation file of the validation images as phase 2 sees it, if there is one."""
+    ruler = run.config.second_ruler
+    if ruler is None or not run.config.data.class_agnostic:
+        return ruler
+    return one_class(run, ruler).path / "merged.json"
+
+
 def scored_split(run: Run) -> SplitConfig:
     """The validation split as phase 2 sees it: with its classes, or with one."""
     val = val_split(run)
@@ -336,7 +229,9 @@ def scored_split(run: Run) -> SplitConfig:
 
 
 def arms(run: Run) -> tuple[Arm, ...]:
-    """Both arms, or pseudo-labels alone when the training file has boxes without a mask."""
+    """Both arms, or pseudo-labels alone: asked for, or the training file has boxes without mask."""
+    if run.config.human_arm != "train":
+        return ("pseudo",)
     if read_check(check(run, need_val=True))["human_masks"]:
         return ("human", "pseudo")
     logger.info("the training file has boxes without masks: no training on human masks")
@@ -373,14 +268,14 @@ def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str, seed: in
     return StageKey(
         stage=SEGMENT,
         config={
-            **_without(recipe, ("config", "weights", "num_workers")),
+            **_without(recipe, ("config", "weights", "num_workers", "published_ap")),
             "weights": weights,
             "seed": seed,
         },
         inputs={
             "train.annotations": annotations,
             "train.images": run.digests(train).images,
-            **_digest_inputs(run, {"val": scored_split(run)}),
+            **digest_inputs(run, {"val": scored_split(run)}),
             "recipe": _recipe_version(recipe),
         },
         code=code_version(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from flows import normal_form, publish, retention_stage, settings, stages
 from flows.arms import side_by_side
@@ -10,6 +11,7 @@ from flows.run import Run
 from flows.run_config import RunConfig
 from flows.stages import Arm
 from flows.store import Stored, copy_out
+from mal_core import history
 from mal_core.config import SegmenterConfig
 from mal_core.retention import RetentionReport
 
@@ -99,10 +101,27 @@ def evaluate_retention(run: Run) -> RetentionReport:
 
     Trains, and publishes, what is not there yet.
     """
+    stages.check(run, need_val=True)
     if run.config.trains_labeler:
         train_mal(run)
     generate_pseudo_labels(run)
     train_segmenters(run)
     stored = retention_stage.evaluate_retention(run)
     publish.publish_retention(stored, run.config.workdir)
-    return retention_stage.read_report(stored)
+    report = retention_stage.read_report(stored)
+    name = str(run.config.workdir)
+    history.record(_history_file(run), report, run=name, data=_scored_data(run))
+    return report
+
+
+def earlier_evaluations(run: Run) -> Sequence[history.Evaluation]:
+    """Of all runs with this store on the same validation data, this one last."""
+    return history.read_history(_history_file(run), _scored_data(run))
+
+
+def _history_file(run: Run) -> Path:
+    return run.store.root / settings.HISTORY
+
+
+def _scored_data(run: Run) -> str:
+    return run.digests(stages.scored_split(run)).annotations

@@ -114,8 +114,8 @@ class Store:
         folder, title = self.folder(key), title or key.stage
         with self._locked(folder, title):
             if force:
-                _remove(folder)
-                _remove(_partial(folder))
+                remove_folder(folder)
+                remove_folder(_partial(folder))
             stored = self._find(key, folder, title)
             if stored is not None:
                 return stored
@@ -147,8 +147,9 @@ class Store:
         problem = damage(folder)
         if problem is not None:
             logger.warning("%s: stored output is damaged (%s); computing it again", title, problem)
-            _remove(folder)
+            remove_folder(folder)
             return None
+        os.utime(folder / MANIFEST)  # when it was last of use, for `mal cache gc`
         if folder not in _announced:
             _announced.add(folder)
             logger.info("%s: cached", title)
@@ -208,7 +209,8 @@ def _partial(folder: Path) -> Path:
     return folder.with_suffix(".partial")
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
+    """Delete a folder of the store, if it is there."""
     if folder.exists():
         # Renamed first: a kill in the middle must not leave a half-empty folder that looks whole.
         doomed = folder.with_suffix(f".doomed-{os.getpid()}")

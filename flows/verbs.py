@@ -7,6 +7,8 @@ from pathlib import Path
 from flows import settings
 from flows.logs import detach_run_log, show_logs
 from flows.run_config import RunConfig
+from mal_core.errors import ConfigError
+from mal_core.tables import text_table
 
 BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
 
@@ -20,8 +22,12 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
     show_logs()
     if verb == "run":
         run_everything(overrides, force=force)
+    elif verb == "sweep":
+        run_sweep(overrides)
     elif verb == "report":
         render_report(overrides)
+    elif verb == "history":
+        show_history(overrides)
     else:
         single: dict[str, Callable[[Sequence[str], bool], None]] = {
             "check": check,
@@ -30,6 +36,8 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "segment": segment,
             "evaluate": evaluate,
             "export": export,
+            "predict": predict,
+            "serve": serve,
         }
         single[verb](overrides, force)
 
@@ -37,13 +45,46 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
 def run_everything(overrides: Sequence[str], *, force: bool) -> None:
     """Check the input, then run the whole flow through Prefect."""
     config = settings.compose(overrides, required=BOTH_SPLITS)
+    _check(config)
+
+    def run_flow() -> None:
+        from flows.pipeline import mal_pipeline
+
+        mal_pipeline(overrides=list(overrides), stage="full", force=force)
+
+    _with_server(run_flow)
+    show_result(config)
+
+
+def run_sweep(overrides: Sequence[str]) -> None:
+    """Check each combination's input, run the whole flow for all, print what each came to."""
+    from flows import sweep
+
+    found = sweep.combinations(overrides)
+    for one in found:
+        _check(settings.compose(one.overrides, required=BOTH_SPLITS))
+
+    def run_flow() -> None:
+        from flows.pipeline import mal_sweep
+
+        mal_sweep(overrides=list(overrides))
+
+    try:
+        _with_server(run_flow)
+    finally:
+        say(text_table(sweep.summary_rows(found)))
+
+
+def _check(config: RunConfig) -> None:
+    # Before the flow, so that wrong input is refused at once and not after a server's start.
     from flows import stages
     from flows.run import Run
 
-    # Before the flow, so that wrong input is refused at once and not after a server's start.
     stages.check_settings(config)
     stages.check(Run(config), need_val=True)
 
+
+def _with_server(run_flow: Callable[[], None]) -> None:
     from flows.logs import quiet_prefect
 
     quiet_prefect()
@@ -52,15 +93,12 @@ def run_everything(overrides: Sequence[str], *, force: bool) -> None:
     from flows import prefect_server
 
     with prefect_server.server():
-        from flows.pipeline import mal_pipeline
-
         try:
-            mal_pipeline(overrides=list(overrides), stage="full", force=force)
+            run_flow()
         except TerminationSignal as error:
             raise SystemExit(128 + error.signal) from error
         finally:
             detach_run_log()
-    show_result(config)
 
 
 def check(overrides: Sequence[str], force: bool) -> None:
@@ -125,6 +163,19 @@ def score_labels(config: RunConfig) -> None:
     say(target)
 
 
+def predict(overrides: Sequence[str], force: bool) -> None:
+    """Predict images without annotations; leaves result files for a server."""
+    config = settings.compose(overrides, required=(*BOTH_SPLITS, *settings.TEST_KEYS))
+    from flows import stages, steps, submission_stage
+
+    run = steps.open_run(config, force=[submission_stage.PREDICT] if force else [])
+    submission_stage.split_to_predict(run)
+    stages.check(run, need_val=True)
+    steps.train_segmenters(run)
+    for path in submission_stage.submissions(run):
+        say(path)
+
+
 def export(overrides: Sequence[str], _force: bool) -> None:
     """Write the labeling network as ONNX."""
     config = settings.compose(overrides)
@@ -152,10 +203,48 @@ def render_report(overrides: Sequence[str]) -> None:
     show_result(config)
 
 
+def cache(action: str, arguments: Sequence[str]) -> None:
+    """Look at the store, or make room in it."""
+    show_logs()
+    from flows import cache_verbs
+
+    say(cache_verbs.run_action(action, arguments))
+
+
+def serve(overrides: Sequence[str], _force: bool) -> None:
+    """Show reports in a browser until interrupted."""
+    config = settings.compose(overrides)
+    from flows.report_server import HOST, make_server
+
+    with make_server(config.store / settings.HISTORY, config.serve_port) as server:
+        say(f"http://{HOST}:{server.server_address[1]}")
+        server.serve_forever()
+
+
+def show_history(overrides: Sequence[str]) -> None:
+    """Print all evaluations that the store remembers; leaves history.html.
+
+    Raises:
+        ConfigError: There is none yet.
+    """
+    config = settings.compose(overrides)
+    from mal_core import history
+
+    path = config.store / settings.HISTORY
+    found = history.read_history(path)
+    if not found:
+        message = f"{path} remembers no evaluation yet. `mal evaluate` and `mal run` add one each."
+        raise ConfigError(message)
+    target = config.workdir / "history.html"
+    history.write_page(found, target)
+    say(history.history_text(found))
+    say(target)
+
+
 def show_result(config: RunConfig) -> None:
     """The retention table, where every box went, and where the page is."""
     from flows import working_folder
-    from mal_core.retention import retention_text
+    from mal_core.retention_tables import retention_text
 
     say(retention_text(working_folder.read_report(config.workdir)))
     say(f"report: {config.workdir / 'report.html'}")

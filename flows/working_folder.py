@@ -41,7 +41,8 @@ def render_report(workdir: Path) -> None:
 
     report = read_report(workdir)
     config = settings.read_yaml(workdir / "config.yaml")
-    train = stages.inputs(Run(config)).train
+    run = Run(config)
+    train, val = stages.inputs(run).train, stages.scored_split(run)
     folders = {recipe.name: workdir / "segmenters" / recipe.name for recipe in config.segmenters}
     diffs = {name: folder / "config.diff" for name, folder in folders.items()}
     sources = ReportSources(
@@ -49,17 +50,16 @@ def render_report(workdir: Path) -> None:
         human=train.annotations,
         images=train.images,
         mal_scalars=workdir / "mal" / "scalars.jsonl",
-        curves=_curves(folders),
+        curves=_files_of(folders, "scalars.jsonl"),
+        val_annotations=val.annotations,
+        val_images=val.images,
+        predictions=_files_of(folders, retention_stage.PREDICTIONS),
         config_diffs={name: path.read_text() for name, path in diffs.items() if path.is_file()},
         settings=settings.to_yaml(retention_stage.shown_settings(config)),
     )
     retention_stage.render(report, sources, workdir / "report.html")
 
 
-def _curves(folders: dict[str, Path]) -> dict[tuple[str, str], Path]:
-    paths = {
-        (name, arm): folder / arm / "scalars.jsonl"
-        for name, folder in folders.items()
-        for arm in ARMS
-    }
+def _files_of(folders: dict[str, Path], file: str) -> dict[tuple[str, str], Path]:
+    paths = {(name, arm): folder / arm / file for name, folder in folders.items() for arm in ARMS}
     return {key: path for key, path in paths.items() if path.is_file()}

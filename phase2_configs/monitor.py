@@ -22,15 +22,44 @@ NUM_SCALARS = 200
 MIN_WEIGHTS_FOUND = 0.5
 
 
-class Monitor(Hook):
+class PredictionProgress(Hook):
+    """Reports how many batches are predicted."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.progress: Progress | None = None
+
+    def before_test(self, runner: Runner) -> None:
+        """Open the bar."""
+        self._open(self.title, len(runner.test_dataloader), 0)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Report one batch."""
+        self.progress.update(batch_idx + 1)
+
+    def after_test(self, runner: Runner) -> None:
+        """Close the bar."""
+        self._close()
+
+    def _open(self, title: str, total: int, done: int) -> None:
+        self.progress = Progress(title, total, done)
+        self.progress.__enter__()
+
+    def _close(self) -> None:
+        self.progress.__exit__(None, None, None)
+
+
+class Monitor(PredictionProgress):
     """Reports progress, writes scalars, stops on a loss that is no number."""
 
     def __init__(self, job: SegmenterJob, work_dir: Path) -> None:
+        super().__init__(f"predict {job.recipe.name}")
         self.name = job.recipe.name
         self.weights = job.recipe.weights
         self.scalars = work_dir / SCALARS_FILE
         self.started = time.monotonic()
-        self.progress: Progress | None = None
         self.every = 1
 
     def before_train(self, runner: Runner) -> None:
@@ -65,27 +94,6 @@ class Monitor(Hook):
     def after_train(self, runner: Runner) -> None:
         """Close the bar."""
         self._close()
-
-    def before_test(self, runner: Runner) -> None:
-        """Open the bar of the prediction."""
-        self._open(f"predict {self.name}", len(runner.test_dataloader), 0)
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Report one predicted batch."""
-        self.progress.update(batch_idx + 1)
-
-    def after_test(self, runner: Runner) -> None:
-        """Close the bar."""
-        self._close()
-
-    def _open(self, title: str, total: int, done: int) -> None:
-        self.progress = Progress(title, total, done)
-        self.progress.__enter__()
-
-    def _close(self) -> None:
-        self.progress.__exit__(None, None, None)
 
 
 def _backbone(model: torch.nn.Module) -> torch.nn.Module:

@@ -1,7 +1,7 @@
 """Edits that turn an mmdet config into one training, on plain nested dicts: imports no mmdet."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,10 @@ SIZE_KEYS = {
     "BatchFixedSizePad": ("size",),
 }
 PAD_DIVISOR = 32
+NOT_OPTIONS = frozenset(
+    ["ann_file", "data_prefix", "data_root", "metainfo", "work_dir", "randomness", "num_classes"]
+)
+"""What both twins, or the store, must be able to rely on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,24 +133,33 @@ def set_weights(model: dict[str, Any], weights: str | None) -> None:
             backbone[key] = value
 
 
-def recipe_length(config: dict[str, Any], num_images: int) -> Length:
-    """Steps that the recipe itself prescribes, at its configured batch size."""
+def recipe_length(config: dict[str, Any], num_images: int, num_processes: int = 1) -> Length:
+    """Steps that the recipe itself prescribes, at its configured batch size of each process."""
     loop = config["train_cfg"]
     if loop.get("max_iters") is not None:
         return Length(steps=loop["max_iters"], epochs=None)
-    per_epoch = math.ceil(num_images / config["train_dataloader"]["batch_size"])
+    per_step = config["train_dataloader"]["batch_size"] * num_processes
+    per_epoch = math.ceil(num_images / per_step)
     return Length(steps=loop["max_epochs"] * per_epoch, epochs=loop["max_epochs"])
 
 
-def set_length(config: dict[str, Any], num_images: int, max_steps: int | None) -> int:
+def set_length(
+    config: dict[str, Any], num_images: int, max_steps: int | None, num_processes: int = 1
+) -> int:
     """Count the recipe in steps and squeeze its schedule into `max_steps`.
 
     A warm-up keeps its length unless that exceeds a tenth of the training.
 
+    Args:
+        config: The config; changed in place.
+        num_images: Images of an epoch.
+        max_steps: None leaves the recipe its own number of epochs or steps.
+        num_processes: Processes that share an epoch.
+
     Returns:
         The number of steps.
     """
-    length = recipe_length(config, num_images)
+    length = recipe_length(config, num_images, num_processes)
     total = max_steps or length.steps
     schedulers = config["param_scheduler"]
     schedulers = [schedulers] if isinstance(schedulers, dict) else list(schedulers)
@@ -246,3 +259,46 @@ def adapt_to_processes(config: dict[str, Any], *, amp: bool, synchronized: bool)
     wrapper.pop("dtype", None)
     if amp:
         wrapper["loss_scale"] = "dynamic"
+
+
+def set_options(config: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Change single places of the config, as mmdet's own `--cfg-options` does.
+
+    Args:
+        config: The config; changed in place.
+        options: Nested as the config is; a list's items are keyed by their index.
+
+    Raises:
+        ConfigError: There is no such place, or it is what the twins have in common.
+    """
+    for path, value in _leaves(options, ()):
+        name = f"segmenter.options.{'.'.join(path)}"
+        if NOT_OPTIONS & set(path):
+            message = f"{name}: this cannot be changed; data, classes and seed are the pipeline's."
+            raise ConfigError(message)
+        node: Any = config
+        for part in path[:-1]:
+            node = _child(node, part, name)
+        _child(node, path[-1], name, new=isinstance(node, dict))
+        node[int(path[-1]) if isinstance(node, list) else path[-1]] = value
+
+
+def _leaves(options: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+    for key, value in options.items():
+        inner = (*path, str(key))
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, inner)
+        else:
+            yield inner, value
+
+
+def _child(node: Any, part: str, name: str, *, new: bool = False) -> Any:
+    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        return node[int(part)]
+    if isinstance(node, dict) and part in node:
+        return node[part]
+    if new:
+        return None
+    seen = ", ".join(map(str, node)) if isinstance(node, dict) else type(node).__name__
+    message = f"{name}: the config has no {part!r} there. It has: {seen}."
+    raise ConfigError(message)

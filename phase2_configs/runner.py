@@ -27,17 +27,26 @@ from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
 from mal_core.artifacts import atomic_path, write_json
-from mal_core.distributed import Group, joined_group
-from mal_core.errors import ConfigError, DatasetError, MalCoreError
+from mal_core.distributed import Group, joined_group, record_hardware
+from mal_core.errors import (
+    ConfigError,
+    DatasetError,
+    MalCoreError,
+    TrainingError,
+    lacks_memory,
+)
 from mal_core.segmenters import (
     CONFIG_FILE,
+    INPUT_IS_WRONG,
+    MEMORY_ADVICE,
     PREDICTIONS_FILE,
+    TRAINING_FAILED,
     SegmenterJob,
     check_segmenter_data,
     job_from_json,
     resolve_config,
 )
-from phase2_configs import recipe
+from phase2_configs import recipe, yapf_grammar  # noqa: F401 - before mmengine formats a config
 from phase2_configs.monitor import Monitor
 
 logger = logging.getLogger("phase2")
@@ -58,10 +67,22 @@ def main(arguments: list[str]) -> int:
             for argument in arguments:
                 path = Path(argument).resolve()
                 run(job_from_json(json.loads(path.read_text())), path.parent, group)
-    except (MalCoreError, OSError) as error:
+    except TrainingError as error:
         logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
-        return 2
+        return TRAINING_FAILED
+    except (MalCoreError, OSError) as error:
+        logger.error("error: %s", error)  # noqa: TRY400
+        return INPUT_IS_WRONG
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        logger.error("error: memory ran out: %s. %s", _first_line(error), MEMORY_ADVICE)  # noqa: TRY400
+        return TRAINING_FAILED
     return 0
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
@@ -75,31 +96,38 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     Raises:
         MalCoreError: The job, the data or the training is impossible.
     """
+    record_hardware(work_dir)
     predictions = work_dir / PREDICTIONS_FILE
     if predictions.exists():
         logger.info("%s is there already: nothing to do", predictions)
         return
     register_all_modules(init_default_scope=True)
     check_segmenter_data(job.train.annotations, job.val.annotations)
-    config = build_config(job, work_dir, distributed=group.world_size > 1)
+    config = build_config(job, work_dir, num_processes=group.world_size)
     if group.is_main:
         report_instances(config)
         with atomic_path(work_dir / CONFIG_FILE) as temporary:
             temporary.write_text(config.pretty_text)
-    runner = build_runner(config, job, group)
+    try:
+        runner = build_runner(config, job, group)
+    except (TypeError, ValueError, KeyError) as error:
+        if not job.recipe.options:
+            raise
+        message = f"segmenter.options={job.recipe.options}: mmdet refuses it: {error}"
+        raise ConfigError(message) from error
     runner.train()
     runner.test()
     if group.is_main:
         publish_predictions(work_dir)
 
 
-def build_config(job: SegmenterJob, work_dir: Path, *, distributed: bool = False) -> Config:
+def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -> Config:
     """The complete mmdet config of one job.
 
     Args:
         job: What to train on what.
         work_dir: Folder of this job.
-        distributed: Several processes train together.
+        num_processes: How many train together, on all machines.
 
     Raises:
         ConfigError: The recipe cannot be adapted to the job.
@@ -112,7 +140,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, distributed: bool = False
     classes = _class_names(job.train.annotations)
     recipe.set_classes(config, classes)
     recipe.set_data(config, "train", job.train.images, job.train.annotations)
-    val_annotations = _val_annotations(job, work_dir)
+    val_annotations = in_order_of(job.train.annotations, job.val.annotations, work_dir)
     for split in ("val", "test"):
         recipe.set_data(config, split, job.val.images, val_annotations)
     config["val_evaluator"] = {
@@ -126,12 +154,13 @@ def build_config(job: SegmenterJob, work_dir: Path, *, distributed: bool = False
     recipe.set_weights(config["model"], settings.weights)
     if settings.weights is None:
         logger.info("backbone: random weights (weights=hub downloads the recipe's own)")
-    synchronized = distributed and torch.cuda.is_available()
+    synchronized = num_processes > 1 and torch.cuda.is_available()
     recipe.adapt_to_processes(config, amp=settings.amp, synchronized=synchronized)
     if settings.image_size is not None:
         recipe.set_image_size(config, settings.image_size)
     _set_loaders(config, job)
-    total = recipe.set_length(config, _images_per_epoch(config, job), settings.max_steps)
+    images = _images_per_epoch(config, job)
+    total = recipe.set_length(config, images, settings.max_steps, num_processes)
     _set_learning_rate(config, settings.learning_rate)
     interval = min(MAX_CHECKPOINT_STEPS, math.ceil(total / NUM_CHECKPOINTS))
     if total < NUM_CHECKPOINTS:  # seconds of work: the last state is enough
@@ -145,6 +174,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, distributed: bool = False
     }
     config["randomness"] = {"seed": job.seed}
     config["work_dir"] = str(work_dir)
+    recipe.set_options(config, settings.options)
     return Config(config)
 
 
@@ -171,16 +201,16 @@ def _class_names(annotations: Path) -> list[str]:
     return [category["name"] for category in categories]
 
 
-def _val_annotations(job: SegmenterJob, work_dir: Path) -> Path:
-    """The val file, or a copy with the categories in the train file's order.
+def in_order_of(train: Path, other: Path, work_dir: Path) -> Path:
+    """Another annotation file, or a copy with its categories in the train file's order.
 
     Label k means the k-th category of the file at hand to mmdet, in training as in
     scoring; unequal orders would shift every label.
     """
-    order = _class_names(job.train.annotations)
-    if _class_names(job.val.annotations) == order:
-        return job.val.annotations
-    content = json.loads(job.val.annotations.read_text())
+    order = _class_names(train)
+    if _class_names(other) == order:
+        return other
+    content = json.loads(other.read_text())
     content["categories"].sort(key=lambda category: order.index(category["name"]))
     target = work_dir / "val_annotations.json"
     write_json(target, content)
@@ -277,13 +307,7 @@ def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
     for key in ("val_cfg", "val_dataloader", "val_evaluator"):
         config[key] = None
     work_dir = Path(config.work_dir)
-    config.test_evaluator = {
-        "type": "CocoMetric",
-        "ann_file": config.test_evaluator.ann_file,
-        "metric": ["segm"],
-        "format_only": True,
-        "outfile_prefix": str(work_dir / RAW_PREFIX),
-    }
+    config.test_evaluator = result_writer(config.test_evaluator.ann_file, work_dir)
     checkpoint = last_whole_checkpoint(work_dir)
     if checkpoint is not None:
         config.resume = True
@@ -311,12 +335,27 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
     return None
 
 
+def result_writer(annotations: str, work_dir: Path) -> dict[str, Any]:
+    """The mmdet evaluator that scores nothing and leaves what `publish_predictions` reads."""
+    return {
+        "type": "CocoMetric",
+        "ann_file": annotations,
+        "metric": ["segm"],
+        "format_only": True,
+        "outfile_prefix": str(work_dir / RAW_PREFIX),
+    }
+
+
 def publish_predictions(work_dir: Path) -> None:
-    """Turn mmdet's result files into predictions.json, with boxes taken from the masks."""
+    """Turn mmdet's result files into predictions.json.
+
+    A segmenter without boxes of its own (SOLOv2) gets those of its masks.
+    """
     raw = work_dir / f"{RAW_PREFIX}.segm.json"
     results = json.loads(raw.read_text())
     for result in results:
-        result["bbox"] = [float(side) for side in coco_mask.toBbox(result["segmentation"])]
+        if min(result["bbox"][2:]) <= 0:
+            result["bbox"] = [float(side) for side in coco_mask.toBbox(result["segmentation"])]
     write_json(work_dir / PREDICTIONS_FILE, results)
     logger.info("%d predicted instances", len(results))
     for path in work_dir.glob(f"{RAW_PREFIX}.*.json"):

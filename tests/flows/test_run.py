@@ -42,11 +42,15 @@ def test_run_ends_with_table_accounting_and_report(output: str, mal) -> None:
     arms = report["segmenters"]["solov2_r18"]
     assert {"human", "pseudo", "retention", "interval", "verdict", "classes"} <= set(arms)
     assert arms["seeds"] == [0]
-    assert set(arms["human"]) == {"AP", "AP50", "AP75", "APs", "APm", "APl", "APb"}
-    *table, accounting, last = output.strip().splitlines()
+    assert set(arms["human"]) == {
+        *("AP", "AP50", "AP75", "APs", "APm", "APl", "APbnd", "APbox", "APr", "APc", "APf"),
+    }
+    *table, accounting, cost, last = output.strip().splitlines()
     assert any(line.startswith("solov2_r18  pseudo-labels") for line in table)
     counts = report["accounting"]
     assert accounting.startswith(f"boxes in {counts['boxes']} = masks {counts['masks']} + crowds")
+    assert cost.startswith("cost: ")
+    assert " of CPU; " in cost
     assert last == f"report: {mal.workdir / 'report.html'}"
 
 

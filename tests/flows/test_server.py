@@ -150,6 +150,14 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
     assert str(workdir / "report.html") in page
     assert "data:image/svg+xml" in page
     assert (workdir / "report.html").is_file()
+    assert f"http://127.0.0.1:4280{workdir}/report.html" in page
+
+    for key in ("progress-train-mal", "progress-label-boxes"):
+        artifact = server.ask(f"/artifacts/{key}/latest")
+        assert (artifact["type"], float(artifact["data"])) == ("progress", 100.0), key
+    training = server.ask("/artifacts/progress-train-mal/latest")
+    assert training["description"].startswith("train MAL: 6/6 (100 %), ETA 0:00")
+    assert f"{workdir}/report.html" in server.ask("/artifacts/mal-report/latest")["data"]
 
     tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
     names = [task["name"] for task in tasks]
@@ -167,6 +175,14 @@ def test_single_stage_runs_alone_and_takes_the_rest_from_the_store(
     assert "train-mal: running" not in log
     assert "generate-pseudo-labels: running" in log
     assert "boxes in" in server.ask("/artifacts/mal-labels/latest")["data"]
+
+
+def test_second_evaluation_shows_the_trend(server: Server, tiny, places) -> None:
+    run = server.run("evaluate-retention", [*tiny, *places, "mal.mask_threshold=0.4"])
+    assert server.finish(run) == "COMPLETED", server.logs(run)
+    page = server.ask("/artifacts/mal-retention/latest")["data"]
+    assert "Runs on the same validation data" in page
+    assert page.count("data:image/svg+xml") == 2
 
 
 def test_wrong_setting_fails_the_run_with_its_message(server: Server, tiny, places) -> None:

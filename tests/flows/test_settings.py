@@ -184,7 +184,7 @@ def test_store_is_taken_from_override_then_variable_then_cache(
 
 
 def test_sweeps_deletions_and_nonsense_are_refused() -> None:
-    assert "a sweep" in refusal("mal.learning_rate=0.1,0.2")
+    assert "mal sweep" in refusal("mal.learning_rate=0.1,0.2")
     assert "cannot be removed" in refusal("~mal")
     assert "no KEY=VALUE" in refusal("whatever")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows import settings, stages, steps
+from flows import cache_verbs, settings, stages, steps
 from flows.run import Run
 from mal_core import jobs
 from mal_core.masks import box_to_rle
@@ -94,14 +94,16 @@ class Pipeline:
         return set(self.stand_ins.asked)
 
     def config(self, *overrides: str) -> Any:
+        return settings.compose([*self.overrides, *overrides])
+
+    @property
+    def overrides(self) -> list[str]:
         places = [
             f"data.{split}.{key}={self.data / split / name}"
             for split in ("train", "val")
             for key, name in (("images", "images"), ("annotations", "annotations.json"))
         ]
-        return settings.compose(
-            [*places, f"store={self.root / 'store'}", f"workdir={self.root / 'w'}", *overrides]
-        )
+        return [*places, f"store={self.root / 'store'}", f"workdir={self.root / 'w'}"]
 
     def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
         content = json.loads(self.annotations.read_text())
@@ -259,3 +261,21 @@ def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> 
     steps.evaluate_retention(Run(pipeline.config(f"checkpoint={checkpoint}")))
     assert TRAIN not in pipeline.stand_ins.asked
     assert target.with_name("skipped.json").is_file()
+
+
+def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline) -> None:
+    config = pipeline.config()
+    given = pipeline.overrides
+    steps.evaluate_retention(Run(config))
+    pipeline.stand_ins.asked.clear()
+    assert cache_verbs.why(given).splitlines()[-1] == "nothing would run"
+    lines = cache_verbs.why([*given, "mal.mask_threshold=0.4"]).splitlines()
+    assert lines[:3] == [
+        "train-mal: stored",
+        "generate-pseudo-labels: would run",
+        "  config.mask_threshold: 0.5 -> 0.4",
+    ]
+    assert "train-segmenter: solov2_r18 on human masks, seed 0: stored" in lines
+    place = lines.index("train-segmenter: solov2_r18 on pseudo-labels, seed 0: would run")
+    assert lines[place + 1] == "  after generate-pseudo-labels"
+    assert pipeline.stand_ins.asked == []

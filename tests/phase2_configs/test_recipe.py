@@ -73,6 +73,15 @@ def test_epochs_become_steps_and_the_schedule_keeps_its_shape() -> None:
     assert not main["by_epoch"]
 
 
+def test_processes_share_the_images_of_an_epoch() -> None:
+    alone, together = a_config(), a_config()
+    steps = recipe.set_length(alone, num_images=1600, max_steps=None)
+    assert 4 * recipe.set_length(together, 1600, None, num_processes=4) == steps
+    for one, four in zip(alone["param_scheduler"], together["param_scheduler"], strict=True):
+        if "milestones" in one:
+            assert [4 * step for step in four["milestones"]] == one["milestones"]
+
+
 def test_schedule_fits_into_fewer_steps() -> None:
     config = a_config()
     assert recipe.set_length(config, num_images=1000, max_steps=120) == 120
@@ -164,3 +173,30 @@ def test_every_config_has_its_recipe_file() -> None:
     configs = {path.stem for path in (PROJECT_ROOT / "phase2_configs").glob("*_*.py")}
     configs -= {"mmcv_ops", "mmcv_finder"}
     assert configs == {path.stem for path in RECIPES}
+
+
+def test_options_change_single_places_of_the_config() -> None:
+    config = a_config()
+    config["model"]["extra"] = [{"a": 1}, {"a": 2}]
+    options = {"model": {"extra": {"1": {"a": 3, "new": 4}}, "backbone": {"depth": 101}}}
+    recipe.set_options(config, options)
+    assert config["model"]["extra"] == [{"a": 1}, {"a": 3, "new": 4}]
+    assert config["model"]["backbone"]["depth"] == 101
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": {"backbon": {"depth": 1}}}, "has no 'backbon' there. It has: "),
+        ({"train_dataloader": {"dataset": {"ann_file": "x"}}}, "data, classes and seed"),
+        ({"randomness": {"seed": 4}}, "data, classes and seed"),
+        ({"model": {"extra": {"7": 1}}}, "has no '7' there"),
+    ],
+)
+def test_options_without_a_place_or_against_the_twins_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    config = a_config()
+    config["model"]["extra"] = [1, 2]
+    with pytest.raises(ConfigError, match=message):
+        recipe.set_options(config, options)

@@ -18,6 +18,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from flows import settings
 from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.evaluation import evaluate_masks
@@ -308,23 +309,27 @@ def test_two_processes_train_one_segmenter_together(drawn: Any, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FULL_SIZE, STOCK])
-def test_full_size_recipe_trains_and_predicts(name: str, drawn: Any, tmp_path: Path) -> None:
-    recipe = SegmenterConfig(
-        name=name,
-        config=Path(name if "::" in name else f"phase2_configs/{name}.py"),
-        max_steps=2,
-        batch_size=2,
-        image_size=64 if name.startswith("solov2") else 96,
-        num_workers=0,
-    )
-    few = first_images(drawn.pseudo, tmp_path / "pseudo.json", 4)
+def test_full_size_recipe_trains_on_either_file_and_predicts(
+    name: str, drawn: Any, tmp_path: Path
+) -> None:
+    chosen = f"segmenter.config={name}" if "::" in name else f"segmenters=[{name}]"
+    (recipe,) = settings.compose(["experiment=smoke", chosen]).segmenters
     val = first_images(drawn.val, tmp_path / "val.json", 1)
-    job = replace(make_job(drawn, "solov2_r18", few, val), recipe=recipe)
-    result = run_runner(write_job(job, tmp_path / "work"))
+    jobs = []
+    for arm in ARMS:
+        few = first_images(getattr(drawn, arm), tmp_path / f"{arm}.json", 2)
+        job = replace(make_job(drawn, "solov2_r18", few, val), recipe=recipe)
+        jobs.append(write_job(job, tmp_path / arm / "work"))
+    result = run_runner(*jobs)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    lines = (tmp_path / "work" / "scalars.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2]
-    assert evaluate_masks(val, tmp_path / "work" / "predictions.json").ap is not None
+    for arm in ARMS:
+        lines = (tmp_path / arm / "work" / "scalars.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2]
+        assert evaluate_masks(val, tmp_path / arm / "work" / "predictions.json").ap is not None
+    diff = config_diff(*(tmp_path / arm / "work" / CONFIG_FILE for arm in ARMS))
+    changed = [line for line in diff.splitlines()[2:] if line[0] in "+-"]
+    assert len(changed) == 2, diff
+    assert all(line.rstrip(",").endswith(".json'") for line in changed), diff
     for checkpoint in tmp_path.rglob("*.pth"):  # up to two gigabytes each
         checkpoint.unlink()
 

@@ -1,0 +1,89 @@
+"""Predictions of trained segmenters for images that only a server can score."""
+
+from pathlib import Path
+
+from flows import stages
+from flows.code_version import code_version
+from flows.input_stage import digest_inputs
+from flows.normal_form import one_class
+from flows.run import Run
+from flows.stages import Arm
+from flows.store import StageKey, Stored
+from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.errors import ConfigError
+
+PREDICT = "predict"
+
+
+def split_to_predict(run: Run) -> SplitConfig:
+    """The images to predict, with the classes of phase 2.
+
+    Raises:
+        ConfigError: None are named.
+        DatasetError: The list, its images or its classes are wrong.
+    """
+    from mal_core.submission import check_image_list
+
+    test = run.config.data.test
+    if test is None:
+        message = "Missing mandatory value: data.test.images, data.test.annotations."
+        raise ConfigError(message)
+    check_image_list(test, stages.inputs(run).train.annotations)
+    if not run.config.data.class_agnostic:
+        return test
+    listed = one_class(run, test.annotations).path / "merged.json"
+    return SplitConfig(images=test.images, annotations=listed)
+
+
+def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
+    """Predictions of one training for the test images: predictions.json."""
+    from mal_core.segmenters import read_run
+    from mal_core.submission import PredictJob, predict_in_child
+
+    test, trained = split_to_predict(run), stages.train_segmenter(run, recipe, arm, seed)
+    annotations, digest = stages.train_annotations(run, arm)
+    finished = read_run(recipe.name, trained.path)
+
+    def work(folder: Path) -> None:
+        predict_in_child(PredictJob(run=finished, train=annotations, test=test), folder)
+
+    key = StageKey(
+        stage=PREDICT,
+        config={},
+        inputs={
+            "checkpoint": trained.files[finished.checkpoint.name],
+            "config": trained.files[finished.config.name],
+            "train.annotations": digest,
+            **digest_inputs(run, {"test": test}),
+        },
+        code=code_version(
+            ["mal_core.submission", "phase2_configs.predictor", "phase2_configs.mmcv_ops"],
+            packages=stages.MMDET,
+        ),
+    )
+    title = f"{PREDICT}: {recipe.name} on {stages.ARM_TITLES[arm]}, seed {seed}"
+    return run.get(key, work, title=title)
+
+
+def submissions(run: Run) -> list[Path]:
+    """Write the result files of every training of this run, as JSON and as zip.
+
+    Returns:
+        The zips, below submissions/ of the working folder.
+    """
+    from mal_core.submission import testset_name, write_submission
+
+    test = split_to_predict(run)
+    listed = run.config.data.test
+    name = testset_name((listed or test).annotations)
+    written = []
+    for recipe in run.config.segmenters:
+        for arm in stages.arms(run):
+            for seed in run.config.seeds:
+                stored = predict(run, recipe, arm, seed)
+                extra = "" if seed == run.config.seeds[0] else f"-seed-{seed}"
+                algorithm = f"{recipe.name}-{arm}{extra}"
+                folder = run.config.workdir / "submissions"
+                source = stored.path / "predictions.json"
+                written.append(write_submission(source, folder, testset=name, algorithm=algorithm))
+    return written

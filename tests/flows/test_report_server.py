@@ -1,0 +1,80 @@
+"""Reports in a browser: what the store remembers, and nothing else of the disk."""
+
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from flows.report_server import make_server, report_url
+from mal_core import history
+from mal_core.errors import ConfigError
+from mal_core.retention import Accounting, RetentionReport, SegmenterResult
+from mal_core.types import MaskMetrics
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A server that remembers one run, in a folder with a blank in its name."""
+    workdir = tmp_path / "runs" / "my run"
+    workdir.mkdir(parents=True)
+    (workdir / "report.html").write_text("<p>the report</p>")
+    (workdir / "secret.txt").write_text("secret")
+    (tmp_path / "report.html").write_text("not of a run")
+    rest = dict.fromkeys(("ap50", "ap75", "ap_small", "ap_medium", "ap_large"))
+    result = SegmenterResult(name="solo", human=None, pseudo=MaskMetrics(ap=0.25, **rest))
+    counts = Accounting(boxes=1, masks=1, crowds=0, skipped={})
+    report = RetentionReport(segmenters=(result,), quality=None, accounting=counts, context={})
+    path = tmp_path / "history.jsonl"
+    history.record(path, report, run=str(workdir), data="d")
+    server = make_server(path, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1], workdir
+    server.shutdown()
+    server.server_close()
+
+
+def get(url: str, method: str = "GET") -> tuple[int, str]:
+    request = urllib.request.Request(url, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def test_the_first_page_leads_to_the_report_of_each_run(served):
+    port, workdir = served
+    status, page = get(f"http://127.0.0.1:{port}/")
+    assert status == 200
+    link = report_url(port, workdir)
+    assert link.endswith("/my%20run/report.html")
+    assert link.removeprefix(f"http://127.0.0.1:{port}") in page
+    assert get(link) == (200, "<p>the report</p>")
+    assert get(link, "HEAD") == (200, "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{workdir}/secret.txt",
+        "{workdir}/../../report.html",
+        "{root}/report.html",
+        "/etc/passwd",
+        "{workdir}/retention.json",
+    ],
+)
+def test_nothing_else_can_be_asked_for(path, served):
+    port, workdir = served
+    asked = path.format(workdir=workdir, root=workdir.parents[1]).replace(" ", "%20")
+    assert get(f"http://127.0.0.1:{port}{asked}")[0] == 404
+
+
+def test_a_taken_port_is_named(served, tmp_path):
+    with pytest.raises(ConfigError, match="serve_port"):
+        make_server(Path(tmp_path / "history.jsonl"), served[0])
+
+
+def test_without_any_run_the_page_says_how_to_get_one(tmp_path):
+    assert "None yet" in history.page(())
