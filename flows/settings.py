@@ -3,12 +3,10 @@
 import dataclasses
 import difflib
 import os
-import re
 import threading
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
+from flows import recipes, upstream
+from flows.recipes import CONFIG_MODULE, SEGMENTER_GROUP
+from flows.recipes import options_of as options_of
 from flows.run_config import RunConfig, SegmenterChanges
 from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 
-CONFIG_MODULE = "conf"
 GROUPS = ("data", "encoder", "mal", "experiment")
-SEGMENTER_GROUP = "segmenter"
 FREE_KEYS = ("encoder.options", "segmenter.options")
 MISSING = "???"
-HUB = "hub"
 STORE_VARIABLE = "MAL_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
@@ -88,8 +86,9 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
         if MISSING in (raw["data"].get(split) or {}).values():
             raw["data"][split] = None
     changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
-    raw["segmenters"] = _recipes(raw["segmenters"], changes)
+    raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
     raw["store"] = raw["store"] or default_store()
+    upstream.resolve(raw, Path(raw["store"]).expanduser().absolute())
     raw.pop("experiment", None)
     config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
     _require_files(config)
@@ -111,6 +110,20 @@ def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
     return typing.cast(dict[str, Any], container)
 
 
+def pinned(overrides: Sequence[str]) -> list[str]:
+    """The overrides with files in place of names like `latest`, which may change during a run.
+
+    Raises:
+        ConfigError: As `compose`.
+    """
+    named = {text.partition("=")[0] for text in overrides} & upstream.SOURCES.keys()
+    if not named:
+        return list(overrides)
+    found = plain(compose(overrides))
+    rest = [text for text in overrides if text.partition("=")[0] not in named]
+    return [*rest, *(f"{key}={found[key]}" for key in sorted(named) if found[key] is not None)]
+
+
 def default_store() -> str:
     """The cache folder when the configuration names none."""
     chosen = os.environ.get(STORE_VARIABLE)
@@ -124,13 +137,6 @@ def known_keys() -> tuple[str, ...]:
     """Full names of all settings, leaves and inner nodes."""
     keys = [*_keys_of(RunConfig, ""), "segmenter"]
     return (*keys, *_keys_of(SegmenterChanges, "segmenter."))
-
-
-def options_of(group: str) -> tuple[str, ...]:
-    """Names of the files of a configuration group."""
-    folder = resources.files(CONFIG_MODULE) / group
-    names = [item.name for item in folder.iterdir() if item.name.endswith(".yaml")]
-    return tuple(sorted(name.removesuffix(".yaml") for name in names))
 
 
 def _keys_of(kind: type, prefix: str) -> Iterator[str]:
@@ -252,57 +258,6 @@ def _value_at(raw: Any, key: str) -> Any:
     for part in key.split("."):
         raw = raw.get(part) if isinstance(raw, dict) else None
     return raw
-
-
-def _recipes(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
-    given = {key: value for key, value in dataclasses.asdict(changes).items() if value is not None}
-    if not given["options"]:
-        del given["options"]
-    own = given.pop("config", None)
-    if own is not None:
-        return [_with_weights({**_own_recipe(own), **given})]
-    names = [names] if isinstance(names, str) else names
-    available = options_of(SEGMENTER_GROUP)
-    if not isinstance(names, list) or not names:
-        message = f"segmenters={names!r}: wanted a list. Available: {', '.join(available)}."
-        raise ConfigError(message)
-    unknown = [str(name) for name in names if name not in available]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], available, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        listed = ", ".join(available)
-        message = f"segmenters: there is no {', '.join(unknown)}. Available: {listed}.{hint}"
-        raise ConfigError(message)
-    if len(set(names)) < len(names):
-        message = f"segmenters={names}: each recipe once."
-        raise ConfigError(message)
-    return [_with_weights({**_recipe(name), **given}) for name in names]
-
-
-def _own_recipe(config: str) -> dict[str, Any]:
-    """A user's mmdet config as a recipe, named after its file."""
-    if "::" not in config:
-        config = os.path.abspath(Path(config).expanduser())  # noqa: PTH100 - links stay links
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.rpartition("::")[2]).stem)
-    return {"name": name, "config": config}
-
-
-def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Refuse absent weights; their path becomes absolute, so that children find them."""
-    weights = recipe.get("weights")
-    if weights is None or weights == HUB:
-        return recipe
-    path = Path(str(weights)).expanduser().absolute()
-    if not path.is_file():
-        message = f"segmenter.weights={weights}: no such file (null: random, {HUB}: download)."
-        raise ConfigError(message)
-    return {**recipe, "weights": str(path)}
-
-
-def _recipe(name: str) -> dict[str, Any]:
-    with resources.as_file(resources.files(CONFIG_MODULE) / SEGMENTER_GROUP) as folder:
-        loaded = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=True)
-    return typing.cast(dict[str, Any], loaded)
 
 
 def _absolute(raw: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The form that Prefect's dashboard shows for a run: the settings most people change.
+
+A server checks it before a run exists. Everything else is an override.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows import settings
+
+KEYS = {
+    "data_format": "data",
+    "train_images": "data.train.images",
+    "train_annotations": "data.train.annotations",
+    "val_images": "data.val.images",
+    "val_annotations": "data.val.annotations",
+    "class_agnostic": "data.class_agnostic",
+    "encoder_weights": "encoder.weights",
+    "labeler": "mal",
+    "labeler_steps": "mal.max_steps",
+    "mask_threshold": "mal.mask_threshold",
+    "segmenter_steps": "segmenter.max_steps",
+}
+"""Settings whose field has another name than their key."""
+
+
+def _one_of(group: str) -> Any:
+    return Field(json_schema_extra={"enum": list(settings.options_of(group))})
+
+
+Encoder = Annotated[str, _one_of("encoder")]
+Experiment = Annotated[str, _one_of("experiment")]
+Format = Annotated[str, _one_of("data")]
+Labeler = Annotated[str, _one_of("mal")]
+Recipe = Annotated[str, _one_of(settings.SEGMENTER_GROUP)]
+
+
+class Form(BaseModel):
+    """What to run on; an empty field keeps the setting's default."""
+
+    model_config = ConfigDict(extra="forbid", title="Settings")
+
+    experiment: Experiment | None = None
+    data_format: Format | None = None
+    train_images: str | None = Field(default=None, description="Folder, as the worker sees it.")
+    train_annotations: str | None = Field(default=None, description="Boxes of these images.")
+    val_images: str | None = None
+    val_annotations: str | None = Field(default=None, description="With masks.")
+    class_agnostic: bool | None = Field(default=None, description="Phase 2 knows one class.")
+    encoder: Encoder | None = None
+    encoder_weights: str | None = Field(default=None, description="A file, instead of the hub.")
+    labeler: Labeler | None = None
+    labeler_steps: int | None = Field(default=None, ge=1)
+    mask_threshold: float | None = Field(default=None, gt=0, lt=1)
+    segmenters: list[Recipe] | None = Field(default=None, min_length=1)
+    segmenter_steps: int | None = Field(default=None, ge=1)
+    segmenter_seeds: list[int] | None = Field(
+        default=None, min_length=1, json_schema_extra={"uniqueItems": True}
+    )
+    human_arm: Literal["train", "published", "none"] | None = None
+    seed: int | None = Field(default=None, ge=0)
+    workdir: str | None = Field(default=None, description="Folder for the results.")
+
+    def overrides(self) -> list[str]:
+        """The filled fields as KEY=VALUE, groups before single settings."""
+        filled = self.model_dump(exclude_none=True)
+        pairs = {KEYS.get(name, name): value for name, value in filled.items()}
+        ordered = sorted(pairs.items(), key=lambda pair: pair[0] not in settings.GROUPS)
+        return [f"{key}={_value(value)}" for key, value in ordered]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(str(one) for one in value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
