@@ -31,6 +31,8 @@ from mal_core.process import children_hold
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
+SEAL = "manifest"
+"""Where the manifest keeps the digest of all else it says."""
 KEY_LENGTH = 32
 DATABASE_PATIENCE_S = 60.0
 ROWS_PER_COMMIT = 1000
@@ -169,6 +171,7 @@ class Store:
         seconds = round(time.monotonic() - started, 1)
         files = {str(path.relative_to(partial)): sha256_file(path) for path in _files_in(partial)}
         manifest = {"key": key.digest, **key.as_json(), "seconds": seconds, "files": files}
+        manifest[SEAL] = sha256_json(manifest)
         write_json(partial / MANIFEST, manifest, indent=1)
         partial.rename(folder)
         _announced.add(folder)
@@ -184,9 +187,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def damage(folder: Path) -> str | None:
     """What is wrong with a stored stage; None when every file is as it was written."""
     try:
-        files = read_manifest(folder)["files"]
+        manifest = read_manifest(folder)
+        seal, files = manifest.pop(SEAL), manifest["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{MANIFEST}: {type(error).__name__}: {error}"
+    if sha256_json(manifest) != seal:
+        return f"{folder / MANIFEST} was altered"
     for name, wanted in files.items():
         path = folder / name
         if not path.is_file():

@@ -1,0 +1,107 @@
+"""A pipeline whose trainings are stand-ins that note what was asked for."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows import settings, steps
+from flows.run import Run
+from mal_core import jobs
+from mal_core.masks import box_to_rle
+from mal_core.types import PseudoLabelSet
+
+TRAIN, LABEL, HUMAN, PSEUDO = "train", "label", "human masks", "pseudo-labels"
+PHASE_2 = {HUMAN, PSEUDO}
+EVERYTHING = {TRAIN, LABEL, *PHASE_2}
+NOTHING: set[str] = set()
+
+
+class StandIns:
+    """Writes what the trainings would leave, and notes what was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        monkeypatch.setattr(jobs, "train_in_child", self.train)
+        monkeypatch.setattr(jobs, "label_in_child", self.label)
+        monkeypatch.setattr("flows.arms.train_arm", self.segment)
+
+    def train(self, job: jobs.TrainJob) -> None:
+        self.asked.append(TRAIN)
+        assert "segmentation" not in job.boxes.read_text()
+        weights = job.encoder.weights
+        pretrained = b"" if weights is None else weights.read_bytes()
+        text = f"{job.mal} {job.seed} {job.boxes.read_text()} {pretrained!r}"
+        (job.output_dir / "checkpoint.pth").write_text(text)
+        (job.output_dir / "scalars.jsonl").touch()
+        (job.output_dir / "train.log").touch()
+
+    def label(self, job: jobs.LabelJob) -> PseudoLabelSet:
+        self.asked.append(LABEL)
+        content = json.loads(job.annotations.read_text())
+        digest = hashlib.sha256(f"{job.checkpoint.read_bytes()!r} {job.mal}".encode()).hexdigest()
+        for entry in content["annotations"]:
+            x, y, width, height = entry["bbox"]
+            box_xyxy = np.array([x, y, x + width, y + height])
+            rle = box_to_rle(box_xyxy, 96, 96)
+            entry.update(segmentation=rle, score=0.5, made_by=digest)
+        job.output.write_text(json.dumps(content))
+        job.ledger.write_text("[]")
+        count = len(content["annotations"])
+        return PseudoLabelSet(
+            annotations=job.output,
+            ledger=job.ledger,
+            num_boxes=count,
+            num_masks=count,
+            num_crowds=0,
+            num_skipped={},
+        )
+
+    def segment(self, *_: Any, folder: Path, title: str, **__: Any) -> None:
+        self.asked.append(title)
+        files = {"predictions.json": "[]", "config.py": f"title = {title!r}\n"}
+        files |= {"scalars.jsonl": "", "last_checkpoint": "iter_1.pth", "iter_1.pth": ""}
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+
+class Pipeline:
+    """A dataset of its own, and what a run up to the segmenters computes."""
+
+    def __init__(self, root: Path, drawn: Path, stand_ins: StandIns) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.stand_ins = stand_ins
+        shutil.copytree(drawn, self.data)
+
+    @property
+    def annotations(self) -> Path:
+        return self.data / "train" / "annotations.json"
+
+    def run(self, *overrides: str, force: tuple[str, ...] = ()) -> set[str]:
+        """Stages that computed something."""
+        self.stand_ins.asked.clear()
+        steps.train_segmenters(Run(self.config(*overrides), force=force))
+        return set(self.stand_ins.asked)
+
+    def config(self, *overrides: str) -> Any:
+        return settings.compose([*self.overrides, *overrides])
+
+    @property
+    def overrides(self) -> list[str]:
+        places = [
+            f"data.{split}.{key}={self.data / split / name}"
+            for split in ("train", "val")
+            for key, name in (("images", "images"), ("annotations", "annotations.json"))
+        ]
+        return [*places, f"store={self.root / 'store'}", f"workdir={self.root / 'w'}"]
+
+    def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
+        content = json.loads(self.annotations.read_text())
+        change(content)
+        self.annotations.write_text(json.dumps(content))
