@@ -15,7 +15,8 @@ set_prefect_defaults()
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows import dashboard, settings, steps, sweep  # noqa: E402
+from flows import dashboard, settings, steps, supervision, sweep  # noqa: E402
+from flows.form import Form  # noqa: E402
 from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
 from flows.report_server import report_url  # noqa: E402
 from flows.run import Run  # noqa: E402
@@ -104,19 +105,27 @@ SUBFLOWS = {
 }
 
 
-@flow(name="mal-pipeline", flow_run_name="{stage}")
+@flow(name="mal-pipeline", flow_run_name="{stage}", on_crashed=[supervision.hand_over])
 def mal_pipeline(
-    overrides: list[str] | None = None, stage: Stage = "full", force: bool = False
+    form: Form | None = None,
+    overrides: list[str] | None = None,
+    stage: Stage = "full",
+    force: bool = False,
 ) -> None:
     """From boxes to the retention report, or one stage with whatever it needs.
 
     Args:
-        overrides: Settings as KEY=VALUE in Hydra's grammar; none means the demo.
+        form: The settings most people change.
+        overrides: Any setting as KEY=VALUE in Hydra's grammar, stronger than the form. Without
+            both the demo runs.
         stage: "full" or the one stage to run.
         force: Compute the stage again (all of them for "full") although it is stored.
     """
     attach_run_log()
-    chosen = list(DEMO if overrides is None else overrides)
+    supervision.end_with_worker()
+    filled = [] if form is None else form.overrides()
+    given = DEMO if overrides is None and not filled else [*filled, *(overrides or [])]
+    chosen = settings.pinned(given)
     if stage == "full":
         check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
     names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
@@ -127,7 +136,7 @@ def mal_pipeline(
             SUBFLOWS[name](chosen, force=force)
 
 
-@flow(name="mal-sweep", flow_run_name="sweep")
+@flow(name="mal-sweep", flow_run_name="sweep", on_crashed=[supervision.hand_over])
 def mal_sweep(overrides: list[str]) -> None:
     """A grid of runs, one after the other; one that fails leaves the others alone.
 
@@ -135,10 +144,11 @@ def mal_sweep(overrides: list[str]) -> None:
         overrides: Settings as KEY=VALUE; one with several values, KEY=A,B, spans the grid.
     """
     attach_run_log()
+    supervision.end_with_worker()
     found = sweep.combinations(overrides)
     failed = []
     for one in found:
-        state = mal_pipeline(list(one.overrides), return_state=True)
+        state = mal_pipeline(overrides=list(one.overrides), return_state=True)
         if state.is_failed() or state.is_crashed():
             failed.append(one.name)
     dashboard.show_sweep(sweep.summary_rows(found))

@@ -1,0 +1,177 @@
+"""What happens to runs when processes, the server, the disk or the clock fail.
+
+MAL_DRILLS=10 repeats each cancel and kill that often.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mal_core.artifacts import sha256_file
+from tests.flows.prefect_server_process import Server
+
+pytestmark = pytest.mark.slow
+
+ATTEMPTS = range(int(os.environ.get("MAL_DRILLS", "1")))
+Finder = Callable[[str], list[str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("prefect"))
+    try:
+        found.start_server()
+        found.command("automation", "create", "--from-file", "automations.yaml")
+        found.start_worker()
+        found.command("--no-prompt", "deploy", "--all")
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def ranks(tiny: list[str]) -> list[str]:
+    """A training by two torchrun ranks that lasts long enough to be disturbed."""
+    return [*tiny, "mal.max_steps=300", "mal.num_processes=2", "mal.checkpoint_every=20"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(mal, ranks: list[str]) -> str:
+    """What the training comes to when nothing happens."""
+    mal.run("train", *ranks)
+    return sha256_file(mal.workdir / "mal" / "checkpoint.pth")
+
+
+class Drill:
+    """One training on the server, with a store of its own."""
+
+    def __init__(self, server: Server, root: Path, overrides: list[str], find: Finder) -> None:
+        self.server, self.root, self.find = server, root, find
+        self.overrides = [*overrides, f"workdir={root / 'work'}", f"store={root / 'store'}"]
+
+    def start(self) -> str:
+        """Run the deployment until both ranks have trained for a while."""
+        run = self.server.run("train-mal", self.overrides)
+        self.server.wait("checkpoint", self.checkpoints)
+        assert len(self.processes()) >= 3, "flow, torchrun and its ranks"
+        return run
+
+    def processes(self) -> list[str]:
+        return self.find(str(self.root / "store"))
+
+    def checkpoints(self) -> list[Path]:
+        return list((self.root / "store").glob("train-mal/*.partial/state.pth"))
+
+    def expect_checkpoint_and_silence(self) -> None:
+        self.server.wait("end of all processes", lambda: not self.processes(), seconds=60)
+        assert self.checkpoints()
+
+    def result(self) -> str:
+        return sha256_file(self.root / "work" / "mal" / "checkpoint.pth")
+
+    def continued(self) -> str:
+        """Run the deployment again, to its end."""
+        run = self.server.run("train-mal", self.overrides)
+        assert self.server.finish(run, seconds=300) == "COMPLETED", self.server.logs(run)
+        assert "continuing an interrupted attempt" in self.server.logs(run)
+        return self.result()
+
+
+@pytest.fixture
+def drill(server: Server, tmp_path: Path, ranks, processes_with: Finder) -> Drill:
+    return Drill(server, tmp_path, ranks, processes_with)
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_cancelled_ranks_save_and_continue(attempt: int, drill: Drill, undisturbed: str) -> None:
+    run = drill.start()
+    drill.server.command("flow-run", "cancel", run)
+    assert drill.server.finish(run) == "CANCELLED"
+    drill.expect_checkpoint_and_silence()
+    assert drill.continued() == undisturbed
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_killed_flow_is_crashed_within_a_minute(
+    attempt: int, drill: Drill, undisturbed: str
+) -> None:
+    run = drill.start()
+    os.kill(flow_process(drill), signal.SIGKILL)
+    drill.server.wait("crash", lambda: drill.server.state(run) == "CRASHED", seconds=60)
+    drill.expect_checkpoint_and_silence()
+    assert drill.continued() == undisturbed
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_another_worker_takes_over_from_a_killed_one(
+    attempt: int, drill: Drill, undisturbed: str
+) -> None:
+    server = drill.server
+    run = drill.start()
+    worker = server.processes[-1]
+    worker.kill()
+    worker.wait()
+    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=60)
+    drill.expect_checkpoint_and_silence()
+    server.start_worker()
+    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert "continuing an interrupted attempt" in server.logs(run)
+    assert drill.result() == undisturbed
+
+
+def test_run_of_a_lost_machine_is_crashed_by_the_server(drill: Drill, undisturbed: str) -> None:
+    server = drill.server
+    run = drill.start()
+    worker = server.processes[-1]
+    for process in family(worker.pid):
+        os.kill(process, signal.SIGKILL)
+    worker.wait()
+    server.wait("crash", lambda: server.state(run) == "CRASHED", seconds=120)
+    assert "No sign of life" in server.ask(f"/flow_runs/{run}")["state"]["message"]
+    drill.expect_checkpoint_and_silence()
+    server.start_worker()
+    assert drill.continued() == undisturbed
+
+
+def test_server_that_restarts_during_a_run_is_found_again(drill: Drill, undisturbed: str) -> None:
+    server = drill.server
+    run = drill.start()
+    (process,) = [one for one in server.processes if "server" in one.args and one.poll() is None]
+    process.kill()
+    process.wait()
+    server.start_server()
+    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert drill.result() == undisturbed
+
+
+def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> None:
+    server = drill.server
+    runs = [server.run("train-mal", drill.overrides) for _ in range(2)]
+    assert [server.finish(run, seconds=300) for run in runs] == ["COMPLETED", "COMPLETED"]
+    logs = [server.logs(run) for run in runs]
+    assert sum("train-mal: running" in log for log in logs) == 1
+    assert sum("another process is at work on it; waiting" in log for log in logs) >= 1
+    assert drill.result() == undisturbed
+
+
+def flow_process(drill: Drill) -> int:
+    """The process of the flow run: the parent of torchrun."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode().split("\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, UnicodeDecodeError):
+            continue
+        if "torch.distributed.run" in command and any(str(drill.root) in one for one in command):
+            return parent
+    return pytest.fail("no torchrun")
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [pid, *(one for child in done.stdout.split() for one in family(int(child)))]
