@@ -24,6 +24,11 @@ from mal_core.process import die_with_parent
 ANSWER_S = 10.0
 START_S = 180.0
 STOP_S = 10.0
+SERVER_VARIABLES = {
+    "PREFECT_UI_ENABLED": "0",
+    # The terminal is spared Prefect's own lines; the reason why a server dies must be in its log.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+}
 
 
 class ServerError(MalCoreError):
@@ -76,14 +81,19 @@ def _temporary_server() -> str:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = PREFECT_HOME.value() / "temporary-server.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    except OSError as error:
+        message = f"PREFECT_HOME={log.parent} cannot be written ({error}). Choose another folder."
+        raise ServerError(message) from error
+    with output:
         process = subprocess.Popen(
             _command(port),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PREFECT_UI_ENABLED": "0"},
+            env={**os.environ, **SERVER_VARIABLES},
             start_new_session=True,
             preexec_fn=partial(die_with_parent, os.getpid()),
         )

@@ -5,7 +5,7 @@ Layout, below one root folder:
     <stage>/<key>/            files of a finished stage and MANIFEST.json
     <stage>/<key>.partial/    a stage at work; survives a kill, and the next run resumes from it
     <stage>/<key>.lock        held by the one process (and its children) that works on the key
-    digests.sqlite            digests of input files by path, size, mtime and inode
+    digests.sqlite            digests of input files by path, size, times and inode
 
 A key is the digest of everything that decides the output: stage, its own settings, the
 digests of its inputs and the version of its code.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import atomic_path, sha256_file, sha256_json, write_json
-from mal_core.errors import ArtifactError
+from mal_core.errors import SPACE_ADVICE, ArtifactError, lacks_space
 from mal_core.process import children_hold
 
 logger = logging.getLogger(__name__)
@@ -114,14 +114,18 @@ class Store:
             title: Name in log lines; default the stage's.
         """
         folder, title = self.folder(key), title or key.stage
-        with self._locked(folder, title):
-            if force:
-                remove_folder(folder)
-                remove_folder(_partial(folder))
-            stored = self._find(key, folder, title)
-            if stored is not None:
-                return stored
-            return self._compute(key, work, folder, title)
+        try:
+            with self._locked(folder, title):
+                if force:
+                    remove_folder(folder)
+                    remove_folder(_partial(folder))
+                stored = self._find(key, folder, title)
+                return stored or self._compute(key, work, folder, title)
+        except OSError as error:
+            if not lacks_space(error):
+                raise
+            message = f"{self.root}: {SPACE_ADVICE}"
+            raise ArtifactError(message) from error
 
     @contextlib.contextmanager
     def _locked(self, folder: Path, title: str) -> Iterator[None]:
@@ -163,6 +167,7 @@ class Store:
     ) -> Stored:
         partial = _partial(folder)
         (partial / MANIFEST).unlink(missing_ok=True)
+        _drop_torn_writes(partial)
         resumed = partial.exists() and any(partial.iterdir())
         logger.info("%s: %s", title, "continuing an interrupted attempt" if resumed else "running")
         partial.mkdir(parents=True, exist_ok=True)
@@ -215,6 +220,13 @@ def _partial(folder: Path) -> Path:
     return folder.with_suffix(".partial")
 
 
+def _drop_torn_writes(partial: Path) -> None:
+    # A kill in the middle of an atomic write leaves its temporary file.
+    for path in [*partial.rglob(".*")]:
+        if path.is_file():
+            path.unlink()
+
+
 def remove_folder(folder: Path) -> None:
     """Delete a folder of the store, if it is there."""
     if folder.exists():
@@ -229,7 +241,7 @@ def _files_in(folder: Path) -> Iterable[Path]:
 
 
 class DigestCache:
-    """Digests of input files, remembered while path, size, mtime and inode stay the same."""
+    """Digests of input files, remembered while path, size, times and inode stay the same."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -267,8 +279,8 @@ class DigestCache:
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=DATABASE_PATIENCE_S)
     database.execute(
-        "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, "
-        "mtime_ns INTEGER, inode INTEGER, sha256 TEXT)"
+        "CREATE TABLE IF NOT EXISTS file_digests (path TEXT PRIMARY KEY, size INTEGER, "
+        "mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sha256 TEXT)"
     )
     return database
 
@@ -276,7 +288,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _remember(database: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
     # Written in one short transaction: the write lock is never held while a file is read.
     with database:
-        database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", rows)
+        database.executemany("INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?, ?, ?)", rows)
     rows.clear()
 
 
@@ -286,14 +298,16 @@ def _digest(
     """Digest of a file and the row to remember, if there is one."""
     try:
         status = path.stat()
-        state = (status.st_size, status.st_mtime_ns, status.st_ino)
+        # Copies and archives bring their own modification time along; nobody sets the change time.
+        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         row = database.execute(
-            "SELECT size, mtime_ns, inode, sha256 FROM digests WHERE path = ?", (str(path),)
+            "SELECT size, mtime_ns, ctime_ns, inode, sha256 FROM file_digests WHERE path = ?",
+            (str(path),),
         ).fetchone()
-        if row is not None and row[:3] == state:
-            return str(row[3]), None
+        if row is not None and row[:4] == state:
+            return str(row[4]), None
         found = sha256_file(path)
     except OSError:
         return None, None
-    settled = time.time_ns() - status.st_mtime_ns > FRESH_NS
+    settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > FRESH_NS
     return found, (str(path), *state, found) if settled else None

@@ -33,8 +33,9 @@ def save_labeler(
         "student": labeler.student.state_dict(),
         "teacher": labeler.teacher.state_dict(),
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # Through a file of Python's: torch's own hides a full disk behind an internal error.
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:

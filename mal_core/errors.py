@@ -11,6 +11,7 @@ MalCoreError
     SegmenterError           ... while training a segmenter
 """
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -115,3 +116,19 @@ def lacks_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return any(words in str(error).lower() for words in ("out of memory", "can't allocate memory"))
+
+
+SPACE_ADVICE = (
+    "no space is left on this disk. Free some, or move to another with store=DIR or workdir=DIR; "
+    "in the same store the same command continues from the last checkpoint."
+)
+
+
+def lacks_space(error: BaseException) -> bool:
+    """Whether this, or what caused it, is how the system says that a disk or a quota is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return "disk is full" in str(error)  # SQLite

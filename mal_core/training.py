@@ -200,8 +200,9 @@ class LabelerTrainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        # Through a file of Python's: torch's own hides a full disk behind an internal error.
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save(state, stream)
 
     def load(self, path: Path) -> None:
         """Continue from a state written by `save`."""

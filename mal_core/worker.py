@@ -13,7 +13,7 @@ from mal_core.checkpoints import load_labeler
 from mal_core.config import LABELING_KEYS, MalConfig
 from mal_core.data.coco import read_boxes
 from mal_core.distributed import record_hardware
-from mal_core.errors import MalCoreError
+from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs import read_label_job, read_train_job, write_failure
 from mal_core.labeling import generate_pseudo_labels
 from mal_core.training import train_labeler
@@ -68,6 +68,11 @@ def main() -> int:
     except MalCoreError as error:
         sys.stdout.write(f"{error}\n")
         write_failure(job_path, error)
+        return 1
+    except (OSError, RuntimeError) as error:
+        if not lacks_space(error):
+            raise
+        sys.stdout.write(f"{job_path.parent}: {SPACE_ADVICE}\n")
         return 1
     return 0
 

@@ -29,11 +29,13 @@ from pycocotools import mask as coco_mask
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.distributed import Group, joined_group, record_hardware
 from mal_core.errors import (
+    SPACE_ADVICE,
     ConfigError,
     DatasetError,
     MalCoreError,
     TrainingError,
     lacks_memory,
+    lacks_space,
 )
 from mal_core.segmenters import (
     CONFIG_FILE,
@@ -71,6 +73,9 @@ def main(arguments: list[str]) -> int:
         logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
         return TRAINING_FAILED
     except (MalCoreError, OSError) as error:
+        if lacks_space(error):
+            logger.error("error: %s: %s", Path(arguments[0]).parent, SPACE_ADVICE)  # noqa: TRY400
+            return TRAINING_FAILED
         logger.error("error: %s", error)  # noqa: TRY400
         return INPUT_IS_WRONG
     except (RuntimeError, MemoryError) as error:

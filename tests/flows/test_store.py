@@ -205,7 +205,9 @@ def test_child_of_a_killed_process_is_gone_before_the_next_attempt_begins(tmp_pa
 def test_digest_of_an_unchanged_file_is_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photo = old_file(tmp_path / "photo.png", "pixels")
+    photo = tmp_path / "photo.png"
+    photo.write_text("pixels")
+    monkeypatch.setattr("flows.store.FRESH_NS", -1)  # as if it had lain there for long
     cache = DigestCache(tmp_path / "digests.sqlite")
     first = cache.digest(photo)
     monkeypatch.setattr("flows.store.sha256_file", lambda _: pytest.fail("read again"))
