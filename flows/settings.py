@@ -31,7 +31,7 @@ SEGMENTER_GROUP = "segmenter"
 FREE_KEYS = ("encoder.options", "segmenter.options")
 MISSING = "???"
 HUB = "hub"
-STORE_VARIABLE = "MAL_STORE"
+STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
 PATH_KEYS = frozenset(
@@ -90,6 +90,7 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
     changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
     raw["segmenters"] = _recipes(raw["segmenters"], changes)
     raw["store"] = raw["store"] or default_store()
+    raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None
     raw.pop("experiment", None)
     config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
     _require_files(config)
@@ -168,7 +169,7 @@ def _quoted_path(text: str) -> str:
     """Quote the value of a path, so that blanks, commas and brackets stand for themselves."""
     key, equals, value = text.partition("=")
     plain = value not in ("", "null") and value[0] not in "'\"$"
-    if not equals or key.lstrip("+") not in PATH_KEYS or not plain:
+    if not equals or key.lstrip("+") not in {*PATH_KEYS, "shared_store"} or not plain:
         return text
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"
