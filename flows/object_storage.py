@@ -86,9 +86,21 @@ class ObjectStorage:
         name = f"{PROBE}{uuid.uuid4().hex}"
         try:
             self._write(name, b"may this machine write here?")
+            self._check_condition(name)
             self._delete(name)
         except self._failures as error:
             raise self._error(error) from error
+
+    def _check_condition(self, name: str) -> None:
+        try:
+            self._create(name, b"only if there is none")
+        except FileExistsError:
+            return
+        logger.warning(
+            "%s: this storage ignores `only if absent` (If-None-Match); two machines that start "
+            "the same stage at once may both compute it",
+            self.url,
+        )
 
     def read(self, name: str) -> bytes | None:
         """Content of an object, None when there is none."""

@@ -67,6 +67,17 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_told_at_once(
     assert len(calls) == 1
 
 
+def test_storage_that_overwrites_what_shall_be_new_is_told_apart(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage.check()
+    assert caplog.text == ""
+    assert storage.listing() == []
+    monkeypatch.setattr(storage, "_create", storage._write)
+    storage.check()
+    assert "If-None-Match" in caplog.text
+
+
 def refusal(url: str, tmp_path: Path) -> str:
     with pytest.raises(ArtifactError) as caught:
         Run(compose([f"shared_store={url}", f"store={tmp_path / 'store'}"]))
