@@ -5,11 +5,13 @@ import json
 import logging
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flows.interruption import end_together
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ArmsError, SegmenterError
 from mal_core.process import end_children
@@ -87,21 +89,28 @@ def _outcome(call: Callable[[], Result]) -> Result | SegmenterError:
 
 
 def _in_threads(calls: Sequence[Callable[[], Result]], limit: int) -> list[Result | SegmenterError]:
+    ended = threading.Event()
+    contexts = [contextvars.copy_context() for _ in calls]
+    for one in contexts:
+        one.run(end_together, ended)
     with ThreadPoolExecutor(max_workers=limit, thread_name_prefix="segmenter") as pool:
-        futures = [pool.submit(contextvars.copy_context().run, _outcome, call) for call in calls]
+        futures = [
+            pool.submit(one.run, _outcome, call) for one, call in zip(contexts, calls, strict=True)
+        ]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [future for future in done if future.exception() is not None]
             if failed:
-                _end(futures)
+                _end(futures, ended)
                 failed[0].result()
         except BaseException:
-            _end(futures)
+            _end(futures, ended)
             raise
         return [future.result() for future in futures]
 
 
-def _end(futures: Sequence[Future[Any]]) -> None:
+def _end(futures: Sequence[Future[Any]], ended: threading.Event) -> None:
+    ended.set()  # before the children: who waits for another machine has none
     for future in futures:
         future.cancel()
     end_children()

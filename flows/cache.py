@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from flows.store import MANIFEST, StageKey, Store, Stored, damage, read_manifest, remove_folder
+from flows.manifest import MANIFEST
+from flows.shared_store import SharedStore
+from flows.store import StageKey, Store, Stored, damage, read_manifest, remove_folder
 from mal_core.errors import ConfigError
 from mal_core.tables import text_table
 
@@ -25,6 +27,7 @@ class Entry:
     """One output in the store, or an attempt at one.
 
     Attributes:
+        path: Its folder; for an output in a shared store, its place below the URL.
         used: When it was made or last reused, seconds since the epoch.
         size: Bytes on disk.
         busy: A process is at work on it.
@@ -58,11 +61,14 @@ class LookingStore(Store):
     Args:
         root: As in Store.
         cheap: Stages of seconds that others cannot be asked without.
+        beyond: A shared store; what it has counts as stored, although it is not fetched.
     """
 
-    def __init__(self, root: Path, cheap: Sequence[str]) -> None:
+    def __init__(
+        self, root: Path, cheap: Sequence[str], *, beyond: SharedStore | None = None
+    ) -> None:
         super().__init__(root)
-        self.cheap = frozenset(cheap)
+        self.cheap, self.beyond = frozenset(cheap), beyond
 
     def get(
         self, key: StageKey, work: Callable[[Path], None], *, force: bool = False, title: str = ""
@@ -73,12 +79,26 @@ class LookingStore(Store):
             WouldRunError: There is none, or it is damaged.
         """
         if key.stage in self.cheap:
-            return super().get(key, work, force=force, title=title)
+            return self._prepared(key, work, force=force, title=title)
         folder = self.folder(key)
-        if not folder.exists() or damage(folder) is not None:
+        if folder.exists() and damage(folder) is None:
+            files = read_manifest(folder)["files"]
+            return Stored(stage=key.stage, path=folder, files=files, hit=True)
+        known = None if self.beyond is None else self.beyond.has(key.name)
+        if known is None:
             raise WouldRunError(key)
-        files = read_manifest(folder)["files"]
-        return Stored(stage=key.stage, path=folder, files=files, hit=True)
+        return Stored(stage=key.stage, path=folder, files=known, hit=True)
+
+    def _prepared(
+        self, key: StageKey, work: Callable[[Path], None], *, force: bool, title: str
+    ) -> Stored:
+        try:
+            return super().get(key, work, force=force, title=title)
+        except FileNotFoundError as error:
+            if self.beyond is None:
+                raise
+            # It reads what only the shared store has; a question fetches nothing.
+            raise WouldRunError(key) from error
 
 
 def entries(root: Path) -> list[Entry]:
@@ -129,13 +149,13 @@ def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name.partition('.')[0]}.lock")
 
 
-def listing(found: Sequence[Entry]) -> str:
-    """A table of entries and their sum."""
+def listing(found: Sequence[Entry], *, when: str = "last used") -> str:
+    """A table of entries and their sum; `when` says what their times are."""
     rows = [
         {
             "output": one.name,
             "size": format_size(one.size),
-            "last used (UTC)": datetime.fromtimestamp(one.used, UTC).strftime("%Y-%m-%d %H:%M"),
+            f"{when} (UTC)": datetime.fromtimestamp(one.used, UTC).strftime("%Y-%m-%d %H:%M"),
             "state": "at work" if one.busy else one.state,
         }
         for one in found
@@ -159,14 +179,27 @@ def chosen(root: Path, names: Sequence[str]) -> list[Entry]:
     Raises:
         ConfigError: A name means nothing, or several outputs.
     """
-    found = entries(root)
+    return named(entries(root), names, str(root))
+
+
+def named(found: Sequence[Entry], names: Sequence[str], place: str) -> list[Entry]:
+    """Those of some entries that names choose, as in `chosen`.
+
+    Args:
+        found: Everything that is there.
+        names: What is wanted.
+        place: Where, for the message.
+
+    Raises:
+        ConfigError: A name means nothing, or several outputs.
+    """
     picked = []
     for name in names:
         stage, _, key = name.partition("/")
         matches = [one for one in found if one.stage == stage and one.key.startswith(key)]
         if not matches:
             known = ", ".join(sorted({one.stage for one in found})) or "nothing"
-            message = f"{name}: no such output. The store {root} has {known}; see `mal cache ls`."
+            message = f"{name}: no such output. The store {place} has {known}; see `mal cache ls`."
             raise ConfigError(message)
         if key and len({one.key.partition(".")[0] for one in matches}) > 1:
             message = f"{name}: {len(matches)} outputs begin like this. Give more of the key."

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
-from flows import cache, settings
+from flows import cache, settings, shared_cache
 from flows.run_config import RunConfig
+from flows.shared_store import SharedStore, connect
 from mal_core.errors import ConfigError
 
 DEFAULT_DAYS = 30.0
+SHARED = ("shared=true", "shared=false")
 
 
 def run_action(action: str, arguments: Sequence[str]) -> str:
@@ -16,31 +19,68 @@ def run_action(action: str, arguments: Sequence[str]) -> str:
     Args:
         action: Which.
         arguments: Settings for `ls` and `why`, names of outputs for `rm`, `days=N` and
-            `dry_run=true` for `gc`; `store=DIR` for all.
+            `dry_run=true` for `gc`; `store=DIR` for all; `shared=true` for the shared
+            store in place of the local one, `shared_store=URL` to name it.
 
     Returns:
         What to print.
 
     Raises:
         ConfigError: An argument means nothing.
+        ArtifactError: The shared store cannot be used.
     """
     if action == "why":
         return why(arguments)
-    own = [text for text in arguments if text and not text.startswith("store=")]
-    root = settings.compose([text for text in arguments if text.startswith("store=")]).store
+    places = [text for text in arguments if text.startswith(("store=", "shared_store="))]
+    config = settings.compose(places)
+    own = [text for text in arguments if text and text not in (*places, *SHARED)]
+    if action == "rm" and not own:
+        message = "mal cache rm: name what to remove, a stage or STAGE/KEY; see `mal cache ls`."
+        raise ConfigError(message)
+    if SHARED[0] in arguments:
+        return _act_on_shared(action, own, _shared(config))
+    return _act_on_local(action, own, config.store)
+
+
+def _act_on_local(action: str, own: Sequence[str], root: Path) -> str:
     if action == "ls":
         found = cache.chosen(root, own) if own else cache.entries(root)
         return cache.listing(found)
     if action == "rm":
-        if not own:
-            message = "mal cache rm: name what to remove, a stage or STAGE/KEY; see `mal cache ls`."
-            raise ConfigError(message)
         return f"removed:\n{cache.listing(cache.remove(cache.chosen(root, own)))}"
     days, dry = _gc_options(own)
     found = cache.unused(root, days)
     if dry:
         return f"would be removed:\n{cache.listing(found)}"
     return f"removed:\n{cache.listing(cache.remove(found))}"
+
+
+def _act_on_shared(action: str, own: Sequence[str], shared: SharedStore) -> str:
+    if action == "ls":
+        return _uploads(shared_cache.chosen(shared, own) if own else shared_cache.entries(shared))
+    if action == "rm":
+        found = shared_cache.chosen(shared, own)
+        shared_cache.remove(shared, found)
+        return f"removed:\n{_uploads(found)}\ntheir files go with `mal cache gc shared=true`"
+    days, dry = _gc_options(own)
+    found = shared_cache.old(shared, days)
+    if dry:
+        return f"would be removed:\n{_uploads(found)}"
+    shared_cache.remove(shared, found)
+    number, size = shared_cache.remove_orphans(shared)
+    freed = f"{number} files that no output names, {cache.format_size(size)}"
+    return f"removed:\n{_uploads(found)}\n{freed}"
+
+
+def _uploads(found: Sequence[cache.Entry]) -> str:
+    return cache.listing(found, when="uploaded")
+
+
+def _shared(config: RunConfig) -> SharedStore:
+    if config.shared_store is None:
+        message = "shared=true: there is no shared store. Give shared_store=URL."
+        raise ConfigError(message)
+    return connect(config.shared_store)
 
 
 def _gc_options(arguments: Sequence[str]) -> tuple[float, bool]:
@@ -63,7 +103,8 @@ def why(overrides: Sequence[str]) -> str:
 
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
     stages.check_settings(config)
-    store = cache.LookingStore(config.store, stages.PREPARATIONS)
+    beyond = None if config.shared_store is None else connect(config.shared_store)
+    store = cache.LookingStore(config.store, stages.PREPARATIONS, beyond=beyond)
     lines, blocked = [], False
     for title, ask in _stages(config, store):
         try:

@@ -87,7 +87,9 @@ EXAMPLES = {
   mal cache why {FILES}
                                            which stages would run, and what has changed
   mal cache rm train-mal/3f2a              by stage, or by the beginning of a key
-  mal cache gc days=30 dry_run=true        what was not used for 30 days""",
+  mal cache gc days=30 dry_run=true        what was not used for 30 days
+  mal cache ls shared=true                 of the shared store; also rm and gc, which there
+                                           counts from the upload""",
     "serve": """\
   mal serve                                http://127.0.0.1:4280 until Ctrl-C
   mal serve serve_port=8000""",

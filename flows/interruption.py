@@ -2,9 +2,11 @@
 
 import signal
 import threading
+from contextvars import ContextVar
 from types import FrameType
 
 _asked = threading.Event()
+_ended_together: ContextVar[threading.Event | None] = ContextVar("ended_together", default=None)
 
 
 def listen() -> None:
@@ -13,13 +15,19 @@ def listen() -> None:
     signal.signal(signal.SIGINT, _interrupt)
 
 
+def end_together(ended: threading.Event) -> None:
+    """Make `stop_if_asked` end what runs in this context, and in copies of it, once this is set."""
+    _ended_together.set(ended)
+
+
 def stop_if_asked() -> None:
-    """End here when an interrupt was swallowed on its way.
+    """End here when an interrupt was swallowed on its way, or reached another thread.
 
     Raises:
-        KeyboardInterrupt: The user pressed Ctrl-C.
+        KeyboardInterrupt: The user pressed Ctrl-C, or what runs beside this has to end.
     """
-    if _asked.is_set():
+    ended = _ended_together.get()
+    if _asked.is_set() or (ended is not None and ended.is_set()):
         raise KeyboardInterrupt
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.interruption import stop_if_asked
 from flows.run_config import Inputs, RunConfig
+from flows.shared_store import SharedStore, connect
 from flows.store import StageKey, Store, Stored
 from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
@@ -31,13 +32,16 @@ class Run:
 
     Attributes:
         inputs: The splits in normal form, once a stage has asked for them.
+
+    Raises:
+        ArtifactError: The store or the shared store cannot be used.
     """
 
     def __init__(
         self, config: RunConfig, *, force: Sequence[str] = (), store: Store | None = None
     ) -> None:
         self.config = config
-        self.store = store or Store(config.store)
+        self.store = store or Store(config.store, shared=_shared(config.shared_store))
         self._force = frozenset(force)
         self._stored: dict[str, Stored] = {}
         self.inputs: Inputs | None = None
@@ -62,6 +66,10 @@ class Run:
         if split not in self._digests:
             self._digests[split] = _split_digests(self.store, split)
         return self._digests[split]
+
+
+def _shared(url: str | None) -> SharedStore | None:
+    return None if url is None else connect(url)
 
 
 def _split_digests(store: Store, split: SplitConfig) -> SplitDigests:

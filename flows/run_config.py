@@ -99,6 +99,8 @@ class RunConfig(Config):
             by it too.
         seconds_per_mask: What a person needs to draw one, for the hours that labels save.
         store: Cache of stage outputs.
+        shared_store: Its second level, which several machines share: a URL, without
+            credentials, that fsspec understands.
         checkpoint: An existing checkpoint for `mal label`, instead of training one.
         output: Where `mal label` writes; None means below `workdir`.
         boxes: A detector's boxes, a COCO results list; they are labeled instead of the
@@ -117,6 +119,7 @@ class RunConfig(Config):
     segmenters: tuple[SegmenterConfig, ...]
     workdir: Path
     store: Path
+    shared_store: str | None = None
     seed: int = 0
     segmenter_jobs: int = 1
     segmenter_seeds: tuple[int, ...] | None = None
@@ -148,6 +151,7 @@ class RunConfig(Config):
             raise ConfigError(message)
         if self.human_arm == "published":
             self._require_published()
+        self._check_shared_store()
         if (self.labels is None) != (self.human is None):
             message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
@@ -160,6 +164,24 @@ class RunConfig(Config):
             message = (
                 f"boxes={self.boxes} needs checkpoint=FILE: a detector's boxes are labeled with a "
                 "network that `mal train` made of the boxes of an annotation file."
+            )
+            raise ConfigError(message)
+
+    def _check_shared_store(self) -> None:
+        if self.shared_store is None:
+            return
+        protocol, separator, place = self.shared_store.partition("://")
+        if not (protocol and separator and place.strip("/")):
+            message = (
+                f"shared_store={self.shared_store} is no URL; wanted s3://BUCKET/PREFIX or "
+                "file:///FOLDER."
+            )
+            raise ConfigError(message)
+        if "@" in place.partition("/")[0]:
+            # Not shown: settings, logs and messages are read by more people than credentials.
+            message = (
+                "shared_store has credentials in its URL; give them by AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or a profile."
             )
             raise ConfigError(message)
 

@@ -29,7 +29,7 @@ from mal_core.errors import ConfigError
 GROUPS = ("data", "encoder", "mal", "experiment")
 FREE_KEYS = ("encoder.options", "segmenter.options")
 MISSING = "???"
-STORE_VARIABLE = "MAL_STORE"
+STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
 PATH_KEYS = frozenset(
@@ -89,6 +89,7 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
     raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
     raw["store"] = raw["store"] or default_store()
     upstream.resolve(raw, Path(raw["store"]).expanduser().absolute())
+    raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None
     raw.pop("experiment", None)
     config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
     _require_files(config)
@@ -174,7 +175,7 @@ def _quoted_path(text: str) -> str:
     """Quote the value of a path, so that blanks, commas and brackets stand for themselves."""
     key, equals, value = text.partition("=")
     plain = value not in ("", "null") and value[0] not in "'\"$"
-    if not equals or key.lstrip("+") not in PATH_KEYS or not plain:
+    if not equals or key.lstrip("+") not in {*PATH_KEYS, "shared_store"} or not plain:
         return text
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"

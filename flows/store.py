@@ -7,6 +7,9 @@ Layout, below one root folder:
     <stage>/<key>.lock        held by the one process (and its children) that works on the key
     digests.sqlite            digests of input files by path, size, times and inode
 
+A store may have a second level that several machines share (flows.shared_store): what is
+absent here is fetched from there, and what is made here is uploaded.
+
 A key is the digest of everything that decides the output: stage, its own settings, the
 digests of its inputs and the version of its code.
 """
@@ -24,15 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.manifest import MANIFEST as MANIFEST
+from flows.manifest import is_intact, sealed
+from flows.shared_store import SharedStore
 from mal_core.artifacts import atomic_path, sha256_file, sha256_json, write_json
 from mal_core.errors import SPACE_ADVICE, ArtifactError, lacks_space
 from mal_core.process import children_hold
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "MANIFEST.json"
-SEAL = "manifest"
-"""Where the manifest keeps the digest of all else it says."""
 KEY_LENGTH = 32
 DATABASE_PATIENCE_S = 60.0
 ROWS_PER_COMMIT = 1000
@@ -68,6 +71,11 @@ class StageKey:
         """Name of the output folder: 32 hex digits."""
         return sha256_json(self.as_json())[:KEY_LENGTH]
 
+    @property
+    def name(self) -> str:
+        """Of the output in a shared store, STAGE/KEY."""
+        return f"{self.stage}/{self.digest}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
@@ -86,10 +94,15 @@ class Stored:
 
 
 class Store:
-    """Runs each stage at most once per key, whoever asks and whatever was killed."""
+    """Runs each stage at most once per key, whoever asks and whatever was killed.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: Folder that stages work in and read from.
+        shared: A second level, in which other machines find what this one makes.
+    """
+
+    def __init__(self, root: Path, *, shared: SharedStore | None = None) -> None:
+        self.root, self.shared = root, shared
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,7 +117,7 @@ class Store:
     def get(
         self, key: StageKey, work: Callable[[Path], None], *, force: bool = False, title: str = ""
     ) -> Stored:
-        """The stored output of a key; computed by `work` when it is absent or damaged.
+        """The stored output of a key; fetched or computed when it is absent or damaged.
 
         Args:
             key: What is wanted.
@@ -112,20 +125,69 @@ class Store:
                 attempt left.
             force: Compute it again, from nothing.
             title: Name in log lines; default the stage's.
+
+        Raises:
+            ArtifactError: The shared store failed; what was computed stays in the local one.
         """
         folder, title = self.folder(key), title or key.stage
         try:
-            with self._locked(folder, title):
-                if force:
-                    remove_folder(folder)
-                    remove_folder(_partial(folder))
-                stored = self._find(key, folder, title)
-                return stored or self._compute(key, work, folder, title)
+            return self._get(key, work, folder, title, force=force)
         except OSError as error:
             if not lacks_space(error):
                 raise
             message = f"{self.root}: {SPACE_ADVICE}"
             raise ArtifactError(message) from error
+
+    def _get(
+        self,
+        key: StageKey,
+        work: Callable[[Path], None],
+        folder: Path,
+        title: str,
+        *,
+        force: bool,
+    ) -> Stored:
+        with self._locked(folder, title):
+            if force:
+                remove_folder(folder)
+                remove_folder(_partial(folder))
+            stored = self._find(key, folder, title)
+            if self.shared is None:
+                return stored or self._compute(key, work, folder, title)
+            if stored is not None:
+                self.shared.add(key.name, folder, title)
+                return stored
+            if force or not self._fetch(self.shared, key, title):
+                stored = self._compute_for_all(self.shared, key, work, title, force=force)
+            return stored or self._found(key, folder)
+
+    def _fetch(self, shared: SharedStore, key: StageKey, title: str) -> bool:
+        folder = self.folder(key)
+        fetched = shared.fetch(key.name, folder, title)
+        if fetched:
+            remove_folder(_partial(folder))
+            _announced.add(folder)
+        return fetched
+
+    def _compute_for_all(
+        self,
+        shared: SharedStore,
+        key: StageKey,
+        work: Callable[[Path], None],
+        title: str,
+        *,
+        force: bool,
+    ) -> Stored | None:
+        """Compute an output and upload it; None when it was fetched after all."""
+        while True:
+            with shared.turn(key.name, title, force=force) as ours:
+                if ours:
+                    folder = self.folder(key)
+                    stored = self._compute(key, work, folder, title)
+                    shared.upload(key.name, folder, title)
+                    return stored
+            if self._fetch(shared, key, title):
+                return None
 
     @contextlib.contextmanager
     def _locked(self, folder: Path, title: str) -> Iterator[None]:
@@ -159,6 +221,9 @@ class Store:
         if folder not in _announced:
             _announced.add(folder)
             logger.info("%s: cached", title)
+        return self._found(key, folder)
+
+    def _found(self, key: StageKey, folder: Path) -> Stored:
         files = read_manifest(folder)["files"]
         return Stored(stage=key.stage, path=folder, files=files, hit=True)
 
@@ -176,8 +241,7 @@ class Store:
         seconds = round(time.monotonic() - started, 1)
         files = {str(path.relative_to(partial)): sha256_file(path) for path in _files_in(partial)}
         manifest = {"key": key.digest, **key.as_json(), "seconds": seconds, "files": files}
-        manifest[SEAL] = sha256_json(manifest)
-        write_json(partial / MANIFEST, manifest, indent=1)
+        write_json(partial / MANIFEST, sealed(manifest), indent=1)
         partial.rename(folder)
         _announced.add(folder)
         logger.info("%s: done in %.1f s", title, seconds)
@@ -193,10 +257,10 @@ def damage(folder: Path) -> str | None:
     """What is wrong with a stored stage; None when every file is as it was written."""
     try:
         manifest = read_manifest(folder)
-        seal, files = manifest.pop(SEAL), manifest["files"]
+        files = manifest["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{MANIFEST}: {type(error).__name__}: {error}"
-    if sha256_json(manifest) != seal:
+    if not is_intact(manifest):
         return f"{folder / MANIFEST} was altered"
     for name, wanted in files.items():
         path = folder / name

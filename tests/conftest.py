@@ -21,8 +21,8 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_OFFLINE="1",
 )
-os.environ.pop("PREFECT_API_URL", None)
-os.environ.pop("MAL_PROGRESS", None)
+for name in ("PREFECT_API_URL", "MAL_PROGRESS", "MAL_SHARED_STORE"):
+    os.environ.pop(name, None)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scenes.write import write_scenes
+from tests.flows.s3_server import S3Server
 
 Overrides = list[str]
 
@@ -152,3 +153,25 @@ def fresh_mal(tmp_path: Path) -> Iterator[Mal]:
     command = Mal(tmp_path)
     yield command
     command.wait_until_alone()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server with a bucket; this process and its children are its clients."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+                patch.delenv(name, raising=False)
+            server.make_bucket()
+            yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def place(s3: S3Server, tmp_path: Path) -> str:
+    """An empty place on the S3 server, for one test."""
+    return f"{s3.url}/{tmp_path.name}"

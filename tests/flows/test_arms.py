@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.arms import side_by_side
+from flows.interruption import stop_if_asked
 from mal_core.errors import ArmsError, DatasetError, SegmenterError
 
 
@@ -35,6 +36,30 @@ def test_wrong_input_ends_all(limit):
     with pytest.raises(SegmenterError):
         side_by_side(calls, limit)
     assert limit > 1 or done == []
+
+
+def test_wrong_input_ends_who_waits_for_another_machine_too():
+    waiting, ended = threading.Event(), []
+
+    def wait_for_a_lease():
+        waiting.set()
+        deadline = time.monotonic() + 60
+        try:
+            while time.monotonic() < deadline:
+                stop_if_asked()
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            ended.append(True)
+            raise
+
+    def break_beside_it():
+        waiting.wait(60)
+        breaks(2)()
+
+    with pytest.raises(SegmenterError):
+        side_by_side([wait_for_a_lease, break_beside_it], 2)
+    assert ended == [True]
+    stop_if_asked()  # what comes after is not ended
 
 
 def test_any_other_error_is_passed_on():
