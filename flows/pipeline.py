@@ -28,6 +28,8 @@ Stage = Literal[
     "full", "train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"
 ]
 DEMO = ("experiment=demo",)
+GPU = "mal-gpu"
+"""Tag of the tasks that train or label: a concurrency limit on it is how many run at a time."""
 
 
 @task(name="check the input", task_run_name="check the input", cache_policy=NO_CACHE)
@@ -36,13 +38,13 @@ def check_input(run: Run, *, need_val: bool) -> None:
     steps.check(run, need_val=need_val)
 
 
-@task(name="train MAL", task_run_name="train MAL", cache_policy=NO_CACHE)
+@task(name="train MAL", task_run_name="train MAL", cache_policy=NO_CACHE, tags=[GPU])
 def train_mal_task(run: Run) -> None:
     """Phase 1 in a child process."""
     steps.train_mal(run)
 
 
-@task(name="label every box", task_run_name="label every box", cache_policy=NO_CACHE)
+@task(name="label every box", task_run_name="label every box", cache_policy=NO_CACHE, tags=[GPU])
 def label_task(run: Run) -> None:
     """Write the pseudo-labels in a child process and show the accounting."""
     dashboard.show_accounting(run.config.workdir, steps.generate_pseudo_labels(run))
@@ -52,6 +54,7 @@ def label_task(run: Run) -> None:
     name="train segmenter",
     task_run_name="train {recipe.name} on {arm} masks, seed {seed}",
     cache_policy=NO_CACHE,
+    tags=[GPU],
 )
 def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> None:
     """Phase 2 for one recipe on one arm's masks, in a child process."""

@@ -102,6 +102,25 @@ class Server:
         printed = self.command("deployment", "run", f"mal-pipeline/{deployment}", "-p", parameter)
         return printed.split("UUID: ")[1].split()[0]
 
+    def queue(self, deployment: str, overrides: list[str]) -> str:
+        """The same through the API, which takes no second; returns the id of the flow run."""
+        found = self.ask(f"/deployments/name/mal-pipeline/{deployment}")["id"]
+        body = {"parameters": {"overrides": overrides, "stage": deployment}}
+        return str(self.ask(f"/deployments/{found}/create_flow_run", body)["id"])
+
+    def all_ended(self, runs: set[str]) -> bool:
+        ended = {
+            "flow_runs": {"id": {"any_": list(runs)}, "state": {"type": {"any_": list(FINAL)}}}
+        }
+        return bool(self.ask("/flow_runs/count", ended) == len(runs))
+
+    def task_runs(self, run: str) -> list[dict[str, str]]:
+        """Task runs of a run and of its subflows."""
+        body = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
+        ids = [run, *(child["id"] for child in self.ask("/flow_runs/filter", body))]
+        chosen = {"flow_runs": {"id": {"any_": ids}}}
+        return list(self.ask("/task_runs/filter", chosen))
+
     def state(self, run: str) -> str:
         return str(self.ask(f"/flow_runs/{run}")["state_type"])
 

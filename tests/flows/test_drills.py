@@ -1,6 +1,6 @@
 """What happens to runs when processes, the server, the disk or the clock fail.
 
-MAL_DRILLS=10 repeats each cancel and kill that often.
+MAL_DRILLS=10 repeats each cancel and kill that often, MAL_QUEUED_RUNS=50 queues so many runs.
 """
 
 import os
@@ -156,6 +156,53 @@ def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> No
     assert sum("train-mal: running" in log for log in logs) == 1
     assert sum("another process is at work on it; waiting" in log for log in logs) >= 1
     assert drill.result() == undisturbed
+
+
+QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "8"))
+
+
+def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, mal, ranks) -> None:
+    places = [f"workdir={mal.workdir}", f"store={mal.root / 'store'}"]
+    server.command("work-pool", "set-concurrency-limit", "mal", "2")
+    try:
+        queued = {server.queue("train-mal", [*ranks, *places]) for _ in range(QUEUED)}
+        server.wait("end of all runs", lambda: server.all_ended(queued), seconds=1200)
+    finally:
+        server.command("work-pool", "clear-concurrency-limit", "mal")
+    runs = [server.ask(f"/flow_runs/{run}") for run in queued]
+    assert {run["state_type"] for run in runs} == {"COMPLETED"}
+    assert most_at_once(runs) == min(2, QUEUED)
+
+
+def test_trainings_take_turns_and_a_killed_one_gives_its_turn_back(
+    drill: Drill, tiny: list[str], undisturbed: str
+) -> None:
+    server = drill.server
+    server.command("concurrency-limit", "create", "mal-gpu", "1")
+    try:
+        first = drill.start()
+        os.kill(flow_process(drill), signal.SIGKILL)
+        server.wait("crash", lambda: server.state(first) == "CRASHED", seconds=60)
+        places = drill.overrides[len(tiny) :]
+        short = [*tiny, *[text for text in places if text.startswith(("workdir", "store"))]]
+        run = server.run("train-segmenter", [*short, "segmenter_jobs=2"])
+        assert server.finish(run, seconds=600) == "COMPLETED", server.logs(run)
+    finally:
+        server.command("concurrency-limit", "delete", "mal-gpu")
+    tasks = server.task_runs(run)
+    trainings = [task for task in tasks if task["name"].startswith("train solov2")]
+    assert len(trainings) == 2
+    assert most_at_once(trainings) == 1
+
+
+def most_at_once(runs: list[dict[str, str]]) -> int:
+    """How many runs overlapped at most."""
+    moments = [(run["start_time"], 1) for run in runs] + [(run["end_time"], -1) for run in runs]
+    running = most = 0
+    for _, step in sorted(moments):
+        running += step
+        most = max(most, running)
+    return most
 
 
 def flow_process(drill: Drill) -> int:
