@@ -1,0 +1,150 @@
+"""A Prefect server in processes of its own, for tests that speak to a real one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFECT = [sys.executable, "-m", "prefect"]
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A Prefect server on loopback with its own home, worker and deployments.
+
+    Args:
+        root: Folder of its logs, its home and, unless told otherwise, its database.
+        database: SQLAlchemy address of the database; SQLite in `root` without one.
+        variables: More environment for every command of this server.
+    """
+
+    def __init__(self, root: Path, database: str | None = None, **variables: str) -> None:
+        self.root = root
+        self.port = free_port()
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(root / "home"),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_API_DATABASE_CONNECTION_URL": database
+            or f"sqlite+aiosqlite:///{root}/prefect.db",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "OMP_NUM_THREADS": "1",
+            **variables,
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str) -> None:
+        with (self.root / f"{arguments[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*PREFECT, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+
+    def start_api(self, *options: str) -> None:
+        """Start the server itself and wait until it answers."""
+        self.start("server", "start", "--host", "127.0.0.1", "--port", str(self.port), *options)
+        self.wait("server", lambda: self.ask("/health"))
+
+    def start_worker_and_deploy(self) -> None:
+        self.start("worker", "start", "--pool", "mal", "--type", "process")
+        self.wait("work pool", lambda: self.ask("/work_pools/filter", {}))
+        self.command("--no-prompt", "deploy", "--all")
+
+    def command(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*PREFECT, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        head = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.api}{path}", data=data, headers=head)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if found := ready():
+                    return found
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                pass  # not up yet
+            time.sleep(0.5)
+        logs = "\n".join(path.read_text()[-3000:] for path in self.root.glob("*.log"))
+        return pytest.fail(f"no {what} after {seconds:.0f} s\n{logs}")
+
+    def run(self, deployment: str, overrides: list[str]) -> str:
+        """`prefect deployment run`; returns the id of the flow run."""
+        parameter = f"overrides={json.dumps(overrides)}"
+        printed = self.command("deployment", "run", f"mal-pipeline/{deployment}", "-p", parameter)
+        return printed.split("UUID: ")[1].split()[0]
+
+    def state(self, run: str) -> str:
+        return str(self.ask(f"/flow_runs/{run}")["state_type"])
+
+    def finish(self, run: str) -> str:
+        return str(self.wait("end of the run", lambda: {self.state(run)} & FINAL).pop())
+
+    def logs(self, run: str) -> str:
+        """Messages of a run and of its subflows."""
+        children = self.ask(
+            "/flow_runs/filter",
+            {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}},
+        )
+        ids = [run, *(child["id"] for child in children)]
+        lines = self.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": ids}}, "limit": 200})
+        return "\n".join(line["message"] for line in lines)
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):  # the worker before its server
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server with a worker and all deployments; stopped at the end."""
+    try:
+        server.start_api()
+        server.start_worker_and_deploy()
+        yield server
+    finally:
+        server.stop()
