@@ -67,14 +67,16 @@ class Server:
         self.processes.append(process)
 
     def start_api(self, *options: str) -> None:
-        """Start the server itself and wait until it answers."""
+        """Start the server itself; `wait_for_api` tells when it answers."""
         self.start("server", "start", "--host", "127.0.0.1", "--port", str(self.port), *options)
+
+    def wait_for_api(self) -> None:
         self.wait("server", lambda: self.ask("/health"))
 
-    def start_worker_and_deploy(self) -> None:
+    def start_worker(self) -> None:
+        """Start a worker and wait until it has created its pool."""
         self.start("worker", "start", "--pool", "mal", "--type", "process")
         self.wait("work pool", lambda: self.ask("/work_pools/filter", {}))
-        self.command("--no-prompt", "deploy", "--all")
 
     def command(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -144,7 +146,9 @@ def running(server: Server) -> Iterator[Server]:
     """The server with a worker and all deployments; stopped at the end."""
     try:
         server.start_api()
-        server.start_worker_and_deploy()
+        server.wait_for_api()
+        server.start_worker()
+        server.command("--no-prompt", "deploy", "--all")
         yield server
     finally:
         server.stop()
