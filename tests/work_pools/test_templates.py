@@ -1,53 +1,27 @@
 """The templates of the work pools, read by Prefect's own workers and server."""
 
-import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import yaml
 from docker.models.containers import _create_container_args
-from prefect.client.schemas.objects import FlowRun
 from prefect_docker.worker import DockerWorker, DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from tests.flows.prefect_server_process import Server
 from tests.work_pools.kubernetes_schema import problems
+from tests.work_pools.pools import ROOT, configuration, deployed_variables, read
 
-ROOT = Path(__file__).resolve().parents[2]
 POOLS = ("docker", "kubernetes")
 GIGABYTE = 2**30
 # Prefect writes these into the pod instead of the job, and demands them there; Kubernetes
 # ignores them.
 PREFECTS_MISTAKE = {"parallelism": 1, "completions": 1}
-
-
-def read(pool: str) -> dict[str, Any]:
-    return json.loads((ROOT / "work_pools" / f"{pool}.json").read_text())
-
-
-def deployed_variables() -> dict[str, Any]:
-    """Job variables of our deployments."""
-    definition = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    found = [deployment["work_pool"]["job_variables"] for deployment in definition["deployments"]]
-    assert found
-    assert all(one == found[0] for one in found)
-    return found[0]
-
-
-def configuration(kind: Any, pool: str, **variables: Any) -> Any:
-    """What the worker makes of our template for a run of one of our deployments."""
-    values = {**deployed_variables(), **variables}
-    building = kind.from_template_and_values(read(pool), values, client=SimpleNamespace())
-    made = asyncio.run(building)
-    made.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="full"))
-    return made
 
 
 @pytest.mark.parametrize("pool", POOLS)
