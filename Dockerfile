@@ -51,6 +51,7 @@ RUN if id -u 1000 >/dev/null 2>&1; then userdel --remove "$(id -nu 1000)"; fi; \
 WORKDIR /app
 COPY --from=build --chown=mal:mal /app /app
 COPY --chown=mal:mal Makefile prefect.yaml ./
+COPY --chown=mal:mal work_pools work_pools
 USER 1000:1000
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
@@ -46,7 +47,7 @@ class ProgressArtifacts:
                     percent, key=progress_key(title), description=line
                 )
                 self._ids[title] = cast("UUID", created)  # a coroutine only where a loop runs
-        except (PrefectException, OSError, ValueError) as error:
+        except (PrefectException, httpx.HTTPError, OSError, ValueError) as error:
             logger.debug("progress of %s is not on the dashboard: %s", title, error)
 
 

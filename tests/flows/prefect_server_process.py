@@ -1,4 +1,4 @@
-"""A real Prefect server with workers and our deployments, for tests."""
+"""A Prefect server in processes of its own, for tests that speak to a real one."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,32 @@ PREFECT = [sys.executable, "-m", "prefect"]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-class Server:
-    """A Prefect server on loopback with its own home, database, workers and deployments."""
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
-    def __init__(self, root: Path, **variables: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+
+class Server:
+    """A Prefect server on loopback with its own home, worker and deployments.
+
+    Args:
+        root: Folder of its logs, its home and, unless told otherwise, its database.
+        database: SQLAlchemy address of the database; SQLite in `root` without one.
+        variables: More environment for every command of this server.
+    """
+
+    def __init__(self, root: Path, database: str | None = None, **variables: str) -> None:
         self.root = root
+        self.port = free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.environment = {
             **os.environ,
             "PREFECT_HOME": str(root / "home"),
             "PREFECT_API_URL": self.api,
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{root}/prefect.db",
+            "PREFECT_API_DATABASE_CONNECTION_URL": database
+            or f"sqlite+aiosqlite:///{root}/prefect.db",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "OMP_NUM_THREADS": "1",
@@ -55,12 +67,16 @@ class Server:
         self.processes.append(process)
         return process
 
-    def start_server(self) -> subprocess.Popen[bytes]:
-        process = self.start("server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+    def start_api(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the server itself; `wait_for_api` tells when it answers."""
+        place = ["--host", "127.0.0.1", "--port", str(self.port)]
+        return self.start("server", "start", *place, *options)
+
+    def wait_for_api(self) -> None:
         self.wait("server", lambda: self.ask("/health"))
-        return process
 
     def start_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it has created its pool."""
         process = self.start("worker", "start", "--pool", "mal", "--type", "process")
         self.wait("work pool", lambda: self.ask("/work_pools/filter", {}))
         return process
@@ -149,3 +165,16 @@ class Server:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server with a worker and all deployments; stopped at the end."""
+    try:
+        server.start_api()
+        server.wait_for_api()
+        server.start_worker()
+        server.command("--no-prompt", "deploy", "--all")
+        yield server
+    finally:
+        server.stop()

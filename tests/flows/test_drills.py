@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mal_core.artifacts import sha256_file
-from tests.flows.prefect_server_process import Server
+from tests.flows.prefect_server_process import Server, running
 
 pytestmark = pytest.mark.slow
 
@@ -22,15 +22,9 @@ Finder = Callable[[str], list[str]]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("prefect"))
-    try:
-        found.start_server()
+    with running(Server(tmp_path_factory.mktemp("prefect"))) as found:
         found.command("automation", "create", "--from-file", "automations.yaml")
-        found.start_worker()
-        found.command("--no-prompt", "deploy", "--all")
         yield found
-    finally:
-        found.stop()
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +137,8 @@ def test_server_that_restarts_during_a_run_is_found_again(drill: Drill, undistur
     (process,) = [one for one in server.processes if "server" in one.args and one.poll() is None]
     process.kill()
     process.wait()
-    server.start_server()
+    server.start_api()
+    server.wait_for_api()
     assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
     assert drill.result() == undisturbed
 

@@ -1,133 +1,20 @@
 """Deployments on a real Prefect server with a real worker, read back through its API."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.flows.prefect_server_process import Server, running
+
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-PREFECT = [sys.executable, "-m", "prefect"]
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-class Server:
-    """A Prefect server on loopback with its own home, database, worker and deployments."""
-
-    def __init__(self, root: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.root = root
-        self.api = f"http://127.0.0.1:{self.port}/api"
-        database = f"sqlite+aiosqlite:///{root}/prefect.db"
-        self.environment = {
-            **os.environ,
-            "PREFECT_HOME": str(root / "home"),
-            "PREFECT_API_URL": self.api,
-            "PREFECT_API_DATABASE_CONNECTION_URL": database,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *arguments: str) -> None:
-        with (self.root / f"{arguments[0]}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*PREFECT, *arguments],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-
-    def command(self, *arguments: str) -> str:
-        return subprocess.run(
-            [*PREFECT, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-
-    def ask(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        head = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.api}{path}", data=data, headers=head)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if found := ready():
-                    return found
-            except (urllib.error.URLError, ConnectionError):
-                pass  # not up yet
-            time.sleep(0.5)
-        logs = "\n".join(path.read_text()[-3000:] for path in self.root.glob("*.log"))
-        return pytest.fail(f"no {what} after {seconds:.0f} s\n{logs}")
-
-    def run(self, deployment: str, overrides: list[str]) -> str:
-        """`prefect deployment run`; returns the id of the flow run."""
-        parameter = f"overrides={json.dumps(overrides)}"
-        printed = self.command("deployment", "run", f"mal-pipeline/{deployment}", "-p", parameter)
-        return printed.split("UUID: ")[1].split()[0]
-
-    def state(self, run: str) -> str:
-        return str(self.ask(f"/flow_runs/{run}")["state_type"])
-
-    def finish(self, run: str) -> str:
-        return str(self.wait("end of the run", lambda: {self.state(run)} & FINAL).pop())
-
-    def logs(self, run: str) -> str:
-        """Messages of a run and of its subflows."""
-        children = self.ask(
-            "/flow_runs/filter",
-            {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}},
-        )
-        ids = [run, *(child["id"] for child in children)]
-        lines = self.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": ids}}, "limit": 200})
-        return "\n".join(line["message"] for line in lines)
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):  # the worker before its server
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("prefect"))
-    try:
-        found.start("server", "start", "--host", "127.0.0.1", "--port", str(found.port))
-        found.wait("server", lambda: found.ask("/health"))
-        found.start("worker", "start", "--pool", "mal", "--type", "process")
-        found.wait("work pool", lambda: found.ask("/work_pools/filter", {}))
-        found.command("--no-prompt", "deploy", "--all")
+    with running(Server(tmp_path_factory.mktemp("prefect"))) as found:
         yield found
-    finally:
-        found.stop()
 
 
 @pytest.fixture(scope="module")
