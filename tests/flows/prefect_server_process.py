@@ -137,6 +137,11 @@ class Server:
         chosen = {"flow_runs": {"id": {"any_": ids}}}
         return list(self.ask("/task_runs/filter", chosen))
 
+    def runs_of(self, deployment: str) -> list[str]:
+        """Ids of all flow runs of a deployment."""
+        body = {"deployments": {"id": {"any_": [deployment]}}}
+        return [str(run["id"]) for run in self.ask("/flow_runs/filter", body)]
+
     def state(self, run: str) -> str:
         return str(self.ask(f"/flow_runs/{run}")["state_type"])
 

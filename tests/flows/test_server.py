@@ -1,12 +1,18 @@
 """Deployments on a real Prefect server with a real worker, read back through its API."""
 
 import json
+import subprocess
+import sys
+import urllib.error
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.flows.prefect_server_process import Server, running
+from tests.flows.browser import chromium, look_at
+from tests.flows.prefect_server_process import Server, free_port, running
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +76,80 @@ def test_second_evaluation_shows_the_trend(server: Server, tiny, places) -> None
     page = server.ask("/artifacts/mal-retention/latest")["data"]
     assert "Runs on the same validation data" in page
     assert page.count("data:image/svg+xml") == 2
+
+
+def test_the_dashboard_shows_deployment_run_and_report(
+    server: Server, places, tmp_path: Path, mal
+) -> None:
+    full = server.ask("/deployments/name/mal-pipeline/full")["id"]
+    (run,) = server.runs_of(full)
+    newest = {"limit": 1, "sort": "CREATED_DESC"}
+    (page,) = server.ask(
+        "/artifacts/filter", {**newest, "artifacts": {"key": {"any_": ["mal-retention"]}}}
+    )
+    workdir, store = (Path(place.partition("=")[2]) for place in places)
+    site = server.api.removesuffix("/api")
+    with chromium() as browser:
+        shown = partial(look_at, browser, folder=tmp_path)
+        shown(f"{site}/deployments/deployment/{full}", "deployment", ["mal-pipeline", "Run"])
+        fields = ["Train Images", "Labeler Steps", "Segmenters", "Overrides"]
+        shown(f"{site}/deployments/deployment/{full}/run", "form", fields)
+        stages = ["train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"]
+        shown(f"{site}/runs/flow-run/{run}", "flow-run", ["Completed", *stages])
+        trend = ["human masks", "Runs on the same validation data"]
+        text = shown(f"{site}/artifacts/artifact/{page['id']}", "retention", trend)
+        assert "NaN" not in text
+        with serving_reports(store) as address:
+            shown(f"{address}{workdir}/report.html", "report", ["Retention", "pseudo-labels"])
+            shown(address, "history", [workdir.name])
+
+
+@contextmanager
+def serving_reports(store: Path) -> Iterator[str]:
+    """`mal serve` in a process of its own; yields its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "flows.cli", "serve", f"store={store}", f"serve_port={port}"]
+    process = subprocess.Popen(command)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_impossible_form_is_refused_before_a_run_exists(server: Server) -> None:
+    full = server.ask("/deployments/name/mal-pipeline/full")["id"]
+    before = server.runs_of(full)
+    for form in ({"labeler_steps": 0}, {"segmenters": ["yolo"]}, {"sed": 1}):
+        body = {"parameters": {"form": form, "stage": "full"}}
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            server.ask(f"/deployments/{full}/create_flow_run", body)
+        assert refusal.value.code in (409, 422)
+        assert next(iter(form)) in refusal.value.read().decode()
+    assert server.runs_of(full) == before
+
+
+def test_form_and_overrides_go_together(server: Server, tiny, places) -> None:
+    label = server.ask("/deployments/name/mal-pipeline/generate-pseudo-labels")["id"]
+    paths = dict(text.split("=", 1) for text in tiny if text.startswith("data.train."))
+    form = {
+        "train_images": paths["data.train.images"],
+        "train_annotations": paths["data.train.annotations"],
+        "mask_threshold": 0.45,
+    }
+    rest = [text for text in tiny if not text.startswith("data.train.")]
+    body = {
+        "parameters": {
+            "form": form,
+            "overrides": [*rest, *places],
+            "stage": "generate-pseudo-labels",
+        }
+    }
+    run = str(server.ask(f"/deployments/{label}/create_flow_run", body)["id"])
+    assert server.finish(run) == "COMPLETED", server.logs(run)
+    assert "train-mal: running" not in server.logs(run)
+    config = Path(places[0].partition("=")[2]) / "config.yaml"
+    assert "mask_threshold: 0.45" in config.read_text()
 
 
 def test_wrong_setting_fails_the_run_with_its_message(server: Server, tiny, places) -> None:
