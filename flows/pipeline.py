@@ -15,7 +15,7 @@ set_prefect_defaults()
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows import dashboard, settings, steps, sweep  # noqa: E402
+from flows import dashboard, nodes, settings, steps, sweep  # noqa: E402
 from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
 from flows.report_server import report_url  # noqa: E402
 from flows.run import Run  # noqa: E402
@@ -117,14 +117,19 @@ def mal_pipeline(
     """
     attach_run_log()
     chosen = list(DEMO if overrides is None else overrides)
-    if stage == "full":
-        check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
-    names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
-    if stage == "full" and not settings.compose(chosen).trains_labeler:
-        names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
-    with shown_on_dashboard():
-        for name in names:
-            SUBFLOWS[name](chosen, force=force)
+    config = settings.compose(chosen)
+    if config.node_rank > 0:
+        nodes.follow(config)
+        return
+    with nodes.leading(config):
+        if stage == "full":
+            check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
+        names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
+        if stage == "full" and not config.trains_labeler:
+            names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
+        with shown_on_dashboard():
+            for name in names:
+                SUBFLOWS[name](chosen, force=force)
 
 
 @flow(name="mal-sweep", flow_run_name="sweep")
@@ -136,11 +141,16 @@ def mal_sweep(overrides: list[str]) -> None:
     """
     attach_run_log()
     found = sweep.combinations(overrides)
+    config = settings.compose(found[0].overrides)
+    if config.node_rank > 0:
+        nodes.follow(config)
+        return
     failed = []
-    for one in found:
-        state = mal_pipeline(list(one.overrides), return_state=True)
-        if state.is_failed() or state.is_crashed():
-            failed.append(one.name)
+    with nodes.leading(config):
+        for one in found:
+            state = mal_pipeline(list(one.overrides), return_state=True)
+            if state.is_failed() or state.is_crashed():
+                failed.append(one.name)
     dashboard.show_sweep(sweep.summary_rows(found))
     if failed:
         message = f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}"
