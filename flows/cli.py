@@ -52,6 +52,7 @@ EXAMPLES = {
   mal run ... encoder.name=deit_tiny_patch16_224 encoder.weights=FILE mal.max_steps=600
   mal run ... segmenters=[solov2_r18,mask2former_swin_t] segmenter.max_steps=500
   mal run ... seed=1 --force
+  mal run ... time_limit_minutes=230       ends before a job of 4 hours does; repeat to continue
   mal run ... num_nodes=2 rendezvous=alpha:29500 node_rank=1
                                            on the second of two machines; node_rank=0 on alpha""",
     "sweep": """\

@@ -1,16 +1,27 @@
-"""Whether the user asked this process to end; libraries may swallow the exception that says so."""
+"""Whether this process was asked to end; libraries may swallow the exception that says so."""
 
 import signal
-import threading
 from types import FrameType
+from typing import NoReturn
 
-_asked = threading.Event()
+_reasons: list[BaseException] = []
 
 
 def listen() -> None:
     """Make SIGINT raise KeyboardInterrupt, and remember that it came."""
-    _asked.clear()
+    forget()
     signal.signal(signal.SIGINT, _interrupt)
+
+
+def forget() -> None:
+    """Go on as if nobody had asked to end."""
+    _reasons.clear()
+
+
+def stop(reason: BaseException) -> NoReturn:
+    """Raise an exception that ends the run, and remember it."""
+    _reasons.append(reason)
+    raise reason
 
 
 def stop_if_asked() -> None:
@@ -18,11 +29,11 @@ def stop_if_asked() -> None:
 
     Raises:
         KeyboardInterrupt: The user pressed Ctrl-C.
+        MalCoreError: The time is up.
     """
-    if _asked.is_set():
-        raise KeyboardInterrupt
+    if _reasons:
+        raise _reasons[0]
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    _asked.set()
-    raise KeyboardInterrupt
+    stop(KeyboardInterrupt())

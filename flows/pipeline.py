@@ -15,11 +15,12 @@ set_prefect_defaults()
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows import dashboard, nodes, settings, steps, sweep  # noqa: E402
+from flows import dashboard, interruption, nodes, settings, steps, sweep  # noqa: E402
 from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
 from flows.report_server import report_url  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
+from flows.time_limit import time_limit  # noqa: E402
 from mal_core.config import SegmenterConfig  # noqa: E402
 from mal_core.errors import MalCoreError  # noqa: E402
 
@@ -121,7 +122,7 @@ def mal_pipeline(
     if config.node_rank > 0:
         nodes.follow(config)
         return
-    with nodes.leading(config):
+    with time_limit(config.time_limit_minutes), nodes.leading(config):
         if stage == "full":
             check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
         names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
@@ -146,9 +147,10 @@ def mal_sweep(overrides: list[str]) -> None:
         nodes.follow(config)
         return
     failed = []
-    with nodes.leading(config):
+    with time_limit(config.time_limit_minutes), nodes.leading(config):
         for one in found:
             state = mal_pipeline(list(one.overrides), return_state=True)
+            interruption.stop_if_asked()  # not this run alone
             if state.is_failed() or state.is_crashed():
                 failed.append(one.name)
     dashboard.show_sweep(sweep.summary_rows(found))

@@ -32,6 +32,7 @@ PLACES = (
     "node_rank",
     "rendezvous",
     "node_wait_minutes",
+    "time_limit_minutes",
     "serve_port",
     "boxes",
     "labels",

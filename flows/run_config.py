@@ -101,6 +101,7 @@ class RunConfig(Config):
         node_rank: Which of them this is; 0 runs the pipeline, the others join its trainings.
         rendezvous: HOST:PORT where node 0 listens.
         node_wait_minutes: How long the machines wait for each other at the start.
+        time_limit_minutes: When to end the run, as a user would with Ctrl-C.
         segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
         human_arm: Train each segmenter on human masks too, take its published AP instead, or
             do without.
@@ -132,6 +133,7 @@ class RunConfig(Config):
     node_rank: int = 0
     rendezvous: str | None = None
     node_wait_minutes: float = 10.0
+    time_limit_minutes: float | None = None
     segmenter_seeds: tuple[int, ...] | None = None
     human_arm: Literal["train", "published", "none"] = "train"
     second_ruler: Path | None = None
@@ -176,7 +178,7 @@ class RunConfig(Config):
             if seen is not None and seen < 1:
                 message = f"{key}={seen} is not possible: it must be at least 1."
                 raise ConfigError(message)
-        for key in ("node_wait_minutes", "seconds_per_mask"):
+        for key in ("time_limit_minutes", "node_wait_minutes", "seconds_per_mask"):
             seen = getattr(self, key)
             if seen is not None and seen <= 0:
                 message = f"{key}={seen} is not possible: wanted > 0."

@@ -79,6 +79,7 @@ def test_all_unknown_keys_are_named_together() -> None:
         ("num_nodes=0", "num_nodes=0"),
         ("node_rank=1", "node_rank=1 is not possible with num_nodes=1: wanted 0 to 0"),
         ("num_nodes=2", "num_nodes=2 needs rendezvous=HOST:PORT"),
+        ("time_limit_minutes=0", "time_limit_minutes=0"),
         ("node_wait_minutes=-1", "node_wait_minutes=-1"),
     ],
 )

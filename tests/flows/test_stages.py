@@ -126,6 +126,7 @@ def pipeline(tmp_path: Path, drawn: Path, stand_ins: StandIns) -> Pipeline:
         ("mal.checkpoint_every=7", NOTHING),
         ("segmenter.num_workers=2", NOTHING),
         ("segmenter_jobs=2", NOTHING),
+        ("time_limit_minutes=5", NOTHING),
         ("node_wait_minutes=5", NOTHING),
         ("mal.max_steps=7", {TRAIN, LABEL, PSEUDO}),
         ("mal.crf.zeta=0.2", {TRAIN, LABEL, PSEUDO}),
