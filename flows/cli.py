@@ -51,7 +51,10 @@ EXAMPLES = {
   mal run {FILES} {VAL_FILES} workdir=runs/mine
   mal run ... encoder.name=deit_tiny_patch16_224 encoder.weights=FILE mal.max_steps=600
   mal run ... segmenters=[solov2_r18,mask2former_swin_t] segmenter.max_steps=500
-  mal run ... seed=1 --force""",
+  mal run ... seed=1 --force
+  mal run ... time_limit_minutes=230       ends before a job of 4 hours does; repeat to continue
+  mal run ... num_nodes=2 rendezvous=alpha:29500 node_rank=1
+                                           on the second of two machines; node_rank=0 on alpha""",
     "sweep": """\
   mal sweep experiment=demo mal.crf.zeta=0.05,0.1,0.2 seed=0,1 workdir=runs/zeta
                                            six runs, in runs/zeta/zeta=0.05,seed=0 and so on""",

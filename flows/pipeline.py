@@ -15,12 +15,21 @@ set_prefect_defaults()
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 
-from flows import dashboard, settings, steps, supervision, sweep  # noqa: E402
+from flows import (  # noqa: E402
+    dashboard,
+    interruption,
+    nodes,
+    settings,
+    steps,
+    supervision,
+    sweep,
+)
 from flows.form import Form  # noqa: E402
 from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
 from flows.report_server import report_url  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
+from flows.time_limit import time_limit  # noqa: E402
 from mal_core.config import SegmenterConfig  # noqa: E402
 from mal_core.errors import MalCoreError  # noqa: E402
 
@@ -129,14 +138,19 @@ def mal_pipeline(
     filled = [] if form is None else form.overrides()
     given = DEMO if overrides is None and not filled else [*filled, *(overrides or [])]
     chosen = settings.pinned(given)
-    if stage == "full":
-        check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
-    names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
-    if stage == "full" and not settings.compose(chosen).trains_labeler:
-        names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
-    with shown_on_dashboard():
-        for name in names:
-            SUBFLOWS[name](chosen, force=force)
+    config = settings.compose(chosen)
+    if config.node_rank > 0:
+        nodes.follow(config)
+        return
+    with time_limit(config.time_limit_minutes), nodes.leading(config):
+        if stage == "full":
+            check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
+        names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
+        if stage == "full" and not config.trains_labeler:
+            names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
+        with shown_on_dashboard():
+            for name in names:
+                SUBFLOWS[name](chosen, force=force)
 
 
 @flow(name="mal-sweep", flow_run_name="sweep", on_crashed=[supervision.hand_over])
@@ -149,11 +163,17 @@ def mal_sweep(overrides: list[str]) -> None:
     attach_run_log()
     supervision.end_with_worker()
     found = sweep.combinations(overrides)
+    config = settings.compose(found[0].overrides)
+    if config.node_rank > 0:
+        nodes.follow(config)
+        return
     failed = []
-    for one in found:
-        state = mal_pipeline(overrides=list(one.overrides), return_state=True)
-        if state.is_failed() or state.is_crashed():
-            failed.append(one.name)
+    with time_limit(config.time_limit_minutes), nodes.leading(config):
+        for one in found:
+            state = mal_pipeline(overrides=list(one.overrides), return_state=True)
+            interruption.stop_if_asked()  # not this run alone
+            if state.is_failed() or state.is_crashed():
+                failed.append(one.name)
     dashboard.show_sweep(sweep.summary_rows(found))
     if failed:
         message = f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}"

@@ -1,5 +1,6 @@
 """The last stage: score both arms of every segmenter, compare, and render the report."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,11 @@ PLACES = (
     "output",
     "checkpoint",
     "segmenter_jobs",
+    "num_nodes",
+    "node_rank",
+    "rendezvous",
+    "node_wait_minutes",
+    "time_limit_minutes",
     "serve_port",
     "boxes",
     "labels",
@@ -215,6 +221,11 @@ def _phase_1(shown: Mapping[str, Any]) -> str:
 
 def shown_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that a report shows: all that decide it, without places on this machine."""
+    config = dataclasses.replace(
+        config,
+        mal=config.on_all_nodes(config.mal),
+        segmenters=tuple(config.on_all_nodes(recipe) for recipe in config.segmenters),
+    )
     shown = {key: value for key, value in settings.plain(config).items() if key not in PLACES}
     shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val", "test")}
     for key in ("pseudo_labels", "second_ruler"):

@@ -1,8 +1,10 @@
 """Settings of a whole run, as `flows.settings` composes them."""
 
+import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mal_core.config import (
     Config,
@@ -13,6 +15,8 @@ from mal_core.config import (
     SplitConfig,
 )
 from mal_core.errors import ConfigError
+
+Trained = TypeVar("Trained", MalConfig, SegmenterConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +95,13 @@ class RunConfig(Config):
 
     Attributes:
         segmenters: Selected recipes with the changes of this run.
-        segmenter_jobs: Trainings of phase 2 that run side by side.
+        segmenter_jobs: Trainings of phase 2 that run side by side; None means as many as
+            there are GPUs for, one without GPUs.
+        num_nodes: Machines that run this together; each starts the same command.
+        node_rank: Which of them this is; 0 runs the pipeline, the others join its trainings.
+        rendezvous: HOST:PORT where node 0 listens.
+        node_wait_minutes: How long the machines wait for each other at the start.
+        time_limit_minutes: When to end the run, as a user would with Ctrl-C.
         segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
         human_arm: Train each segmenter on human masks too, take its published AP instead, or
             do without.
@@ -121,7 +131,12 @@ class RunConfig(Config):
     store: Path
     shared_store: str | None = None
     seed: int = 0
-    segmenter_jobs: int = 1
+    segmenter_jobs: int | None = None
+    num_nodes: int = 1
+    node_rank: int = 0
+    rendezvous: str | None = None
+    node_wait_minutes: float = 10.0
+    time_limit_minutes: float | None = None
     segmenter_seeds: tuple[int, ...] | None = None
     human_arm: Literal["train", "published", "none"] = "train"
     second_ruler: Path | None = None
@@ -136,18 +151,12 @@ class RunConfig(Config):
     images: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.segmenter_jobs < 1:
-            message = (
-                f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
-            )
-            raise ConfigError(message)
+        self._require_ranges()
+        self._require_nodes()
         if self.segmenter_seeds is not None and len(set(self.segmenter_seeds)) != len(
             self.segmenter_seeds or [0]
         ):
             message = f"segmenter_seeds={list(self.segmenter_seeds)}: wanted different seeds."
-            raise ConfigError(message)
-        if self.seconds_per_mask <= 0:
-            message = f"seconds_per_mask={self.seconds_per_mask} is not possible: wanted > 0."
             raise ConfigError(message)
         if self.human_arm == "published":
             self._require_published()
@@ -185,6 +194,43 @@ class RunConfig(Config):
             )
             raise ConfigError(message)
 
+    def _require_ranges(self) -> None:
+        for key in ("segmenter_jobs", "num_nodes"):
+            seen = getattr(self, key)
+            if seen is not None and seen < 1:
+                message = f"{key}={seen} is not possible: it must be at least 1."
+                raise ConfigError(message)
+        for key in ("time_limit_minutes", "node_wait_minutes", "seconds_per_mask"):
+            seen = getattr(self, key)
+            if seen is not None and seen <= 0:
+                message = f"{key}={seen} is not possible: wanted > 0."
+                raise ConfigError(message)
+
+    def _require_nodes(self) -> None:
+        """Refuse machines that could not work together."""
+        if not 0 <= self.node_rank < self.num_nodes:
+            message = (
+                f"node_rank={self.node_rank} is not possible with num_nodes={self.num_nodes}: "
+                f"wanted 0 to {self.num_nodes - 1}."
+            )
+            raise ConfigError(message)
+        if self.num_nodes == 1:
+            return
+        found = re.fullmatch(r"(.+):([0-9]{1,5})", self.rendezvous or "")
+        if found is None or not 0 < int(found[2]) < 65536:
+            message = (
+                f"num_nodes={self.num_nodes} needs rendezvous=HOST:PORT, an address of node 0 and "
+                f"a free port there; it is {self.rendezvous!r}."
+            )
+            raise ConfigError(message)
+        if self.segmenter_jobs not in (None, 1):
+            message = (
+                f"segmenter_jobs={self.segmenter_jobs} with num_nodes={self.num_nodes}: trainings "
+                "side by side share one machine, trainings on several machines come one after "
+                "the other. Leave one of the two out."
+            )
+            raise ConfigError(message)
+
     def _require_published(self) -> None:
         """Refuse published AP where there is none, or where it is of other data for certain."""
         if self.data.source == "scenes" or self.data.class_agnostic:
@@ -200,6 +246,14 @@ class RunConfig(Config):
                 "give segmenter.published_ap=NUMBER in [0, 1]."
             )
             raise ConfigError(message)
+
+    def on_all_nodes(self, training: Trained) -> Trained:
+        """A training with the processes of all machines.
+
+        Their number decides the batch of a step, and so the result; how they are spread over
+        machines does not.
+        """
+        return dataclasses.replace(training, num_processes=training.num_processes * self.num_nodes)
 
     @property
     def trains_labeler(self) -> bool:

@@ -82,7 +82,7 @@ def train_mal(run: Run) -> Stored:
             boxes=stripped.path / "boxes.json",
             strict=config.data.strict,
             encoder=config.encoder,
-            mal=config.mal,
+            mal=config.on_all_nodes(config.mal),
             seed=config.seed,
             output_dir=folder,
         )
@@ -98,7 +98,7 @@ def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
         stage=TRAIN,
         config={
             "encoder": encoder,
-            "mal": _without(config.mal, (*LABELING_KEYS, *OPERATION_KEYS)),
+            "mal": _without(config.on_all_nodes(config.mal), (*LABELING_KEYS, *OPERATION_KEYS)),
             "seed": config.seed,
         },
         # Digests of the stripped file, not of the user's: masks cannot influence phase 1.
@@ -241,6 +241,7 @@ def arms(run: Run) -> tuple[Arm, ...]:
 def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
     """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
     train, val = inputs(run).train, scored_split(run)
+    recipe = run.config.on_all_nodes(recipe)
     annotations, digest = train_annotations(run, arm)
     title = f"{recipe.name} on {ARM_TITLES[arm]}"
     if len(run.config.seeds) > 1:

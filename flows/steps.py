@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from flows import normal_form, publish, retention_stage, settings, stages
+from flows import devices, normal_form, publish, retention_stage, settings, stages
 from flows.arms import side_by_side
 from flows.run import Run
 from flows.run_config import RunConfig
@@ -84,7 +84,10 @@ def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> N
 
 
 def train_segmenters(run: Run, train_one: ArmTraining = train_segmenter) -> None:
-    """Phase 2, all recipes on both arms with all seeds; `segmenter_jobs` side by side."""
+    """Phase 2, all recipes on both arms with all seeds; `segmenter_jobs` side by side.
+
+    Those that run at the same time have GPUs of their own.
+    """
     stages.check(run, need_val=True)
     stages.generate_pseudo_labels(run)
     calls = [
@@ -93,7 +96,13 @@ def train_segmenters(run: Run, train_one: ArmTraining = train_segmenter) -> None
         for recipe in run.config.segmenters
         for arm in stages.arms(run)
     ]
-    side_by_side(calls, run.config.segmenter_jobs)
+    config = run.config
+    places = devices.slots(
+        1 if config.num_nodes > 1 else config.segmenter_jobs,
+        max(recipe.num_processes for recipe in config.segmenters),
+        devices.visible_devices(),
+    )
+    side_by_side(devices.spread(calls, places), len(places))
 
 
 def evaluate_retention(run: Run) -> RetentionReport:

@@ -11,15 +11,36 @@ from mal_core.errors import ConfigError
 from mal_core.tables import text_table
 
 BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
+TRAINING_VERBS = ("run", "sweep", "train", "label", "segment", "evaluate", "predict")
 
 
 def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
-    """Compose the settings and do it.
+    """Compose the settings and do it, on all machines and within the time that they name.
 
     Raises:
-        MalCoreError: Input or settings are wrong, or a stage failed.
+        MalCoreError: Input or settings are wrong, a stage failed, or the time is up.
     """
     show_logs()
+    if verb not in TRAINING_VERBS:
+        _do(verb, overrides, force=force)
+        return
+    from flows import nodes, time_limit
+
+    config = settings.compose(_of_one_run(overrides) if verb == "sweep" else overrides)
+    if config.node_rank > 0:
+        nodes.follow(config)
+        return
+    with time_limit.time_limit(config.time_limit_minutes), nodes.leading(config):
+        _do(verb, overrides, force=force)
+
+
+def _of_one_run(overrides: Sequence[str]) -> Sequence[str]:
+    from flows import sweep
+
+    return sweep.combinations(overrides)[0].overrides
+
+
+def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
     if verb == "run":
         run_everything(overrides, force=force)
     elif verb == "sweep":

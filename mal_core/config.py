@@ -172,8 +172,8 @@ class MalConfig(Config):
         mil_warmup, crf_warmup: Fractions of max_steps over which they ramp up.
         warmup: Fraction of max_steps of linear learning-rate warm-up.
         final_rate: Learning rate at the end, relative to the peak.
-        num_processes: Processes that torchrun starts on this machine for training; the
-            batch of a step has batch_size crops from each.
+        num_processes: Processes that train together, on all machines of the run; the
+            batch of a step has batch_size crops from each. As a setting: per machine.
         accumulate_steps: Batches whose gradients make one step.
         scale_learning_rate: Multiply the rate by processes and accumulation, as the batch.
         activation_checkpointing: Compute the encoder's activations twice instead of
@@ -280,8 +280,8 @@ class SegmenterConfig(Config):
     """Phase 2: one segmenter recipe; null means the recipe's own value.
 
     Attributes:
-        num_processes: Processes that torchrun starts to train together, each with its own
-            batches.
+        num_processes: Processes that train together, on all machines of the run, each with its
+            own batches. As a setting: per machine.
         options: Changes to any other place of the mmdet config, nested as that is.
         published_ap: Mask AP in [0, 1] that others report for this recipe on human masks of
             its dataset; used where `human_arm=published` asks for it.

@@ -65,6 +65,19 @@ class Group:
         # Differences from the mean vanish only together.
         return not bool(self.mean((self.mean(mine.clone()) - mine).abs()) > 0)
 
+    def require_same(self, number: int, what: str) -> None:
+        """Refuse to go on where processes find different files.
+
+        Raises:
+            ConfigError: The processes do not have the same number; `what` names its source.
+        """
+        if not self.agrees_on(number):
+            message = (
+                f"the processes do not find the same {what}: all machines of one training "
+                "need a common folder, or none of them a saved state."
+            )
+            raise ConfigError(message)
+
     def wait(self) -> None:
         """Until every process has come here."""
         if self.world_size > 1:

@@ -6,6 +6,7 @@ A job is a JSON file; the child is `python -m mal_core.worker train|label JOB`.
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from mal_core.errors import (
     TrainingError,
     WorkerError,
 )
-from mal_core.process import launcher, run_child
+from mal_core.nodes import run_ranks
 from mal_core.types import PseudoLabelSet
 
 logger = logging.getLogger(__name__)
@@ -90,8 +91,9 @@ def _run(
     write_json(job_path, _to_json(job), indent=2)
     _failure_path(job_path).unlink(missing_ok=True)
     try:
-        run_child(
-            [*launcher(_processes(job)), "-m", "mal_core.worker", verb, str(job_path)],
+        run_ranks(
+            ["-m", "mal_core.worker", verb, str(job_path)],
+            num_processes=_processes(job),
             what=f"mal_core.worker {verb}",
             log_path=folder / f"{verb}.log",
             on_line=on_line,
@@ -109,7 +111,12 @@ def _failure_path(job_path: Path) -> Path:
 
 
 def write_failure(job_path: Path, error: MalCoreError) -> None:
-    """Child side: leave what went wrong for the parent, which raises it again."""
+    """Child side: leave what went wrong for the parent, which raises it again.
+
+    Only node 0 has such a parent; what goes wrong on another one is in that one's log.
+    """
+    if os.environ.get("GROUP_RANK", "0") != "0":
+        return
     write_json(_failure_path(job_path), {"type": type(error).__name__, "message": str(error)})
 
 
@@ -130,6 +137,7 @@ def train_in_child(job: TrainJob, *, on_line: Callable[[str], None] | None = Non
     Raises:
         ConfigError, CheckpointError, TrainingError: As the child raised them.
         WorkerError: The child died otherwise; carries its last lines.
+        NodeError: Another machine of the run has ended or is out of reach.
     """
     _run("train", job, job.output_dir, on_line)
 

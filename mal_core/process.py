@@ -11,6 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,17 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _held_descriptors: set[int] = set()
 _start_lock = threading.Lock()
 _running: set["subprocess.Popen[str]"] = set()
+_variables: ContextVar[Mapping[str, str]] = ContextVar("variables of children", default={})  # noqa: B039 - never changed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """This machine among those that train together; `host`, `port`: where their ranks meet."""
+
+    num_nodes: int
+    rank: int
+    host: str
+    port: int
 
 
 @contextlib.contextmanager
@@ -44,10 +57,26 @@ def children_hold(descriptor: int) -> Iterator[None]:
             _held_descriptors.discard(descriptor)
 
 
-def end_children() -> None:
-    """Ask every running child of `run_child` to end; its caller then cleans up."""
-    for process in tuple(_running):
+@contextlib.contextmanager
+def children_see(variables: Mapping[str, str]) -> Iterator[None]:
+    """Children that this thread starts meanwhile get these environment variables too."""
+    token = _variables.set({**_variables.get(), **variables})
+    try:
+        yield
+    finally:
+        _variables.reset(token)
+
+
+def end_children() -> int:
+    """Ask every running child of `run_child` to end; its caller then cleans up.
+
+    Returns:
+        How many were asked.
+    """
+    running = tuple(_running)
+    for process in running:
         process.send_signal(signal.SIGTERM)
+    return len(running)
 
 
 def die_with_parent(parent: int) -> None:
@@ -70,6 +99,7 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment["PYTHONUNBUFFERED"] = "1"
     environment[EVENTS_VARIABLE] = "events"
+    environment.update(_variables.get())
     environment.update(extra or {})
     return environment
 
@@ -170,9 +200,17 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def launcher(num_processes: int) -> list[str]:
-    """Python, or torchrun where several processes of this machine work together."""
-    if num_processes == 1:
-        return [sys.executable]
-    count = f"--nproc-per-node={num_processes}"
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", count]
+def launcher(num_processes: int, place: Place | None = None) -> list[str]:
+    """Python, or torchrun where several processes work together.
+
+    Args:
+        num_processes: Of this machine.
+        place: Where several machines work together, which one this is.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={num_processes}"]
+    if place is None:
+        return [sys.executable] if num_processes == 1 else [*torchrun, "--standalone"]
+    # torchrun's static rendezvous: rank 0, which writes the files, is on node 0 for certain. Its
+    # other one (c10d) gives out ranks as nodes arrive, and would let others replace a lost one.
+    nodes = [f"--nnodes={place.num_nodes}", f"--node-rank={place.rank}"]
+    return [*torchrun, *nodes, f"--master-addr={place.host}", f"--master-port={place.port}"]

@@ -13,7 +13,7 @@ from typing import Any
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
-from mal_core.process import launcher, run_child
+from mal_core.nodes import run_ranks
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RUNNER_MODULE = "phase2_configs.runner"
@@ -118,8 +118,9 @@ def run_phase_2(
         SegmenterError: The child failed; a killed one comes with advice.
     """
     try:
-        run_child(
-            [*launcher(num_processes), "-m", module, str(job_path)],
+        run_ranks(
+            ["-m", module, str(job_path)],
+            num_processes=num_processes,
             what=what,
             log_path=job_path.parent / LOG_FILE,
             on_line=on_line,

@@ -258,12 +258,7 @@ def train_labeler(
         state_path = output_dir / "state.pth"
         if state_path.exists():
             trainer.load(state_path)
-        if not group.agrees_on(trainer.step):
-            message = (
-                f"the processes do not find the same {state_path}: all machines of one training "
-                "need a common folder, or none of them a saved state."
-            )
-            raise ConfigError(message)
+        group.require_same(trainer.step, str(state_path))
         if group.is_main:
             logger.info(
                 "%s; %d boxes to train on, from step %d", report, len(batches.boxes), trainer.step

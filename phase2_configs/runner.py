@@ -56,6 +56,7 @@ logger = logging.getLogger("phase2")
 NUM_CHECKPOINTS = 10
 MAX_CHECKPOINT_STEPS = 1000
 RAW_PREFIX = "raw"
+COLLECTED = "collected"
 
 
 def main(arguments: list[str]) -> int:
@@ -103,7 +104,9 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     """
     record_hardware(work_dir)
     predictions = work_dir / PREDICTIONS_FILE
-    if predictions.exists():
+    finished = predictions.exists()
+    group.require_same(int(finished), str(predictions))
+    if finished:
         logger.info("%s is there already: nothing to do", predictions)
         return
     register_all_modules(init_default_scope=True)
@@ -121,6 +124,10 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
         message = f"segmenter.options={job.recipe.options}: mmdet refuses it: {error}"
         raise ConfigError(message) from error
     runner.train()
+    for metric in runner.test_loop.evaluator.metrics:
+        # Where processes put together what each predicted: mmengine would take the current
+        # folder, which machines need not share.
+        metric.collect_dir = str(work_dir / COLLECTED)
     runner.test()
     if group.is_main:
         publish_predictions(work_dir)
@@ -314,6 +321,8 @@ def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
     work_dir = Path(config.work_dir)
     config.test_evaluator = result_writer(config.test_evaluator.ann_file, work_dir)
     checkpoint = last_whole_checkpoint(work_dir)
+    step = -1 if checkpoint is None else int(checkpoint.stem.split("_")[1])
+    group.require_same(step, f"last checkpoint in {work_dir}")
     if checkpoint is not None:
         config.resume = True
         config.load_from = str(checkpoint)

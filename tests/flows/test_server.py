@@ -158,6 +158,18 @@ def test_wrong_setting_fails_the_run_with_its_message(server: Server, tiny, plac
     assert "Did you mean 'mal.max_steps'?" in server.ask(f"/flow_runs/{run}")["state"]["message"]
 
 
+def test_a_run_that_has_used_up_its_time_fails_with_that_message(
+    server: Server, tiny, places, processes_with
+) -> None:
+    settings = [*tiny, *places, "mal.max_steps=200000", "time_limit_minutes=0.2"]
+    run = server.run("train-mal", settings)
+    assert server.finish(run) == "FAILED"
+    message = server.ask(f"/flow_runs/{run}")["state"]["message"]
+    assert "stopped after 0.2 minutes (time_limit_minutes=0.2)" in message
+    store = places[1].removeprefix("store=")
+    server.wait("end of the child", lambda: not processes_with(store), seconds=20)
+
+
 def test_cancelled_run_is_cancelled_leaves_no_process_and_can_be_continued(
     server: Server, tiny, places, processes_with
 ) -> None:

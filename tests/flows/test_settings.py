@@ -76,10 +76,24 @@ def test_all_unknown_keys_are_named_together() -> None:
         ("seed=[1,2]", "seed=[1, 2]"),
         ("mal.precision=fp8", "mal.precision='fp8'"),
         ("segmenter_jobs=0", "segmenter_jobs=0"),
+        ("num_nodes=0", "num_nodes=0"),
+        ("node_rank=1", "node_rank=1 is not possible with num_nodes=1: wanted 0 to 0"),
+        ("num_nodes=2", "num_nodes=2 needs rendezvous=HOST:PORT"),
+        ("time_limit_minutes=0", "time_limit_minutes=0"),
+        ("node_wait_minutes=-1", "node_wait_minutes=-1"),
     ],
 )
 def test_impossible_value_is_refused_with_its_full_key(override: str, named: str) -> None:
     assert named in refusal(override)
+
+
+def test_machines_that_could_not_work_together_are_refused() -> None:
+    two = ("num_nodes=2", "rendezvous=alpha:29500")
+    assert settings.compose([*FILES, *two, "node_rank=1"]).node_rank == 1
+    assert "wanted 0 to 1" in refusal(*two, "node_rank=2")
+    assert "trainings side by side share one machine" in refusal(*two, "segmenter_jobs=2")
+    assert "it is 'alpha'" in refusal("num_nodes=2", "rendezvous=alpha")
+    assert "it is 'alpha:99999'" in refusal("num_nodes=2", "rendezvous=alpha:99999")
 
 
 @pytest.mark.parametrize("group", ["data", "encoder", "mal", "experiment"])

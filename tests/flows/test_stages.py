@@ -42,6 +42,8 @@ def pipeline(tmp_path: Path, drawn: Path, stand_ins: StandIns) -> Pipeline:
         ("mal.checkpoint_every=7", NOTHING),
         ("segmenter.num_workers=2", NOTHING),
         ("segmenter_jobs=2", NOTHING),
+        ("time_limit_minutes=5", NOTHING),
+        ("node_wait_minutes=5", NOTHING),
         ("mal.max_steps=7", {TRAIN, LABEL, PSEUDO}),
         ("mal.crf.zeta=0.2", {TRAIN, LABEL, PSEUDO}),
         ("encoder.name=vit_tiny_patch16_224", {TRAIN}),
@@ -61,6 +63,13 @@ def test_setting_reruns_exactly_the_stages_it_decides(
     monkeypatch.chdir(tmp_path)
     assert pipeline.run(override) == reruns
     assert pipeline.run(override) == NOTHING
+
+
+def test_processes_decide_the_output_and_machines_do_not(pipeline: Pipeline) -> None:
+    nodes = ("num_nodes=2", "rendezvous=alpha:29500", "segmenter_jobs=1")
+    assert pipeline.run(*nodes) == {TRAIN, LABEL, *PHASE_2}
+    assert pipeline.run("mal.num_processes=2", "segmenter.num_processes=2") == NOTHING
+    assert pipeline.run(*nodes, "node_wait_minutes=1", "rendezvous=beta:1") == NOTHING
 
 
 def test_touched_and_moved_data_rerun_nothing(pipeline: Pipeline) -> None:

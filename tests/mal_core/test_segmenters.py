@@ -189,7 +189,7 @@ def test_a_killed_training_comes_with_advice(
     job: SegmenterJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel kills without a word what uses up the memory."""
-    monkeypatch.setattr("mal_core.segmenters.launcher", lambda _: ["sh", "-c", "kill -9 $$"])
+    monkeypatch.setattr("mal_core.nodes.launcher", lambda _: ["sh", "-c", "kill -9 $$"])
     with pytest.raises(SegmenterError, match=r"lower segmenter\.batch_size") as caught:
         train_segmenter(job, tmp_path / "work")
     assert caught.value.return_code == -9
