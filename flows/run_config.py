@@ -1,5 +1,6 @@
 """Settings of a whole run, as `flows.settings` composes them."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from mal_core.config import (
     SplitConfig,
 )
 from mal_core.errors import ConfigError
+
+LabelRunner = Literal["threads", "dask", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,13 @@ class RunConfig(Config):
     Attributes:
         segmenters: Selected recipes with the changes of this run.
         segmenter_jobs: Trainings of phase 2 that run side by side.
+        label_shards: Parts that the photos are labeled in; the labels are the same for any.
+        label_workers: How many shards are labeled side by side; None means all, on a local
+            cluster as many as the machine has cores.
+        label_runner: Who labels the shards: threads of this process that start a child each,
+            or workers of Dask or Ray.
+        dask_address, ray_address: A running cluster whose workers see the same files; None
+            means one on this machine, for as long as it is needed.
         segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
         human_arm: Train each segmenter on human masks too, take its published AP instead, or
             do without.
@@ -118,6 +128,11 @@ class RunConfig(Config):
     workdir: Path
     store: Path
     seed: int = 0
+    label_shards: int = 1
+    label_workers: int | None = None
+    label_runner: LabelRunner = "threads"
+    dask_address: str | None = None
+    ray_address: str | None = None
     segmenter_jobs: int = 1
     segmenter_seeds: tuple[int, ...] | None = None
     human_arm: Literal["train", "published", "none"] = "train"
@@ -133,11 +148,7 @@ class RunConfig(Config):
     images: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.segmenter_jobs < 1:
-            message = (
-                f"segmenter_jobs={self.segmenter_jobs} is not possible: it must be at least 1."
-            )
-            raise ConfigError(message)
+        self._require_work()
         if self.segmenter_seeds is not None and len(set(self.segmenter_seeds)) != len(
             self.segmenter_seeds or [0]
         ):
@@ -163,6 +174,18 @@ class RunConfig(Config):
             )
             raise ConfigError(message)
 
+    def _require_work(self) -> None:
+        """Refuse to work in no part, or with the cluster of another runner."""
+        for key in ("segmenter_jobs", "label_shards", "label_workers"):
+            seen = getattr(self, key)
+            if seen is not None and seen < 1:
+                message = f"{key}={seen} is not possible: it must be at least 1."
+                raise ConfigError(message)
+        for runner, address in (("dask", self.dask_address), ("ray", self.ray_address)):
+            if address is not None and self.label_runner != runner:
+                message = f"{runner}_address={address} needs label_runner={runner}."
+                raise ConfigError(message)
+
     def _require_published(self) -> None:
         """Refuse published AP where there is none, or where it is of other data for certain."""
         if self.data.source == "scenes" or self.data.class_agnostic:
@@ -183,6 +206,13 @@ class RunConfig(Config):
     def trains_labeler(self) -> bool:
         """Whether phase 1 trains a network."""
         return self.checkpoint is None and self.pseudo_labels is None
+
+    @property
+    def labelers_side_by_side(self) -> int:
+        """How many shards are labeled at the same time."""
+        elsewhere = self.dask_address or self.ray_address
+        cores = self.label_shards if elsewhere else os.cpu_count() or 1
+        return min(self.label_workers or cores, self.label_shards)
 
     @property
     def seeds(self) -> tuple[int, ...]:
