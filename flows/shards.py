@@ -23,19 +23,16 @@ from prefect.client.schemas import TaskRun  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
 
+from flows.local_ray import ENVIRONMENT, local_ray  # noqa: E402
 from flows.run_config import RunConfig  # noqa: E402
-from mal_core.errors import WorkerError  # noqa: E402
+from mal_core.errors import MalCoreError, WorkerError  # noqa: E402
 from mal_core.process import end_children  # noqa: E402
 from mal_core.shards import label_shard_in_child  # noqa: E402
 
 LOOPBACK = "127.0.0.1"
 SECONDS_BETWEEN_LOOKS = 1.0
 RETRIES = 2
-RAY_DEFAULTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray would hide all GPUs from tasks that reserve none; shards choose theirs by number.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+CONTINUES = "What is labeled stays; the same command labels the rest."
 
 
 def worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -133,6 +130,7 @@ def _dask(address: str | None, workers: int) -> Iterator[str]:
         yield address
         return
     from distributed import LocalCluster
+    from distributed.scheduler import KilledWorker
 
     # A shard's memory is its child's, which Dask does not see: its own limit would be no use.
     with LocalCluster(
@@ -142,23 +140,28 @@ def _dask(address: str | None, workers: int) -> Iterator[str]:
         dashboard_address=None,
         memory_limit=None,
     ) as cluster:
-        yield cluster.scheduler_address
+        try:
+            yield cluster.scheduler_address
+        except KilledWorker as error:
+            message = f"Dask's workers died again and again: {error}. {CONTINUES}"
+            raise MalCoreError(message) from error
 
 
 @contextlib.contextmanager
 def _ray(address: str | None, workers: int) -> Iterator[None]:
-    for name, value in RAY_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    """Connect this process to a running cluster, or to one of our own."""
+    os.environ.update(ENVIRONMENT if address is None else {})
     import ray
 
-    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-    own["_node_ip_address"] = LOOPBACK
-    # Ray takes SIGTERM for itself; a cancelled run must hear of it.
-    handler = signal.getsignal(signal.SIGTERM)
-    options: dict[str, Any] = {"namespace": "mal", "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(address or "local", **options, **({} if address else own))
-    signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with local_ray(workers) if address is None else contextlib.nullcontext(address) as place:
+        # Ray takes SIGTERM for itself; a cancelled run must hear of it.
+        handler = signal.getsignal(signal.SIGTERM)
+        ray.init(place, namespace="mal", log_to_driver=False, logging_level="ERROR")
+        signal.signal(signal.SIGTERM, handler)
+        try:
+            yield
+        except ray.exceptions.RayError as error:
+            message = f"Ray could not finish the shards: {error}. {CONTINUES}"
+            raise MalCoreError(message) from error
+        finally:
+            ray.shutdown()

@@ -179,10 +179,12 @@ def generate_pseudo_labels(
     """
     journal, work = LabelJournal(output.parent / JOURNAL), LabelWork(dataset)
     batches = list(work.batches)
-    done = work.num_boxes(journal.batches() & work.batches.keys())
-    with Progress("label boxes", work.num_boxes(batches), done) as progress:
-        writer = MaskWriter(labeler, config)
-        work.label(batches, writer, journal, lambda done, _: progress.update(done))
+    finished = journal.batches() & work.batches.keys()
+    if len(finished) < len(batches):
+        total, done = work.num_boxes(batches), work.num_boxes(finished)
+        with Progress("label boxes", total, done) as progress:
+            writer = MaskWriter(labeler, config)
+            work.label(batches, writer, journal, lambda done, _: progress.update(done))
     written = journal.read()
     everything = [
         outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
