@@ -2,9 +2,11 @@
 
 import importlib.util
 import shutil
+import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.arms import side_by_side
 from flows.run import Run, ShardRunner
@@ -13,14 +15,15 @@ from mal_core import jobs, shards
 from mal_core.errors import ConfigError
 from mal_core.types import PseudoLabelSet
 
+ANSWER_S = 10.0
 EXTRAS = {"dask": ("prefect_dask", "distributed"), "ray": ("prefect_ray", "ray")}
 
 
 def check_label_runner(config: RunConfig) -> None:
-    """Refuse a runner whose packages are not installed.
+    """Refuse a runner whose packages are not installed, or whose cluster does not answer.
 
     Raises:
-        ConfigError: The message has the command that installs them.
+        ConfigError: The message says what to install or to start.
     """
     runner = config.label_runner
     absent = [name for name in EXTRAS.get(runner, ()) if importlib.util.find_spec(name) is None]
@@ -30,6 +33,23 @@ def check_label_runner(config: RunConfig) -> None:
             f"pip install 'mal-pipeline[{runner}]', or choose label_runner=threads."
         )
         raise ConfigError(message)
+    for key in ("dask_address", "ray_address"):
+        address = getattr(config, key)
+        if address not in (None, "auto"):
+            _require_reachable(key, address)
+
+
+def _require_reachable(key: str, address: str) -> None:
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        with socket.create_connection((place.hostname or "", place.port or 0), ANSWER_S):
+            return
+    except (OSError, ValueError) as error:
+        message = (
+            f"{key}={address} does not answer: {error}. Start that cluster, or leave {key} out "
+            "for workers on this machine."
+        )
+        raise ConfigError(message) from error
 
 
 def label(run: Run, job: jobs.LabelJob) -> PseudoLabelSet:

@@ -7,7 +7,9 @@ which ends it in order when its standard input closes, as it does however we end
 
 import contextlib
 import ctypes
+import functools
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -24,7 +26,18 @@ ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Ray would hide all GPUs from tasks that reserve none; shards choose theirs by number.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "token",
 }
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """Variables of a local cluster and of all that connect to it, to be set before Ray is imported.
+
+    Loopback is open to every user of the machine, so the cluster asks for a token. It is
+    drawn once per process, because Ray remembers the first one, and is in no file.
+    """
+    return {**ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @contextlib.contextmanager
@@ -40,7 +53,7 @@ def local_ray(workers: int) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **environment()},
         start_new_session=True,  # Ctrl-C is for us; we tell the keeper
     )
     try:

@@ -23,7 +23,7 @@ from prefect.client.schemas import TaskRun  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
 
-from flows.local_ray import ENVIRONMENT, local_ray  # noqa: E402
+from flows.local_ray import environment, local_ray  # noqa: E402
 from flows.run_config import RunConfig  # noqa: E402
 from mal_core.errors import MalCoreError, WorkerError  # noqa: E402
 from mal_core.process import end_children  # noqa: E402
@@ -150,7 +150,7 @@ def _dask(address: str | None, workers: int) -> Iterator[str]:
 @contextlib.contextmanager
 def _ray(address: str | None, workers: int) -> Iterator[None]:
     """Connect this process to a running cluster, or to one of our own."""
-    os.environ.update(ENVIRONMENT if address is None else {})
+    os.environ.update(environment() if address is None else {})
     import ray
 
     with local_ray(workers) if address is None else contextlib.nullcontext(address) as place:

@@ -29,6 +29,19 @@ def test_a_runner_without_its_package_is_refused_with_the_command_that_installs_
 
 
 @pytest.mark.parametrize(
+    ("runner", "address"),
+    [("dask", "tcp://127.0.0.1:1"), ("ray", "127.0.0.1:1"), ("ray", "ray://127.0.0.1:1")],
+)
+def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_trained(
+    runner: str, address: str
+) -> None:
+    named = f"{runner}_address='{address}'"
+    config = settings.compose([*FILES, f"label_runner={runner}", named])
+    with pytest.raises(ConfigError, match=f"{runner}_address={address} does not answer"):
+        stages.check_settings(config)
+
+
+@pytest.mark.parametrize(
     ("override", "named"),
     [
         ("label_shards=0", "label_shards=0"),
