@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ set_prefect_defaults()
 from prefect import State, Task, flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas import TaskRun  # noqa: E402
-from prefect.futures import PrefectFuture  # noqa: E402
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
 
 from flows.local_ray import environment, local_ray  # noqa: E402
@@ -55,7 +55,7 @@ def label_shard(job: str, number: int, count: int) -> None:
 
 @flow(name="label shards", flow_run_name="label shards")
 def label_shards(jobs: list[str]) -> None:
-    """Label all shards; one that fails leaves the others alone.
+    """Label all shards; one that fails leaves the others alone, an interruption ends all.
 
     Args:
         jobs: Paths of their job files.
@@ -66,7 +66,7 @@ def label_shards(jobs: list[str]) -> None:
     try:
         _wait(futures)
     except BaseException:
-        end_children()
+        _end(futures)
         raise
     for future in futures:
         future.result()
@@ -80,16 +80,26 @@ def _wait(futures: Sequence[PrefectFuture[None]]) -> None:
     """
     stop = threading.Event()
 
-    def wait() -> None:
+    def wait_for_all() -> None:
         for future in futures:
             while not _is_settled(future) and not stop.is_set():
                 pass
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         try:
-            pool.submit(contextvars.copy_context().run, wait).result()
+            pool.submit(contextvars.copy_context().run, wait_for_all).result()
         finally:
             stop.set()
+
+
+def _end(futures: Sequence[PrefectFuture[None]]) -> None:
+    """End the children of this process; those of a cluster end with it, or with their owner."""
+    threads = [one.wrapped_future for one in futures if isinstance(one, PrefectConcurrentFuture)]
+    for waiting in threads:
+        waiting.cancel()
+    end_children()
+    while wait(threads, SECONDS_BETWEEN_LOOKS).not_done:
+        end_children()  # one that was just starting
 
 
 def _is_settled(future: PrefectFuture[None]) -> bool:

@@ -172,16 +172,19 @@ def shard_children(command: Mal) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("runner", ["dask", "ray"])
-def test_the_shard_of_a_lost_worker_is_labeled_by_another(
+@pytest.mark.parametrize("runner", ["threads", "dask", "ray"])
+def test_a_shard_that_is_killed_is_labeled_by_another_worker(
     patient_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str
 ) -> None:
-    process = patient_mal.start("label", *overrides, *sharded(runner, 2))
+    words = [*overrides, *sharded(runner, 2)]
+    in_flow = runner == "threads"
+    process = start_flow(patient_mal, *words) if in_flow else patient_mal.start("label", *words)
     wait_for_a_batch(patient_mal, process)
-    child = shard_children(patient_mal)[0]
-    worker = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
-    assert worker != process.pid
-    os.kill(worker, signal.SIGKILL)
+    victim = shard_children(patient_mal)[0]
+    if not in_flow:  # the worker that started the child
+        victim = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
+        assert victim != process.pid
+    os.kill(victim, signal.SIGKILL)
     printed = process.communicate()[0]
     assert process.returncode == 0, printed
     assert digests(patient_mal) == whole
