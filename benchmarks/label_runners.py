@@ -1,6 +1,6 @@
 """Labeling in one process against two workers under threads, Dask and Ray: seconds and bytes.
 
-    python -m benchmarks.label_runners [FOLDER] [--boxes 20000] [--shards 8] [--workers 2]
+    python -m benchmarks.label_runners [FOLDER] [--boxes 20000] [--shards 2] [--workers 2]
 
 Draws scenes until they hold that many boxes, makes a small encoder from random weights and
 labels them with `mal label` four times, each in a store of its own. Prints seconds, the
@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--boxes", type=int, default=20_000)
-    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -90,6 +90,9 @@ def prepared(folder: Path, boxes: int) -> list[str]:
         f"data.train.images={train / 'images'}",
         f"data.train.annotations={train / 'annotations.json'}",
         "data.decode_images=false",
+        "mal=tiny_scenes",
+        "mal.refinement.enabled=false",
+        f"mal.label_crop_size={MAL.crop_size}",
     ]
 
 

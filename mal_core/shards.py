@@ -13,6 +13,7 @@ import contextvars
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,9 @@ from typing import Any
 
 from mal_core.artifacts import write_json
 from mal_core.jobs import LabelJob, label_job_from_json, run_job
-from mal_core.progress import ProgressRelay
+from mal_core.progress import EVENTS_VARIABLE, ProgressRelay
+
+logger = logging.getLogger(__name__)
 
 TITLE = "label boxes"
 SHARDS, OWNER = "shards", "owner"
@@ -74,8 +77,9 @@ def label_shard_in_child(path: Path) -> None:
         MalCoreError: As the child raised it.
         WorkerError: The child died otherwise; carries its last lines.
     """
-    threads = {"OMP_NUM_THREADS": read_shard_job(path).num_threads}
-    run_job("shard", path, environment=threads)
+    # The progress of one shard is no news beside that of all; its log file keeps it.
+    variables = {"OMP_NUM_THREADS": read_shard_job(path).num_threads, EVENTS_VARIABLE: "lines"}
+    run_job("shard", path, on_line=lambda line: logger.debug("%s", line), environment=variables)
 
 
 @contextlib.contextmanager
