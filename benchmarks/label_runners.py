@@ -5,7 +5,7 @@
 Draws scenes until they hold that many boxes, makes a small encoder from random weights and
 labels them with `mal label` four times, each in a store of its own. Prints seconds, the
 ratio to one process and the digest of the labels, and fails when digests differ. Start-up
-counts: interpreters, Prefect's temporary server, the cluster. On two idle cores about
+counts: interpreters, Prefect's temporary server, the cluster. On two busy cores about
 10 minutes; drawn scenes are kept in FOLDER for the next time.
 """
 
