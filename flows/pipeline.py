@@ -28,6 +28,7 @@ from flows.form import Form  # noqa: E402
 from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
 from flows.report_server import report_url  # noqa: E402
 from flows.run import Run  # noqa: E402
+from flows.shards import run_shards  # noqa: E402
 from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
 from flows.time_limit import time_limit  # noqa: E402
 from mal_core.config import SegmenterConfig  # noqa: E402
@@ -81,7 +82,7 @@ def evaluate_task(run: Run) -> None:
 def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:
     required = (*settings.TRAIN_KEYS, *(settings.VAL_KEYS if need_val else ()))
     config = settings.compose(overrides, required=required)
-    return steps.open_run(config, force=[stage] if force else [])
+    return steps.open_run(config, force=[stage] if force else [], shard_runner=run_shards)
 
 
 @flow(name=TRAIN, flow_run_name=TRAIN)

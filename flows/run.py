@@ -13,6 +13,9 @@ from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
 
+ShardRunner = Callable[[RunConfig, Sequence[Path]], None]
+"""Labels shards, given as paths of their job files; returns when all are done."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitDigests:
@@ -29,6 +32,7 @@ class Run:
         config: All settings.
         force: Names of stages to compute again although their output is stored.
         store: In place of the one that the settings name.
+        shard_runner: Labels in shards as the settings say; None knows threads only.
 
     Attributes:
         inputs: The splits in normal form, once a stage has asked for them.
@@ -38,10 +42,16 @@ class Run:
     """
 
     def __init__(
-        self, config: RunConfig, *, force: Sequence[str] = (), store: Store | None = None
+        self,
+        config: RunConfig,
+        *,
+        force: Sequence[str] = (),
+        store: Store | None = None,
+        shard_runner: ShardRunner | None = None,
     ) -> None:
         self.config = config
         self.store = store or Store(config.store, shared=_shared(config.shared_store))
+        self.shard_runner = shard_runner
         self._force = frozenset(force)
         self._stored: dict[str, Stored] = {}
         self.inputs: Inputs | None = None

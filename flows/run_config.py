@@ -1,6 +1,7 @@
 """Settings of a whole run, as `flows.settings` composes them."""
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from mal_core.config import (
 from mal_core.errors import ConfigError
 
 Trained = TypeVar("Trained", MalConfig, SegmenterConfig)
+LabelRunner = Literal["threads", "dask", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,13 @@ class RunConfig(Config):
         rendezvous: HOST:PORT where node 0 listens.
         node_wait_minutes: How long the machines wait for each other at the start.
         time_limit_minutes: When to end the run, as a user would with Ctrl-C.
+        label_shards: Parts that the photos are labeled in; the labels are the same for any.
+        label_workers: How many shards are labeled side by side; None means all, on a local
+            cluster as many as the machine has cores.
+        label_runner: Who labels the shards: threads of this process that start a child each,
+            or workers of Dask or Ray.
+        dask_address, ray_address: A running cluster whose workers see the same files; None
+            means one on this machine, for as long as it is needed.
         segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
         human_arm: Train each segmenter on human masks too, take its published AP instead, or
             do without.
@@ -137,6 +146,11 @@ class RunConfig(Config):
     rendezvous: str | None = None
     node_wait_minutes: float = 10.0
     time_limit_minutes: float | None = None
+    label_shards: int = 1
+    label_workers: int | None = None
+    label_runner: LabelRunner = "threads"
+    dask_address: str | None = None
+    ray_address: str | None = None
     segmenter_seeds: tuple[int, ...] | None = None
     human_arm: Literal["train", "published", "none"] = "train"
     second_ruler: Path | None = None
@@ -153,6 +167,7 @@ class RunConfig(Config):
     def __post_init__(self) -> None:
         self._require_ranges()
         self._require_nodes()
+        self._require_runner()
         if self.segmenter_seeds is not None and len(set(self.segmenter_seeds)) != len(
             self.segmenter_seeds or [0]
         ):
@@ -195,7 +210,7 @@ class RunConfig(Config):
             raise ConfigError(message)
 
     def _require_ranges(self) -> None:
-        for key in ("segmenter_jobs", "num_nodes"):
+        for key in ("segmenter_jobs", "num_nodes", "label_shards", "label_workers"):
             seen = getattr(self, key)
             if seen is not None and seen < 1:
                 message = f"{key}={seen} is not possible: it must be at least 1."
@@ -231,6 +246,13 @@ class RunConfig(Config):
             )
             raise ConfigError(message)
 
+    def _require_runner(self) -> None:
+        """Refuse the cluster of another runner."""
+        for runner, address in (("dask", self.dask_address), ("ray", self.ray_address)):
+            if address is not None and self.label_runner != runner:
+                message = f"{runner}_address={address} needs label_runner={runner}."
+                raise ConfigError(message)
+
     def _require_published(self) -> None:
         """Refuse published AP where there is none, or where it is of other data for certain."""
         if self.data.source == "scenes" or self.data.class_agnostic:
@@ -259,6 +281,13 @@ class RunConfig(Config):
     def trains_labeler(self) -> bool:
         """Whether phase 1 trains a network."""
         return self.checkpoint is None and self.pseudo_labels is None
+
+    @property
+    def labelers_side_by_side(self) -> int:
+        """How many shards are labeled at the same time."""
+        elsewhere = self.dask_address or self.ray_address
+        cores = self.label_shards if elsewhere else os.cpu_count() or 1
+        return min(self.label_workers or cores, self.label_shards)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -125,14 +125,16 @@ def _weights_digest(run: Run) -> str | None:
 
 
 def check_settings(config: RunConfig) -> None:
-    """Refuse an encoder that timm does not have, or a recipe without its mmdet config.
+    """Refuse an encoder that timm does not have, a recipe or a runner that cannot work.
 
     Raises:
         ConfigError: The message names similar ones.
     """
+    from flows.label_runners import check_label_runner
     from mal_core.models.encoder import check_encoder_name
     from mal_core.segmenters import resolve_config
 
+    check_label_runner(config)
     if config.trains_labeler:
         check_encoder_name(config.encoder.name)
     for recipe in config.segmenters:
@@ -151,7 +153,8 @@ def generate_pseudo_labels(run: Run) -> Stored:
     checkpoint, checkpoint_digest = _checkpoint(run)
 
     def work(folder: Path) -> None:
-        from mal_core.jobs import LabelJob, label_in_child
+        from flows.label_runners import label
+        from mal_core.jobs import LabelJob
 
         job = LabelJob(
             images=train.images,
@@ -161,9 +164,9 @@ def generate_pseudo_labels(run: Run) -> Stored:
             mal=config.mal,
             output=folder / "train.json",
             ledger=folder / "skipped.json",
+            side_by_side=config.labelers_side_by_side,
         )
-        labels = label_in_child(job)
-        write_json(folder / ACCOUNTING, counts_of(labels))
+        write_json(folder / ACCOUNTING, counts_of(label(run, job)))
 
     mal = dataclasses.asdict(config.mal)
     key = StageKey(
@@ -172,7 +175,7 @@ def generate_pseudo_labels(run: Run) -> Stored:
         inputs={"checkpoint": checkpoint_digest, **digest_inputs(run, {"train": train})},
         code=code_version(
             ["mal_core.labeling", "mal_core.checkpoints", "mal_core.data.coco"],
-            alone=["mal_core.worker", "mal_core.jobs"],
+            alone=["mal_core.worker", "mal_core.jobs", "mal_core.shards"],
             packages=(*TORCH, "pycocotools"),
         ),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows import devices, normal_form, publish, retention_stage, settings, stages
 from flows.arms import side_by_side
-from flows.run import Run
+from flows.run import Run, ShardRunner
 from flows.run_config import RunConfig
 from flows.stages import Arm
 from flows.store import Stored, copy_out
@@ -20,8 +20,15 @@ logger = logging.getLogger(__name__)
 ArmTraining = Callable[[Run, SegmenterConfig, Arm, int], None]
 
 
-def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
+def open_run(
+    config: RunConfig, *, force: Sequence[str] = (), shard_runner: ShardRunner | None = None
+) -> Run:
     """Start a run: refuse impossible settings, leave the composed ones in the working folder.
+
+    Args:
+        config: All settings.
+        force: Stages to compute again.
+        shard_runner: Labels in shards; None knows threads only.
 
     Raises:
         ConfigError: An encoder or a recipe does not exist.
@@ -31,7 +38,7 @@ def open_run(config: RunConfig, *, force: Sequence[str] = ()) -> Run:
     sources = [config.boxes, *([] if train is None else [train.annotations, train.images])]
     publish.check_output(config.output, [path for path in sources if path is not None])
     publish.publish_config(settings.as_yaml(config), config.workdir)
-    return Run(config, force=force)
+    return Run(config, force=force, shard_runner=shard_runner)
 
 
 def check(run: Run, *, need_val: bool) -> None:

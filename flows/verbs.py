@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows import settings
 from flows.logs import detach_run_log, show_logs
 from flows.run_config import RunConfig
 from mal_core.errors import ConfigError
 from mal_core.tables import text_table
+
+if TYPE_CHECKING:
+    from flows.run import Run
 
 BOTH_SPLITS = (*settings.TRAIN_KEYS, *settings.VAL_KEYS)
 TRAINING_VERBS = ("run", "sweep", "train", "label", "segment", "evaluate", "predict")
@@ -122,6 +126,26 @@ def _with_server(run_flow: Callable[[], None]) -> None:
             detach_run_log()
 
 
+def _open(config: RunConfig, stage: str, force: bool) -> "Run":
+    """Start a run without a flow; labels in shards on Dask or Ray get a flow run of their own.
+
+    Stages need no Prefect, so they get none. Shards do: its task runners are the one way
+    to Dask and Ray, and its server is started when there is something to label, not before.
+    """
+    from flows import steps
+
+    def in_a_flow(config: RunConfig, jobs: Sequence[Path]) -> None:
+        def run_flow() -> None:
+            from flows.shards import run_shards
+
+            run_shards(config, jobs)
+
+        _with_server(run_flow)
+
+    runner = None if config.label_runner == "threads" else in_a_flow
+    return steps.open_run(config, force=[stage] if force else [], shard_runner=runner)
+
+
 def check(overrides: Sequence[str], force: bool) -> None:
     """Check the splits that the settings name."""
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
@@ -139,7 +163,7 @@ def train(overrides: Sequence[str], force: bool) -> None:
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
     from flows import stages, steps
 
-    steps.train_mal(steps.open_run(config, force=[stages.TRAIN] if force else []))
+    steps.train_mal(_open(config, stages.TRAIN, force))
     say(config.workdir / "mal" / "checkpoint.pth")
 
 
@@ -148,7 +172,7 @@ def label(overrides: Sequence[str], force: bool) -> None:
     config = settings.compose(overrides, required=settings.TRAIN_KEYS)
     from flows import stages, steps
 
-    run = steps.open_run(config, force=[stages.LABEL] if force else [])
+    run = _open(config, stages.LABEL, force)
     say(steps.generate_pseudo_labels(run))
     say(config.output or config.workdir / "labels" / "train.json")
 
@@ -158,7 +182,7 @@ def segment(overrides: Sequence[str], force: bool) -> None:
     config = settings.compose(overrides, required=BOTH_SPLITS)
     from flows import stages, steps
 
-    steps.train_segmenters(steps.open_run(config, force=[stages.SEGMENT] if force else []))
+    steps.train_segmenters(_open(config, stages.SEGMENT, force))
     say(config.workdir / "segmenters")
 
 
@@ -171,7 +195,7 @@ def evaluate(overrides: Sequence[str], force: bool) -> None:
     config = settings.compose(overrides, required=BOTH_SPLITS)
     from flows import stages, steps
 
-    steps.evaluate_retention(steps.open_run(config, force=[stages.EVALUATE] if force else []))
+    steps.evaluate_retention(_open(config, stages.EVALUATE, force))
     show_result(config)
 
 
@@ -189,7 +213,7 @@ def predict(overrides: Sequence[str], force: bool) -> None:
     config = settings.compose(overrides, required=(*BOTH_SPLITS, *settings.TEST_KEYS))
     from flows import stages, steps, submission_stage
 
-    run = steps.open_run(config, force=[submission_stage.PREDICT] if force else [])
+    run = _open(config, submission_stage.PREDICT, force)
     submission_stage.split_to_predict(run)
     stages.check(run, need_val=True)
     steps.train_segmenters(run)

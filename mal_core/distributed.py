@@ -122,12 +122,20 @@ def joined_group() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def record_hardware(folder: Path) -> None:
-    """Leave hardware.json: `device`, the name of what computes here, and `devices`, how many."""
+def record_hardware(folder: Path, side_by_side: int = 1) -> None:
+    """Leave hardware.json: `device`, the name of what computes here, and `devices`, how many.
+
+    Args:
+        folder: Receives the file.
+        side_by_side: Independent processes that do this work together; they share the GPUs.
+    """
     if os.environ.get("RANK", "0") != "0":
         return
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    device, devices = "CPU", int(os.environ.get("WORLD_SIZE", "1"))
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+        side_by_side = min(side_by_side, torch.cuda.device_count())
+    devices *= side_by_side
     write_json(folder / HARDWARE_FILE, {"device": device, "devices": devices})
 
 

@@ -15,13 +15,27 @@ MalCoreError
 import errno
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 SHOWN_PROBLEMS = 20
 
 
 class MalCoreError(Exception):
     """Base of every error that a user or a file can cause."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with the message alone, which many of these refuse:
+        # an error on its way back from a worker of Dask or Ray would become another one.
+        return _again, (type(self), self.args, dict(self.__dict__))
+
+
+def _again(
+    kind: type[MalCoreError], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> MalCoreError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigError(MalCoreError, ValueError):

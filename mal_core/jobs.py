@@ -1,13 +1,13 @@
 """Phase 1 as child processes: what a stage starts, and what runs in the child.
 
-A job is a JSON file; the child is `python -m mal_core.worker train|label JOB`.
+A job is a JSON file; the child is `python -m mal_core.worker train|label|shard JOB`.
 """
 
 import dataclasses
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class LabelJob:
     """Label the boxes of a COCO file with a trained checkpoint.
 
     `threshold`, `network` and the other labeling settings of `mal` apply; the
-    network's shape comes from the checkpoint.
+    network's shape comes from the checkpoint. `side_by_side` is how many processes of
+    this machine label together, for the cost of the labels.
     """
 
     images: Path
@@ -55,6 +56,7 @@ class LabelJob:
     mal: MalConfig
     output: Path
     ledger: Path
+    side_by_side: int = 1
 
 
 def _to_json(job: TrainJob | LabelJob) -> dict[str, Any]:
@@ -76,7 +78,11 @@ def read_train_job(path: Path) -> TrainJob:
 
 def read_label_job(path: Path) -> LabelJob:
     """The job that `label_in_child` wrote."""
-    values = json.loads(path.read_text())
+    return label_job_from_json(json.loads(path.read_text()))
+
+
+def label_job_from_json(values: Mapping[str, Any]) -> LabelJob:
+    """Inverse of the JSON form of a job."""
     keys = ("images", "annotations", "checkpoint", "output", "ledger")
     return LabelJob(
         **{**values, **{key: Path(values[key]) for key in keys}, "mal": mal_config(values["mal"])}
@@ -89,14 +95,32 @@ def _run(
     folder.mkdir(parents=True, exist_ok=True)
     job_path = folder / f"{verb}_job.json"
     write_json(job_path, _to_json(job), indent=2)
+    run_job(verb, job_path, processes=_processes(job), on_line=on_line)
+
+
+def run_job(
+    verb: str,
+    job_path: Path,
+    *,
+    processes: int = 1,
+    on_line: Callable[[str], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run the child process for a job file; its output goes to VERB.log beside the file.
+
+    Raises:
+        MalCoreError: As the child raised it.
+        WorkerError: The child died otherwise; carries its last lines.
+    """
     _failure_path(job_path).unlink(missing_ok=True)
     try:
         run_ranks(
             ["-m", "mal_core.worker", verb, str(job_path)],
-            num_processes=_processes(job),
+            num_processes=processes,
             what=f"mal_core.worker {verb}",
-            log_path=folder / f"{verb}.log",
+            log_path=job_path.with_name(f"{verb}.log"),
             on_line=on_line,
+            environment=environment,
         )
     except WorkerError as error:
         raise _read_failure(job_path) or error from error

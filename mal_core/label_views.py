@@ -18,10 +18,16 @@ from mal_core.data.images import load_image
 from mal_core.geometry import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.refinement import refine_logits
 from mal_core.rle import crop_mask_to_rle
-from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, SkippedBox, SkipReason
+from mal_core.types import (
+    BoxAnnotation,
+    ImageRecord,
+    Outcome,
+    PseudoLabel,
+    SkippedBox,
+    SkipReason,
+)
 
 SMALLEST_PROBABILITY = 1e-6
-Outcome = PseudoLabel | SkippedBox
 PixelBox = tuple[int, int, int, int]
 Map = NDArray[np.float32]
 

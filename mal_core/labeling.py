@@ -1,10 +1,9 @@
 """Write a mask for every box: one decode per photo, paste and encode inside the crop."""
 
-import dataclasses
-import json
 import logging
+import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +11,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mal_core.artifacts import append_jsonl
 from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
-from mal_core.label_views import BoxViews, Outcome, cut_views, logits_to_label
+from mal_core.journal import BatchKey, LabelJournal, Outcomes
+from mal_core.label_views import BoxViews, cut_views, logits_to_label
 from mal_core.models import MaskAutoLabeler
 from mal_core.models.encoder import normalize
 from mal_core.progress import Progress
 from mal_core.types import (
     BoxAnnotation,
     BoxDataset,
-    ImageRecord,
+    Outcome,
     PseudoLabel,
     PseudoLabelSet,
     SkippedBox,
-    SkipReason,
 )
 
 logger = logging.getLogger(__name__)
 
 IMAGES_PER_BATCH = 8
-"""Photos whose boxes share forward passes; bounds memory, not results."""
+"""Photos whose boxes share forward passes. Always the same ones, counted from the first photo
+with a box, whoever labels them and after any kill: so the bytes of the labels never differ."""
+JOURNAL = "journal"
+"""Folder beside the output, of what is labeled so far."""
+
+Report = Callable[[int, int], None]
+"""Told how many boxes are done and how many there are."""
 
 
 class MaskWriter:
@@ -79,44 +83,70 @@ class MaskWriter:
         ]
 
 
-class LabelJournal:
-    """Finished images on disk, one JSON line each, so that a killed run continues.
+class LabelWork:
+    """The photos of a dataset in batches, and the cut of these batches into shards."""
 
-    A line that a kill cut short is dropped and its images are labeled again.
-    """
+    def __init__(self, dataset: BoxDataset) -> None:
+        self.dataset = dataset
+        self.boxes_of: dict[int, list[BoxAnnotation]] = defaultdict(list)
+        for annotation in dataset.boxes:
+            self.boxes_of[annotation.image_id].append(annotation)
+        records = [record for record in dataset.images if record.image_id in self.boxes_of]
+        self.batches = {
+            tuple(record.image_id for record in batch): batch
+            for start in range(0, len(records), IMAGES_PER_BATCH)
+            if (batch := records[start : start + IMAGES_PER_BATCH])
+        }
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.outcomes: dict[int, list[Outcome]] = {}
-        complete: list[str] = []
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            self.outcomes[entry["image_id"]] = [
-                *(PseudoLabel(**label) for label in entry["labels"]),
-                *(_skipped(skip) for skip in entry["skipped"]),
-            ]
-            complete.append(line)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in complete))
+    def num_boxes(self, batches: Iterable[BatchKey]) -> int:
+        """How many boxes lie in some batches."""
+        return sum(len(self.boxes_of[image_id]) for batch in batches for image_id in batch)
 
-    def add(self, image_id: int, outcomes: list[Outcome]) -> None:
-        """Store the outcomes of one image."""
-        labels = [dataclasses.asdict(o) for o in outcomes if isinstance(o, PseudoLabel)]
-        skipped = [dataclasses.asdict(o) for o in outcomes if isinstance(o, SkippedBox)]
-        entry = {"image_id": image_id, "labels": labels, "skipped": skipped}
-        append_jsonl(self.path, entry)
-        self.outcomes[image_id] = outcomes
+    def shard(self, index: int, count: int) -> list[BatchKey]:
+        """Consecutive batches with about 1/`count` of all boxes; `index` is 0-based.
 
+        The shards of one count hold every batch once; some are empty where there are
+        more shards than batches.
+        """
+        total, before = self.num_boxes(self.batches), 0
+        found = []
+        for batch in self.batches:
+            boxes = self.num_boxes([batch])
+            # A batch belongs to the shard that its middle box falls into.
+            if (2 * before + boxes) * count // (2 * total) == index:
+                found.append(batch)
+            before += boxes
+        return found
 
-def _skipped(entry: dict[str, object]) -> SkippedBox:
-    return SkippedBox(
-        annotation_id=int(str(entry["annotation_id"])),
-        image_id=int(str(entry["image_id"])),
-        reason=SkipReason(str(entry["reason"])),
-    )
+    def label(
+        self,
+        batches: Sequence[BatchKey],
+        writer: MaskWriter,
+        journal: LabelJournal,
+        report: Report,
+    ) -> None:
+        """Label those of the batches that are not in the journal."""
+        finished = journal.batches()
+        waiting = [batch for batch in batches if batch not in finished]
+        total = self.num_boxes(batches)
+        done = total - self.num_boxes(waiting)
+        report(done, total)
+        for batch in waiting:
+            journal.add(batch, self._label_batch(batch, writer))
+            done += self.num_boxes([batch])
+            report(done, total)
+
+    def _label_batch(self, batch: BatchKey, writer: MaskWriter) -> Outcomes:
+        root, config = self.dataset.image_root, writer.config
+        views = [
+            view
+            for record in self.batches[batch]
+            for view in cut_views(record, self.boxes_of[record.image_id], root, config)
+        ]
+        outcomes: Outcomes = {image_id: [] for image_id in batch}
+        for view, outcome in zip(views, writer.label(views), strict=True):
+            outcomes[view.record.image_id].append(outcome)
+        return outcomes
 
 
 def generate_pseudo_labels(
@@ -129,6 +159,9 @@ def generate_pseudo_labels(
     ledger: Path,
 ) -> PseudoLabelSet:
     """Label every box of a dataset and write the pseudo-label file.
+
+    What lies in the journal beside `output` is not labeled again, whoever labeled it:
+    an interrupted attempt, or shards (see `label_shard`).
 
     Args:
         dataset: Boxes to label.
@@ -144,48 +177,50 @@ def generate_pseudo_labels(
     Raises:
         LabelingError: The accounting does not add up.
     """
-    journal = LabelJournal(output.with_name(f"{output.name}.journal.jsonl"))
-    boxes_of: dict[int, list[BoxAnnotation]] = defaultdict(list)
-    for annotation in dataset.boxes:
-        boxes_of[annotation.image_id].append(annotation)
-    waiting = [
-        record
-        for record in dataset.images
-        if record.image_id in boxes_of and record.image_id not in journal.outcomes
+    journal, work = LabelJournal(output.parent / JOURNAL), LabelWork(dataset)
+    batches = list(work.batches)
+    finished = journal.batches() & work.batches.keys()
+    if len(finished) < len(batches):
+        total, done = work.num_boxes(batches), work.num_boxes(finished)
+        with Progress("label boxes", total, done) as progress:
+            writer = MaskWriter(labeler, config)
+            work.label(batches, writer, journal, lambda done, _: progress.update(done))
+    written = journal.read()
+    everything = [
+        outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
     ]
-    writer = MaskWriter(labeler, config)
-    done = sum(len(boxes_of[image_id]) for image_id in journal.outcomes)
-    with Progress("label boxes", len(dataset.boxes), done) as progress:
-        for start in range(0, len(waiting), IMAGES_PER_BATCH):
-            for image_id, outcomes in _label_images(
-                waiting[start : start + IMAGES_PER_BATCH], boxes_of, dataset.image_root, writer
-            ):
-                journal.add(image_id, outcomes)
-                done += len(outcomes)
-            progress.update(done)
-    everything = [outcome for outcomes in journal.outcomes.values() for outcome in outcomes]
     labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
     skipped = [*dataset.skipped, *skipped]
     compat = config.compat_official
     result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
-    journal.path.unlink()
+    shutil.rmtree(journal.folder)
     logger.info("%s", result.summary())
     return result
 
 
-def _label_images(
-    records: Sequence[ImageRecord],
-    boxes_of: dict[int, list[BoxAnnotation]],
-    image_root: Path,
-    writer: MaskWriter,
-) -> Iterator[tuple[int, list[Outcome]]]:
-    waiting = [
-        box
-        for record in records
-        for box in cut_views(record, boxes_of[record.image_id], image_root, writer.config)
-    ]
-    by_image: dict[int, list[Outcome]] = defaultdict(list)
-    for box, outcome in zip(waiting, writer.label(waiting), strict=True):
-        by_image[box.record.image_id].append(outcome)
-    yield from by_image.items()
+def label_shard(
+    dataset: BoxDataset,
+    labeler: MaskAutoLabeler,
+    config: MalConfig,
+    *,
+    output: Path,
+    shard: tuple[int, int],
+    report: Report,
+) -> None:
+    """Label one shard of a dataset into the journal beside `output`.
+
+    `generate_pseudo_labels` then writes the file from the journal, and labels what no
+    shard has: the file is the same whatever the shards were.
+
+    Args:
+        dataset: Boxes to label, of all shards.
+        labeler: Trained networks.
+        config: How to label.
+        output: The labeled COCO file that all shards are made for.
+        shard: 0-based number of this shard, and how many there are.
+        report: Told after every batch how many boxes of this shard are done.
+    """
+    work = LabelWork(dataset)
+    journal = LabelJournal(output.parent / JOURNAL)
+    work.label(work.shard(*shard), MaskWriter(labeler, config), journal, report)

@@ -162,6 +162,11 @@ class ProgressRelay:
         event = _parse_event(line)
         if event is None:
             return False
+        self.show(event)
+        return True
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """Show one report, with the keys EVENT_KEYS, and tell the listeners of it."""
         title = f"{self.prefix}{event['title']}"
         view = self._views.get(title)
         if view is None or event["done"] == event["initial"]:  # a new round of that name
@@ -171,7 +176,6 @@ class ProgressRelay:
         view.update(event["done"], event["values"])
         for listener in listeners:
             listener(title, event["done"], view.total, view.line(event["done"], event["values"]))
-        return True
 
     def close(self) -> None:
         """Finish all bars."""

@@ -114,6 +114,10 @@ class PseudoLabel:
     score: float
 
 
+Outcome = PseudoLabel | SkippedBox
+"""What became of a box that was to be labeled."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PseudoLabelSet:
     """Written pseudo-labels and their accounting.

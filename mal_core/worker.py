@@ -1,8 +1,9 @@
-"""The child process of phase 1: `python -m mal_core.worker train|label JOB.json`."""
+"""The child process of phase 1: `python -m mal_core.worker train|label|shard JOB.json`."""
 
 import dataclasses
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,13 +15,17 @@ from mal_core.config import LABELING_KEYS, MalConfig
 from mal_core.data.coco import read_boxes
 from mal_core.distributed import record_hardware
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
-from mal_core.jobs import read_label_job, read_train_job, write_failure
-from mal_core.labeling import generate_pseudo_labels
+from mal_core.jobs import LabelJob, read_label_job, read_train_job, write_failure
+from mal_core.labeling import generate_pseudo_labels, label_shard
+from mal_core.models import MaskAutoLabeler
+from mal_core.shards import is_wanted, read_shard_job, report_shard
 from mal_core.training import train_labeler
+from mal_core.types import BoxDataset
 
 
 def run_train(job_path: Path) -> None:
     """Train as the job file says."""
+    record_hardware(job_path.parent)
     job = read_train_job(job_path)
     dataset = read_boxes(job.images, job.boxes, strict=job.strict)
     train_labeler(dataset, job.encoder, job.mal, seed=job.seed, output_dir=job.output_dir)
@@ -29,17 +34,12 @@ def run_train(job_path: Path) -> None:
 def run_label(job_path: Path) -> None:
     """Label as the job file says, and leave the accounting in label_summary.json."""
     job = read_label_job(job_path)
-    labeler, trained = load_labeler(job.checkpoint)
-    dataset = read_boxes(
-        job.images,
-        job.annotations,
-        strict=job.strict,
-        crowds_as_objects=trained.compat_official,
-    )
+    record_hardware(job_path.parent, job.side_by_side)
+    dataset, labeler, config = _label_inputs(job)
     result = generate_pseudo_labels(
         dataset,
         labeler,
-        labeling_config(trained, job.mal),
+        config,
         source=job.annotations,
         output=job.output,
         ledger=job.ledger,
@@ -49,6 +49,33 @@ def run_label(job_path: Path) -> None:
         job.output.parent / "label_summary.json",
         {key: summary[key] for key in ("num_boxes", "num_masks", "num_crowds", "num_skipped")},
     )
+
+
+def run_shard(job_path: Path) -> None:
+    """Label one shard as the job file says; end early once nobody wants it any more."""
+    job = read_shard_job(job_path)
+    if torch.cuda.is_available():  # shards of one machine spread over its GPUs
+        torch.cuda.set_device(job.index % torch.cuda.device_count())
+    dataset, labeler, config = _label_inputs(job.label)
+
+    def report(done: int, total: int) -> None:
+        report_shard(job_path, done, total, len(dataset.boxes))
+        if not is_wanted(job_path):
+            os.kill(os.getpid(), signal.SIGTERM)  # ended from outside, as by a dying parent
+
+    shard = (job.index, job.count)
+    label_shard(dataset, labeler, config, output=job.label.output, shard=shard, report=report)
+
+
+def _label_inputs(job: LabelJob) -> tuple[BoxDataset, MaskAutoLabeler, MalConfig]:
+    labeler, trained = load_labeler(job.checkpoint)
+    dataset = read_boxes(
+        job.images,
+        job.annotations,
+        strict=job.strict,
+        crowds_as_objects=trained.compat_official,
+    )
+    return dataset, labeler, labeling_config(trained, job.mal)
 
 
 def labeling_config(trained: MalConfig, chosen: MalConfig) -> MalConfig:
@@ -62,9 +89,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     verb, job_path = sys.argv[1], Path(sys.argv[2])
-    record_hardware(job_path.parent)
     try:
-        {"train": run_train, "label": run_label}[verb](job_path)
+        {"train": run_train, "label": run_label, "shard": run_shard}[verb](job_path)
     except MalCoreError as error:
         sys.stdout.write(f"{error}\n")
         write_failure(job_path, error)

@@ -62,8 +62,11 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
 def test_single_stage_runs_alone_and_takes_the_rest_from_the_store(
     server: Server, tiny, places
 ) -> None:
-    run = server.run("generate-pseudo-labels", [*tiny, *places, "mal.mask_threshold=0.4"])
+    changes = ["mal.mask_threshold=0.4", "label_shards=2", "label_workers=2"]
+    run = server.run("generate-pseudo-labels", [*tiny, *places, *changes])
     assert server.finish(run) == "COMPLETED", server.logs(run)
+    tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 10})
+    assert {"label shard 1 of 2", "label shard 2 of 2"} <= {task["name"] for task in tasks}
     log = server.logs(run)
     assert "train-mal: running" not in log
     assert "generate-pseudo-labels: running" in log

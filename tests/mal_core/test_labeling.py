@@ -9,20 +9,23 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from mal_core import labeling
 from mal_core.artifacts import write_json
 from mal_core.checkpoints import load_labeler, save_labeler
-from mal_core.config import RefinementConfig
+from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.coco import read_boxes
 from mal_core.errors import CheckpointError
 from mal_core.geometry import expand_box, fixed_margins
 from mal_core.label_views import resize_logits
 from mal_core.labeling import (
-    LabelJournal,
+    JOURNAL,
+    LabelWork,
     MaskWriter,
     generate_pseudo_labels,
+    label_shard,
 )
-from mal_core.models import build_labeler
-from mal_core.types import PseudoLabel, SkippedBox, SkipReason
+from mal_core.models import MaskAutoLabeler, build_labeler
+from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, SkipReason
 from tests.mal_core.drawn import SIDE, TINY_ENCODER, draw_ellipses, tiny_mal
 
 
@@ -60,13 +63,18 @@ def write_coco(folder: Path, num_images: int = 5) -> Path:
     return path
 
 
-def label(folder: Path, source: Path, **changes: object):
-    """Label with an untrained network; returns the accounting."""
+def untrained(**changes: object) -> tuple[MalConfig, MaskAutoLabeler]:
     torch.manual_seed(0)
     config = tiny_mal(**changes)
     labeler, _ = build_labeler(TINY_ENCODER, config)
     with torch.no_grad():  # about half of each box becomes foreground
         labeler.student.instance_head.layers[2].bias.add_(0.1)
+    return config, labeler
+
+
+def label(folder: Path, source: Path, **changes: object):
+    """Label with an untrained network; returns the accounting."""
+    config, labeler = untrained(**changes)
     dataset = read_boxes(source.parent / "images", source)
     output, ledger = folder / "labels" / "train.json", folder / "labels" / "skipped.json"
     return generate_pseudo_labels(
@@ -108,17 +116,116 @@ def test_no_mask_leaves_its_box(tmp_path):
         assert mask.sum() == mask[y : y + h, x : x + w].sum()
 
 
-def test_a_journal_cut_by_a_kill_gives_the_same_bytes(tmp_path):
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Two photos share forward passes, so that five of them are three batches."""
+    monkeypatch.setattr(labeling, "IMAGES_PER_BATCH", 2)
+
+
+def in_shards(folder: Path, source: Path, count: int, only: tuple[int, ...] = ()) -> None:
+    """Fill the journal of a folder with shards of a cut, the last one first."""
+    dataset = read_boxes(source.parent / "images", source)
+    config, labeler = untrained(mask_threshold=0.01)
+    for index in reversed(only or range(count)):
+        label_shard(
+            dataset,
+            labeler,
+            config,
+            output=folder / "labels" / "train.json",
+            shard=(index, count),
+            report=lambda done, total: None,
+        )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_any_cut_into_shards_gives_the_bytes_of_one_process(tmp_path, small_batches, count):
     source = write_coco(tmp_path)
     whole = label(tmp_path / "whole", source, mask_threshold=0.01)
-    journal = tmp_path / "parts" / "labels" / "train.json.journal.jsonl"
-    entry = journal_entries(tmp_path, source)
-    journal.parent.mkdir(parents=True)
-    journal.write_text(f"{entry[0]}\n{entry[1]}\n{entry[2][: len(entry[2]) // 2]}")
+    in_shards(tmp_path / "parts", source, count)
     parts = label(tmp_path / "parts", source, mask_threshold=0.01)
     assert parts.annotations.read_bytes() == whole.annotations.read_bytes()
     assert parts.ledger.read_bytes() == whole.ledger.read_bytes()
-    assert not journal.exists()
+    assert parts.summary() == whole.summary()
+    assert [path.name for path in sorted(parts.ledger.parent.iterdir())] == [
+        "skipped.json",
+        "train.json",
+    ]
+
+
+def test_a_journal_cut_by_a_kill_gives_the_same_bytes_in_another_cut(tmp_path, small_batches):
+    source = write_coco(tmp_path)
+    whole = label(tmp_path / "whole", source, mask_threshold=0.01)
+    parts = tmp_path / "parts"
+    in_shards(parts, source, 2, only=(0,))
+    (killed,) = (parts / "labels" / JOURNAL).iterdir()
+    lines = killed.read_text().splitlines(keepends=True)
+    killed.write_text("".join([*lines[:-1], lines[-1][: len(lines[-1]) // 2]]))
+
+    in_shards(parts, source, 3, only=(1, 2))
+    again = label(parts, source, mask_threshold=0.01)
+    assert again.annotations.read_bytes() == whole.annotations.read_bytes()
+    assert again.ledger.read_bytes() == whole.ledger.read_bytes()
+
+
+def test_finished_batches_are_not_labeled_again(tmp_path, small_batches, monkeypatch):
+    source = write_coco(tmp_path)
+    in_shards(tmp_path, source, 2, only=(0,))
+    labeled = []
+    monkeypatch.setattr(MaskWriter, "label", counted(MaskWriter.label, labeled))
+    label(tmp_path, source, mask_threshold=0.01)
+    assert labeled == [2, 1]  # the first of three batches lay in the shard
+
+
+def counted(method, seen: list[int]):
+    def wrapped(self, boxes):
+        seen.append(len(boxes))
+        return method(self, boxes)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shards_hold_every_batch_once_in_order_with_about_equal_boxes(count):
+    work = LabelWork(crowded_dataset(num_images=100))
+    parts = [work.shard(index, count) for index in range(count)]
+    assert [batch for part in parts for batch in part] == list(work.batches)
+    sizes = [work.num_boxes(part) for part in parts]
+    largest = max(work.num_boxes([batch]) for batch in work.batches)
+    assert max(abs(size - sum(sizes) / count) for size in sizes) <= largest
+
+
+def test_more_shards_than_batches_leave_some_without_work():
+    work = LabelWork(crowded_dataset(num_images=12))
+    assert sum(bool(work.shard(index, 5)) for index in range(5)) == len(work.batches) == 2
+
+
+def crowded_dataset(num_images: int) -> BoxDataset:
+    """Photos of which every third has no box and the others up to seven."""
+    records = [
+        ImageRecord(image_id=index, file_name=f"{index}.png", height=9, width=9)
+        for index in range(num_images * 3 // 2)
+    ]
+    boxes = [
+        BoxAnnotation(
+            annotation_id=10 * record.image_id + number,
+            image_id=record.image_id,
+            category_id=1,
+            box_xyxy=(0.0, 0.0, 5.0, 5.0),
+        )
+        for record in records
+        if record.image_id % 3
+        for number in range(1 + record.image_id % 7)
+    ]
+    return BoxDataset(
+        annotations_path=Path("none.json"),
+        image_root=Path("none"),
+        categories=(),
+        images=tuple(records),
+        boxes=tuple(boxes),
+        skipped=(),
+        num_crowds=0,
+        num_clipped=0,
+    )
 
 
 def masks(folder: Path) -> dict[int, str]:
@@ -149,37 +256,6 @@ def test_refined_masks_follow_the_colors_and_stay_in_their_boxes(tmp_path):
         mask = coco_mask.decode(annotation["segmentation"])
         mask[int(y) : int(np.ceil(y + h)), int(x) : int(np.ceil(x + w))] = 0
         assert not mask.any()
-
-
-def journal_entries(folder: Path, source: Path) -> list[str]:
-    """The journal's lines of an uninterrupted run."""
-    labels = label(folder / "again", source, mask_threshold=0.01)
-    masks = json.loads(labels.annotations.read_text())["annotations"]
-    journal = LabelJournal(folder / "journal.jsonl")
-    for annotation in masks:
-        if not annotation["iscrowd"]:
-            journal.add(
-                annotation["image_id"],
-                [
-                    PseudoLabel(
-                        annotation_id=annotation["id"],
-                        rle=annotation["segmentation"],
-                        mask_area=annotation["area"],
-                        score=annotation["score"],
-                    )
-                ],
-            )
-    return journal.path.read_text().splitlines()
-
-
-def test_a_journal_remembers_masks_and_skips(tmp_path):
-    journal = LabelJournal(tmp_path / "journal.jsonl")
-    outcomes = [
-        PseudoLabel(annotation_id=1, rle={"size": [1, 1], "counts": "01"}, mask_area=1, score=0.5),
-        SkippedBox(annotation_id=2, image_id=7, reason=SkipReason.EMPTY_MASK),
-    ]
-    journal.add(7, outcomes)
-    assert LabelJournal(journal.path).outcomes == {7: outcomes}
 
 
 def test_the_flip_test_of_a_mirrored_crop_is_the_mirrored_result():
