@@ -34,8 +34,9 @@ setup:
 demo: setup
 	@$(BIN)/mal run experiment=demo
 
+# Two files at a time: most slow tests wait for processes of their own.
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 quick: setup
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)

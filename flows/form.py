@@ -5,7 +5,13 @@ A server checks it before a run exists. Everything else is an override.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from flows import settings
 
@@ -36,10 +42,20 @@ Labeler = Annotated[str, _one_of("mal")]
 Recipe = Annotated[str, _one_of(settings.SEGMENTER_GROUP)]
 
 
+def _show_plain_fields(schema: dict[str, Any]) -> None:
+    """A field that may be left out is a field to fill in; Prefect draws "or null" as a switch."""
+    for name, field in schema["properties"].items():
+        (kind,) = [one for one in field.pop("anyOf", [field]) if one.get("type") != "null"]
+        schema["properties"][name] = {**kind, **field}
+        schema["properties"][name].pop("default", None)
+
+
 class Form(BaseModel):
     """What to run on; an empty field keeps the setting's default."""
 
-    model_config = ConfigDict(extra="forbid", title="Settings")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, title="Settings", json_schema_extra=_show_plain_fields
+    )
 
     experiment: Experiment | None = None
     data_format: Format | None = None
@@ -62,9 +78,15 @@ class Form(BaseModel):
     seed: int | None = Field(default=None, ge=0)
     workdir: str | None = Field(default=None, description="Folder for the results.")
 
+    @model_serializer(mode="wrap")
+    def _filled(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Prefect fills its form with the default; null is none of the choices.
+        return {name: value for name, value in handler(self).items() if value is not None}
+
     def overrides(self) -> list[str]:
         """The filled fields as KEY=VALUE, groups before single settings."""
-        filled = self.model_dump(exclude_none=True)
+        # A box that is not ticked is no choice: the browser sends it anyway.
+        filled = {name: value for name, value in self.model_dump().items() if value is not False}
         pairs = {KEYS.get(name, name): value for name, value in filled.items()}
         ordered = sorted(pairs.items(), key=lambda pair: pair[0] not in settings.GROUPS)
         return [f"{key}={_value(value)}" for key, value in ordered]

@@ -38,6 +38,7 @@ Stage = Literal[
     "full", "train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"
 ]
 DEMO = ("experiment=demo",)
+EMPTY_FORM = Form()
 GPU = "mal-gpu"
 """Tag of the tasks that train or label: a concurrency limit on it is how many run at a time."""
 
@@ -120,7 +121,7 @@ SUBFLOWS = {
 
 @flow(name="mal-pipeline", flow_run_name="{stage}", on_crashed=[supervision.hand_over])
 def mal_pipeline(
-    form: Form | None = None,
+    form: Form = EMPTY_FORM,
     overrides: list[str] | None = None,
     stage: Stage = "full",
     force: bool = False,
@@ -136,7 +137,7 @@ def mal_pipeline(
     """
     attach_run_log()
     supervision.end_with_worker()
-    filled = [] if form is None else form.overrides()
+    filled = form.overrides()
     given = DEMO if overrides is None and not filled else [*filled, *(overrides or [])]
     chosen = settings.pinned(given)
     config = settings.compose(chosen)

@@ -34,6 +34,8 @@ def test_filled_fields_become_overrides_and_groups_come_first() -> None:
 
 def test_empty_form_changes_nothing() -> None:
     assert Form().overrides() == []
+    assert Form(class_agnostic=False).overrides() == []
+    assert Form().model_dump() == {}
 
 
 def test_every_field_is_a_setting() -> None:
@@ -54,5 +56,7 @@ def test_the_flow_shows_the_form_with_its_choices() -> None:
     schema = mal_pipeline.parameters.model_dump()
     assert list(schema["properties"]) == ["form", "overrides", "stage", "force"]
     fields = schema["definitions"]["Form"]["properties"]
-    assert "solov2_r18" in fields["segmenters"]["anyOf"][0]["items"]["enum"]
-    assert fields["labeler"]["anyOf"][0]["enum"] == ["cpu", "paper", "tiny_scenes"]
+    assert "solov2_r18" in fields["segmenters"]["items"]["enum"]
+    assert fields["labeler"]["enum"] == ["cpu", "paper", "tiny_scenes"]
+    assert "default" not in fields["labeler"]
+    assert schema["properties"]["form"]["default"] == {}

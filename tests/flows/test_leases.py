@@ -1,7 +1,6 @@
 """Leases: one holder at a time, dead ones are found by watching, never by comparing clocks."""
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,7 +113,7 @@ def test_waiting_in_a_thread_ends_when_the_user_asked(
     folder: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.create(NAME, b"of another")
-    asked = threading.Event()
-    monkeypatch.setattr(interruption, "_asked", asked)
+    reasons: list[BaseException] = []
+    monkeypatch.setattr(interruption, "_reasons", reasons)
     with pytest.raises(KeyboardInterrupt):
-        lease(folder, 0.01).acquire(lambda: bool(asked.set()))
+        lease(folder, 0.01).acquire(lambda: bool(reasons.append(KeyboardInterrupt())))

@@ -26,7 +26,7 @@ FLOW = """
 import json, sys
 from flows import pipeline, prefect_server
 with prefect_server.server():
-    pipeline.mal_pipeline(json.loads(sys.argv[1]), stage="generate-pseudo-labels")
+    pipeline.mal_pipeline(overrides=json.loads(sys.argv[1]), stage="generate-pseudo-labels")
 """
 
 

@@ -16,7 +16,8 @@ import torch
 from mal_core.config import CrfConfig
 from mal_core.data.crops import TrainBatches
 from mal_core.errors import ConfigError, TrainingError
-from mal_core.labeling import MaskWriter, _label_images
+from mal_core.label_views import cut_views
+from mal_core.labeling import MaskWriter
 from mal_core.models import build_labeler
 from mal_core.training import LabelerTrainer, train_labeler
 from mal_core.types import PseudoLabel
@@ -261,11 +262,13 @@ def test_masks_learned_from_boxes_beat_filled_boxes(tmp_path):
     labeler, _ = load_labeler(checkpoint)
     ious, filled = [], []
     boxes_of = {box.image_id: [box] for box in dataset.boxes}
-    writer = MaskWriter(labeler, config)
-    for _, outcomes in _label_images(dataset.images, boxes_of, dataset.image_root, writer):
-        for outcome in outcomes:
-            gt_mask = gt_masks[outcome.annotation_id]
-            ious.append(iou(outcome, gt_mask))
+    views = [
+        view
+        for record in dataset.images
+        for view in cut_views(record, boxes_of[record.image_id], dataset.image_root, config)
+    ]
+    for outcome in MaskWriter(labeler, config).label(views):
+        ious.append(iou(outcome, gt_masks[outcome.annotation_id]))
     for box in dataset.boxes:
         filled.append(gt_masks[box.annotation_id].sum() / box.area)
     assert np.mean(ious) > np.mean(filled) + 0.05
