@@ -11,6 +11,7 @@ from mal_core.errors import ConfigError
 
 DEFAULT_DAYS = 30.0
 SHARED = ("shared=true", "shared=false")
+GRACE = "those of the last 24 hours stay: they may belong to an upload at work"
 
 
 def run_action(action: str, arguments: Sequence[str]) -> str:
@@ -34,6 +35,10 @@ def run_action(action: str, arguments: Sequence[str]) -> str:
     places = [text for text in arguments if text.startswith(("store=", "shared_store="))]
     config = settings.compose(places)
     own = [text for text in arguments if text and text not in (*places, *SHARED)]
+    wrong = [text for text in own if text.startswith("shared=")]
+    if wrong:
+        message = f"mal cache {action}: {wrong[0]!r} means nothing; wanted shared=true."
+        raise ConfigError(message)
     if action == "rm" and not own:
         message = "mal cache rm: name what to remove, a stage or STAGE/KEY; see `mal cache ls`."
         raise ConfigError(message)
@@ -61,14 +66,16 @@ def _act_on_shared(action: str, own: Sequence[str], shared: SharedStore) -> str:
     if action == "rm":
         found = shared_cache.chosen(shared, own)
         shared_cache.remove(shared, found)
-        return f"removed:\n{_uploads(found)}\ntheir files go with `mal cache gc shared=true`"
+        return (
+            f"removed:\n{_uploads(found)}\ntheir files go with `mal cache gc shared=true`, {GRACE}"
+        )
     days, dry = _gc_options(own)
     found = shared_cache.old(shared, days)
     if dry:
         return f"would be removed:\n{_uploads(found)}"
     shared_cache.remove(shared, found)
     number, size = shared_cache.remove_orphans(shared)
-    freed = f"{number} files that no output names, {cache.format_size(size)}"
+    freed = f"{number} files that no output names, {cache.format_size(size)} ({GRACE})"
     return f"removed:\n{_uploads(found)}\n{freed}"
 
 
@@ -92,7 +99,8 @@ def _gc_options(arguments: Sequence[str]) -> tuple[float, bool]:
         elif name == "days" and value.replace(".", "", 1).isdigit():
             days = float(value)
         else:
-            message = f"mal cache gc: {text!r} is neither days=NUMBER nor dry_run=true."
+            wanted = "days=NUMBER (0 or more), dry_run=true or shared=true"
+            message = f"mal cache gc: {text!r} means nothing; wanted {wanted}."
             raise ConfigError(message)
     return days, dry
 

@@ -67,8 +67,14 @@ class ObjectStorage:
         try:
             self._files, root = fsspec.url_to_fs(self.url, **options)
         except (ImportError, ValueError) as error:
-            hint = "`pip install 'mal-pipeline[s3]'`" if "s3" in protocol else "install its package"
-            message = f"{SETTING}={url}: {error} (for {protocol}: {hint})."
+            if isinstance(error, ImportError):
+                s3 = protocol in ("s3", "s3a")
+                hint = (
+                    "`pip install 'mal-pipeline[s3]'`." if s3 else f"Install what reads {protocol}."
+                )
+            else:
+                hint = "Wanted s3://BUCKET/PREFIX, file:///FOLDER, or what else fsspec knows."
+            message = f"{SETTING}={url}: {str(error).rstrip('.')}. {hint}"
             raise ArtifactError(message) from error
         self._root = str(root).rstrip("/")
         self._is_local = protocol in ("file", "local")

@@ -305,7 +305,11 @@ def _require_files(config: RunConfig) -> None:
     ):
         if path is not None and not path.is_file():
             seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
-            message = f"{key}={path}: {seen}."
+            hint = ""
+            if key in upstream.SOURCES:
+                stage = upstream.SOURCES[key][0]
+                hint = f" Wanted a FILE, latest, or {stage}/KEY as `mal cache ls {stage}` lists it."
+            message = f"{key}={path}: {seen}.{hint}"
             raise ConfigError(message)
 
 

@@ -1,10 +1,13 @@
 """Output of an earlier run by name: `latest`, or STAGE/KEY as `mal cache ls` prints it."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from flows import cache
 from mal_core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 LATEST = "latest"
 SOURCES = {
@@ -12,6 +15,8 @@ SOURCES = {
     "pseudo_labels": ("generate-pseudo-labels", "train.json"),
 }
 """Settings that take a stage's output: the stage, and which of its files."""
+_said: set[tuple[str, Path]] = set()
+"""What this process has named: settings are composed many times."""
 
 
 def resolve(raw: dict[str, Any], store: Path) -> None:
@@ -25,7 +30,11 @@ def resolve(raw: dict[str, Any], store: Path) -> None:
     for setting, (stage, file) in SOURCES.items():
         value = raw.get(setting)
         if isinstance(value, str) and (value == LATEST or value.startswith(f"{stage}/")):
-            raw[setting] = str(_find(setting, value, stage, store) / file)
+            found = _find(setting, value, stage, store)
+            raw[setting] = str(found / file)
+            if (setting, found) not in _said:
+                _said.add((setting, found))
+                logger.info("%s=%s: %s/%s", setting, value, stage, found.name)
 
 
 def _find(setting: str, value: str, stage: str, store: Path) -> Path:

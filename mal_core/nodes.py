@@ -206,7 +206,11 @@ def _gather(nodes: Nodes) -> list[Line]:
         raise NodeError(message) from error
     found: dict[int, Line] = {}
     with server:
-        logger.info("node 0: waiting for %d other nodes", nodes.count - 1)
+        patience = f"{nodes.patience_s / 60:g} minutes at most"
+        where = f"at {nodes.host}:{nodes.port}, {patience}"
+        logger.info(
+            "node 0: waiting for %d more of %d nodes %s", nodes.count - 1, nodes.count, where
+        )
         try:
             while len(found) < nodes.count - 1:
                 line = _next_node(server, deadline, nodes, found)
@@ -300,6 +304,7 @@ def _connect(nodes: Nodes) -> Line:
     deadline = time.monotonic() + nodes.patience_s
     where = f"{nodes.host}:{nodes.port}"
     logger.info("node %d: waiting for node 0 at %s", nodes.rank, where)
+    _warn_of_unknown_host(nodes)
     while True:
         with contextlib.suppress(OSError):
             connection = socket.create_connection((nodes.host, nodes.port), timeout=HELLO_S)
@@ -319,6 +324,14 @@ def _connect(nodes: Nodes) -> Line:
             )
             raise NodeError(message)
         time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _warn_of_unknown_host(nodes: Nodes) -> None:
+    # Not an error: the name of a machine that is still starting may come later.
+    try:
+        socket.getaddrinfo(nodes.host, nodes.port)
+    except OSError as error:
+        logger.warning("rendezvous: %s is not known here yet (%s)", nodes.host, error)
 
 
 def _take_part(nodes: Nodes, line: Line, message: Message, log_path: Path) -> str | None:

@@ -30,7 +30,15 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def look_at(browser: Browser, url: str, name: str, words: list[str], folder: Path) -> str:
+def look_at(
+    browser: Browser,
+    url: str,
+    name: str,
+    words: list[str],
+    *,
+    folder: Path,
+    at_the_end: bool = False,
+) -> str:
     """Open a page, wait until it shows some words, and keep a picture of it.
 
     Args:
@@ -39,6 +47,7 @@ def look_at(browser: Browser, url: str, name: str, words: list[str], folder: Pat
         name: Of the picture.
         words: Texts that must be visible.
         folder: For pictures; the variable MAL_SCREENSHOTS names another.
+        at_the_end: Scroll down before the picture is taken.
 
     Returns:
         All text of the page.
@@ -49,6 +58,10 @@ def look_at(browser: Browser, url: str, name: str, words: list[str], folder: Pat
         for text in words:
             page.get_by_text(text).first.wait_for(state="visible", timeout=PATIENCE_MS)
         page.wait_for_load_state("networkidle", timeout=PATIENCE_MS)
+        if at_the_end:
+            page.mouse.move(WIDTH / 2, HEIGHT / 2)
+            page.mouse.wheel(0, 100_000)
+            page.wait_for_timeout(1000)
         target = Path(os.environ.get(FOLDER, folder)) / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=target, full_page=True)

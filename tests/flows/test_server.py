@@ -97,14 +97,17 @@ def test_the_dashboard_shows_deployment_run_and_report(
         shown(f"{site}/deployments/deployment/{full}", "deployment", ["mal-pipeline", "Run"])
         fields = ["Train Images", "Labeler Steps", "Segmenters", "Overrides"]
         shown(f"{site}/deployments/deployment/{full}/run", "form", fields)
-        stages = ["train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"]
-        shown(f"{site}/runs/flow-run/{run}", "flow-run", ["Completed", *stages])
+        # Bars and names of the stages are painted, not written; the log below is text.
+        words = ["Completed", "Subflow Runs", "check the input"]
+        shown(f"{site}/runs/flow-run/{run}", "flow-run", words)
         trend = ["human masks", "Runs on the same validation data"]
-        text = shown(f"{site}/artifacts/artifact/{page['id']}", "retention", trend)
+        place = f"{site}/artifacts/artifact/{page['id']}"
+        text = shown(place, "retention", trend, at_the_end=True)
         assert "NaN" not in text
         with serving_reports(store) as address:
-            shown(f"{address}{workdir}/report.html", "report", ["Retention", "pseudo-labels"])
-            shown(address, "history", [workdir.name])
+            words = ["Retention report", "Pseudo-labels"]
+            shown(f"{address}{workdir}/report.html", "report", words)
+            shown(address, "history", ["Retention over time", str(workdir)])
 
 
 @contextmanager
@@ -112,12 +115,13 @@ def serving_reports(store: Path) -> Iterator[str]:
     """`mal serve` in a process of its own; yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "flows.cli", "serve", f"store={store}", f"serve_port={port}"]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield process.stdout.readline().strip()  # it says where once it listens
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def test_impossible_form_is_refused_before_a_run_exists(server: Server) -> None:

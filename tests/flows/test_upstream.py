@@ -79,3 +79,21 @@ def test_a_file_of_that_name_is_reached_by_its_path(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "latest").write_text("weights")
     assert compose(store, files, "checkpoint=./latest").checkpoint == tmp_path / "latest"
+
+
+@pytest.mark.parametrize("name", ["lastest", "generate-pseudo-labels/3", "train-mal"])
+def test_a_name_of_nothing_comes_with_the_ways_to_name_an_output(
+    store: Store, files, name: str
+) -> None:
+    with pytest.raises(ConfigError, match="latest, or train-mal/KEY"):
+        compose(store, files, f"checkpoint={name}")
+
+
+def test_it_says_which_output_it_takes(
+    store: Store, files, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest = trained(store, "said", used=4000)
+    with caplog.at_level("INFO", logger="flows.upstream"):
+        compose(store, files, "checkpoint=latest")
+        compose(store, files, "checkpoint=latest")
+    assert caplog.messages == [f"checkpoint=latest: train-mal/{newest.name}"]
