@@ -72,6 +72,11 @@ class Server:
         place = ["--host", "127.0.0.1", "--port", str(self.port)]
         return self.start("server", "start", *place, *options)
 
+    def server_process(self) -> subprocess.Popen[bytes]:
+        """The server itself, as long as it runs."""
+        (found,) = [one for one in self.processes if "server" in one.args and one.poll() is None]
+        return found
+
     def wait_for_api(self) -> None:
         self.wait("server", lambda: self.ask("/health"))
 

@@ -134,12 +134,30 @@ def test_run_of_a_lost_machine_is_crashed_by_the_server(drill: Drill, undisturbe
 def test_server_that_restarts_during_a_run_is_found_again(drill: Drill, undisturbed: str) -> None:
     server = drill.server
     run = drill.start()
-    (process,) = [one for one in server.processes if "server" in one.args and one.poll() is None]
+    process = server.server_process()
     process.kill()
     process.wait()
     server.start_api()
     server.wait_for_api()
     assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert drill.result() == undisturbed
+
+
+def test_lost_server_leaves_no_process_and_what_was_trained(drill: Drill, undisturbed: str) -> None:
+    server = drill.server
+    drill.start()
+    worker = server.processes[-1]
+    for process in (server.server_process(), worker):
+        process.kill()
+        process.wait()
+    server.wait("end of all processes", lambda: not drill.processes(), seconds=180)
+    assert list((drill.root / "store").glob("train-mal/*/*.pth")), "neither finished nor saved"
+    server.start_api()
+    server.wait_for_api()
+    server.start_worker()
+    run = server.run("train-mal", drill.overrides)
+    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert "train-mal: running" not in server.logs(run)
     assert drill.result() == undisturbed
 
 
