@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,14 @@ class Server:
 
     def queue(self, deployment: str, overrides: list[str]) -> str:
         """The same through the API, which takes no second; returns the id of the flow run."""
-        found = self.ask(f"/deployments/name/mal-pipeline/{deployment}")["id"]
-        body = {"parameters": {"overrides": overrides, "stage": deployment}}
-        return str(self.ask(f"/deployments/{found}/create_flow_run", body)["id"])
+        name = f"/deployments/name/mal-pipeline/{deployment}"
+        found = self.wait("deployment", lambda: self.ask(name)["id"])
+        body = {
+            "parameters": {"overrides": overrides, "stage": deployment},
+            "idempotency_key": uuid.uuid4().hex,  # SQLite in trouble answers 503: asked again
+        }
+        place = f"/deployments/{found}/create_flow_run"
+        return str(self.wait("queued run", lambda: self.ask(place, body)["id"]))
 
     def all_ended(self, runs: set[str]) -> bool:
         ended = {
