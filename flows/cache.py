@@ -82,8 +82,7 @@ class LookingStore(Store):
             return self._prepared(key, work, force=force, title=title)
         folder = self.folder(key)
         if folder.exists() and damage(folder) is None:
-            files = read_manifest(folder)["files"]
-            return Stored(stage=key.stage, path=folder, files=files, hit=True)
+            return self._found(key, folder)
         known = None if self.beyond is None else self.beyond.has(key.name)
         if known is None:
             raise WouldRunError(key)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows import settings, steps
+from flows import code_version, settings, steps
 from flows.run import Run
 from mal_core import jobs
 from mal_core.masks import box_to_rle
@@ -105,3 +105,9 @@ class Pipeline:
         content = json.loads(self.annotations.read_text())
         change(content)
         self.annotations.write_text(json.dumps(content))
+
+
+def forget_sources() -> None:
+    """Make code versions look at the sources again."""
+    for cached in (code_version.imports_of, code_version.source_digest, code_version._find):
+        cached.cache_clear()

@@ -6,6 +6,7 @@ import pytest
 
 from flows import code_version as module
 from flows.code_version import closure, code_version, recipe_version
+from tests.flows.stand_ins import forget_sources
 
 
 @pytest.fixture
@@ -25,18 +26,13 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (package / name).write_text(text)
     monkeypatch.setattr(module, "ROOT", tmp_path)
-    forget()
+    forget_sources()
     yield package
-    forget()
-
-
-def forget() -> None:
-    for cached in (module.imports_of, module.source_digest, module._find):
-        cached.cache_clear()
+    forget_sources()
 
 
 def version() -> str:
-    forget()
+    forget_sources()
     return code_version(["mal_core.top"])
 
 
@@ -66,13 +62,13 @@ def test_version_of_a_package_counts(tree: Path) -> None:
 
 def test_module_alone_counts_without_its_imports(tree: Path) -> None:
     (tree / "lonely.py").write_text("import mal_core.unused\n")
-    forget()
+    forget_sources()
     before = code_version(["mal_core.inner"], alone=["mal_core.lonely"])
     (tree / "unused.py").write_text("x = 2\n")
-    forget()
+    forget_sources()
     assert code_version(["mal_core.inner"], alone=["mal_core.lonely"]) == before
     (tree / "lonely.py").write_text("x = 3\n")
-    forget()
+    forget_sources()
     assert code_version(["mal_core.inner"], alone=["mal_core.lonely"]) != before
 
 
@@ -85,7 +81,7 @@ def test_recipe_counts_with_all_files_it_inherits_from(tmp_path: Path) -> None:
     seen = {recipe_version(recipe)}
     for path in (recipe, middle, root):
         path.write_text(f"{path.read_text()}more = 1\n")
-        forget()
+        forget_sources()
         seen.add(recipe_version(recipe))
     assert len(seen) == 4
 

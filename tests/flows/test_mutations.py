@@ -15,7 +15,7 @@ import pytest
 
 from flows import code_version, steps
 from flows.run import Run
-from tests.flows.stand_ins import Pipeline, StandIns
+from tests.flows.stand_ins import Pipeline, StandIns, forget_sources
 
 pytestmark = pytest.mark.slow
 
@@ -187,11 +187,6 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget_sources()
     yield root
     forget_sources()
-
-
-def forget_sources() -> None:
-    for cached in (code_version.imports_of, code_version.source_digest, code_version._find):
-        cached.cache_clear()
 
 
 @pytest.mark.parametrize(
