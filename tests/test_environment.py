@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -81,13 +82,17 @@ def test_the_lock_satisfies_what_the_project_declares() -> None:
     assert unmet == []
 
 
-def test_the_lock_is_complete_but_for_the_second_opencv_and_image_corruptions() -> None:
-    names = {canonicalize_name(requirement.name) for requirement in locked()}
+# Some distributions need more on the first releases of 3.11; Debian 12 has 3.11.2.
+@pytest.mark.parametrize("release", ["3.11.0", "3.11.2", platform.python_version(), "3.11.99"])
+def test_the_lock_is_complete_but_for_the_second_opencv_and_image_corruptions(release: str) -> None:
+    python = {"extra": "", "python_full_version": release}
+    chosen = [one for one in locked() if one.marker is None or one.marker.evaluate(python)]
+    names = {canonicalize_name(requirement.name) for requirement in chosen}
     absent = set()
     for requirement in wanted_here():
         for line in metadata.requires(requirement.name) or ():
             needed = Requirement(line)
-            applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
+            applies = needed.marker is None or needed.marker.evaluate(python)
             if applies and canonicalize_name(needed.name) not in names:
                 absent.add(canonicalize_name(needed.name))
     assert absent == {"opencv-python", "imagecorruptions-imaug"}
@@ -103,6 +108,28 @@ def test_exactly_one_distribution_owns_cv2_and_it_is_the_headless_one() -> None:
         installed.append(name)
     assert installed == ["opencv-python-headless"]
     assert set(metadata.packages_distributions()["cv2"]) == {"opencv-python-headless"}
+
+
+SWITCHES = ("PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK")
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "false 1"), ("true", "true true")])
+def test_prefect_by_hand_sends_no_telemetry_unless_its_user_wants_it(
+    given: str | None, expected: str
+) -> None:
+    environment = {name: text for name, text in os.environ.items() if name not in SWITCHES}
+    environment |= dict.fromkeys(SWITCHES, given) if given is not None else {}
+    printed = "from prefect.settings import get_current_settings as s; import os; print(str("
+    printed += "s().server.analytics_enabled).lower(), os.environ['DO_NOT_TRACK'])"
+    done = subprocess.run(
+        [sys.executable, "-c", printed],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == expected.split()
 
 
 # --- setup ------------------------------------------------------------------------------------
