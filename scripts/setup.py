@@ -35,6 +35,13 @@ FINDER_LINE = (
     "m.PathFinder.find_spec('phase2_configs') and "
     "__import__('phase2_configs.mmcv_finder', fromlist=['install']).install()\n"
 )
+SILENT_PTH = "mal_pipeline_no_telemetry.pth"
+# `prefect server start` by hand would report to its maker, and say so when it cannot: both of
+# Prefect's switches are off for every command of this environment, unless its user sets them.
+SILENT_LINE = (
+    "import os; os.environ.setdefault('PREFECT_SERVER_ANALYTICS_ENABLED', 'false'); "
+    "os.environ.setdefault('DO_NOT_TRACK', '1')\n"
+)
 KEPT_LINES = 20
 
 
@@ -329,9 +336,10 @@ def install_mmcv_ops(environment: Environment, installer: Installer) -> None:
 
 
 def install_project(environment: Environment, installer: Installer) -> None:
-    """Make `mal` and the mmcv ops available from any directory."""
+    """Make `mal` and the mmcv ops available from any directory, and Prefect send nothing."""
     installer.pip("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     (environment.site_packages / FINDER_PTH).write_text(FINDER_LINE)
+    (environment.site_packages / SILENT_PTH).write_text(SILENT_LINE)
     check = "import cv2, mmcv.ops, prefect, timm, torchvision; import mal_core, flows"
     installer.run([str(environment.python), "-c", check])
 
