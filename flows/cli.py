@@ -8,10 +8,19 @@ from importlib import metadata
 from types import FrameType
 
 from flows import interruption
-from mal_core.errors import CheckpointError, ConfigError, DatasetError, MalCoreError, WorkerError
+from mal_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    MalCoreError,
+    TimeIsUpError,
+    WorkerError,
+)
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 TERMINATED = 128 + signal.SIGTERM
+OUT_OF_TIME = 124
+"""As of timeout(1), so that a script of a cluster knows whom to queue again."""
 INPUT_ERRORS = (ConfigError, DatasetError, CheckpointError)
 
 DESCRIPTION = """\
@@ -26,7 +35,8 @@ start here:
 
 Stages are cached by content; the same command again reuses what is finished and
 continues what was interrupted. Results go to stdout, everything else to stderr.
-Exit status: 0 success, 1 failure, 2 bad input or settings, 130 interrupted."""
+Exit status: 0 success, 1 failure, 2 bad input or settings,
+124 time_limit_minutes is over, 130 interrupted."""
 
 HELP = {
     "run": "everything: train, label, segment, evaluate, report",
@@ -155,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_status(error: BaseException) -> int:
-    """2 for what the user can correct in files or settings, else 1."""
+    """2 for what the user can correct in files or settings, 124 for lack of time, else 1."""
+    if isinstance(error, TimeIsUpError):
+        return OUT_OF_TIME
     # A child ends with 2 as well when its input or its settings are to blame.
     blamed = isinstance(error, WorkerError) and error.return_code == REFUSED
     return REFUSED if blamed or isinstance(error, INPUT_ERRORS) else FAILED

@@ -17,6 +17,7 @@ from mal_core.errors import ArtifactError
 logger = logging.getLogger(__name__)
 
 SETTING = "shared_store"
+AWS_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 PROBE = ".probe-"
 PAUSES_S = (1.0, 3.0, 10.0)
 """Between attempts at one call, for what may pass: a network, a busy or restarting server."""
@@ -243,7 +244,8 @@ class ObjectStorage:
 
     def _error(self, error: BaseException) -> ArtifactError:
         reason = " ".join(str(error).split()) or type(error).__name__
-        return ArtifactError(f"{SETTING}={self.url}: {reason.rstrip('.')}. {_advice(error)}")
+        advice = _advice(error, local=self._is_local)
+        return ArtifactError(f"{SETTING}={self.url}: {reason.rstrip('.')}. {advice}")
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
@@ -264,14 +266,12 @@ def _lacks_credentials(error: BaseException) -> bool:
     return "Credentials" in type(error).__name__ or "ProfileNotFound" in type(error).__name__
 
 
-def _advice(error: BaseException) -> str:
+def _advice(error: BaseException, *, local: bool) -> str:
     if isinstance(error, FileNotFoundError):
         return "Create the bucket or folder, or correct the name."
     if isinstance(error, PermissionError) or _lacks_credentials(error):
-        return (
-            "It must be possible to list, read, write and delete there: check AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
-        )
+        place = "the folder's owner and mode" if local else AWS_CREDENTIALS
+        return f"It must be possible to list, read, write and delete there: check {place}."
     return (
         f"Check the network, the address and AWS_ENDPOINT_URL; without {SETTING} and "
         "MAL_SHARED_STORE everything works on this machine alone."

@@ -5,6 +5,7 @@ A shard is the path of its job file; its labels go to the journal on the shared 
 
 import contextlib
 import contextvars
+import logging
 import os
 import signal
 import threading
@@ -28,6 +29,8 @@ from flows.run_config import RunConfig  # noqa: E402
 from mal_core.errors import MalCoreError, WorkerError  # noqa: E402
 from mal_core.process import end_children  # noqa: E402
 from mal_core.shards import label_shard_in_child  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -139,6 +142,7 @@ def _dask(address: str | None, workers: int) -> Iterator[str]:
     if address is not None:
         yield address
         return
+    logger.info("starting %d Dask workers on this machine", workers)
     from distributed import LocalCluster
     from distributed.scheduler import KilledWorker
 
@@ -160,7 +164,9 @@ def _dask(address: str | None, workers: int) -> Iterator[str]:
 @contextlib.contextmanager
 def _ray(address: str | None, workers: int) -> Iterator[None]:
     """Connect this process to a running cluster, or to one of our own."""
-    os.environ.update(environment() if address is None else {})
+    if address is None:
+        logger.info("starting a Ray cluster of %d workers on this machine", workers)
+        os.environ.update(environment())
     import ray
 
     with local_ray(workers) if address is None else contextlib.nullcontext(address) as place:

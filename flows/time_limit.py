@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from flows import interruption
-from mal_core.errors import MalCoreError
+from mal_core.errors import TimeIsUpError
 
 TIME_IS_UP = signal.SIGUSR2
 """Prefect has uses of its own for SIGTERM and SIGALRM."""
@@ -24,7 +24,7 @@ def time_limit(minutes: float | None) -> Iterator[None]:
     limit of whoever started it. Only the main thread may call this.
 
     Raises:
-        MalCoreError: The time is up.
+        TimeIsUpError: In what runs inside.
     """
     if minutes is None or _armed.is_set():
         yield
@@ -37,7 +37,7 @@ def time_limit(minutes: float | None) -> Iterator[None]:
             f"stopped after {minutes:g} minutes (time_limit_minutes={minutes:g}); the same "
             "command continues from the last checkpoint"
         )
-        interruption.stop(MalCoreError(message))
+        interruption.stop(TimeIsUpError(message))
 
     previous = signal.signal(TIME_IS_UP, interrupt)
     _armed.set()

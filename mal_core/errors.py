@@ -7,6 +7,7 @@ MalCoreError
   ArtifactError              a stored file is absent or its content changed
   LabelingError              the accounting of boxes does not add up
   TrainingError              phase 1 cannot go on (NaN, divergence)
+  TimeIsUpError              the run has used up the time that its user gave it
   NodeError                  another machine of a run has ended, failed or never came
   WorkerError                a child process failed; carries return code, log path and last lines
     SegmenterError           ... while training a segmenter
@@ -83,6 +84,10 @@ class LabelingError(MalCoreError):
 
 class TrainingError(MalCoreError):
     """Training of the labeler cannot go on; the message says at which step and what to change."""
+
+
+class TimeIsUpError(MalCoreError):
+    """A run has used up its time; what it has made is saved."""
 
 
 class NodeError(MalCoreError):

@@ -12,7 +12,7 @@ import pytest
 from flows import interruption
 from flows.arms import side_by_side
 from flows.time_limit import TIME_IS_UP, time_limit
-from mal_core.errors import MalCoreError
+from mal_core.errors import TimeIsUpError
 from mal_core.process import run_child
 
 MESSAGE = r"stopped after 0.0\d minutes \(time_limit_minutes=0.0\d\); the same command continues"
@@ -31,14 +31,14 @@ def sleeping_child(folder: Path, name: str = "log") -> None:
 
 def test_the_limit_ends_a_child_and_says_why(tmp_path):
     before = signal.getsignal(TIME_IS_UP)
-    with pytest.raises(MalCoreError, match=MESSAGE), time_limit(0.02):
+    with pytest.raises(TimeIsUpError, match=MESSAGE), time_limit(0.02):
         sleeping_child(tmp_path)
     assert signal.getsignal(TIME_IS_UP) is before
 
 
 def test_the_limit_ends_children_side_by_side(tmp_path):
     calls = [lambda name=name: sleeping_child(tmp_path, name) for name in "abc"]
-    with pytest.raises(MalCoreError, match=MESSAGE), time_limit(0.02):
+    with pytest.raises(TimeIsUpError, match=MESSAGE), time_limit(0.02):
         side_by_side(calls, 2)
 
 
@@ -57,9 +57,9 @@ def test_a_limit_inside_a_limit_is_the_outer_one():
 
 def test_a_limit_that_a_library_swallowed_is_raised_again():
     with time_limit(0.02):
-        with contextlib.suppress(MalCoreError):
+        with contextlib.suppress(TimeIsUpError):
             time.sleep(60)
-        with pytest.raises(MalCoreError, match=MESSAGE):
+        with pytest.raises(TimeIsUpError, match=MESSAGE):
             interruption.stop_if_asked()
 
 
@@ -68,7 +68,7 @@ def test_a_training_ends_in_time_and_the_same_command_continues_it(fresh_mal, fi
     settings = [*files()[:2], *phase_1, "mal.max_steps=1000000"]
     process = fresh_mal.start("train", *settings, "time_limit_minutes=0.4")
     output = process.communicate()[0]
-    assert process.returncode == 1, output
+    assert process.returncode == 124, output
     assert "mal: stopped after 0.4 minutes (time_limit_minutes=0.4)" in output
     assert "Traceback" not in output
     fresh_mal.wait_until_alone()
