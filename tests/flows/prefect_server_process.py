@@ -48,9 +48,8 @@ class Server:
             "PREFECT_API_URL": self.api,
             "PREFECT_API_DATABASE_CONNECTION_URL": database
             or f"sqlite+aiosqlite:///{root}/prefect.db",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
             "OMP_NUM_THREADS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",  # tests need not wait the usual 10 s for a start
             **variables,
         }
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -134,6 +133,14 @@ class Server:
         }
         place = f"/deployments/{found}/create_flow_run"
         return str(self.wait("queued run", lambda: self.ask(place, body)["id"]))
+
+    def refuses_to_write(self) -> bool:
+        """Whether the server answers a change with an error, as with a read-only database."""
+        try:
+            self.ask("/variables/", {"name": uuid.uuid4().hex, "value": 1})
+        except urllib.error.HTTPError as error:
+            return error.code >= 500
+        return False
 
     def all_ended(self, runs: set[str]) -> bool:
         ended = {

@@ -1,12 +1,14 @@
 """What happens to runs when processes, the server, the disk or the clock fail.
 
-MAL_DRILLS=10 repeats each cancel and kill that often, MAL_QUEUED_RUNS=50 queues so many runs.
+MAL_DRILLS=10 repeats each cancel and kill that often, MAL_QUEUED_RUNS=8 queues fewer runs.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,9 +36,17 @@ def ranks(tiny: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(mal, ranks: list[str]) -> str:
-    """What the training comes to when nothing happens."""
+def quiet_minutes(mal, ranks: list[str]) -> float:
+    """How long the training takes when nothing happens, start-up included."""
+    begun = time.monotonic()
     mal.run("train", *ranks)
+    return (time.monotonic() - begun) / 60
+
+
+@pytest.fixture(scope="module")
+def undisturbed(mal, quiet_minutes: float) -> str:
+    """What the training comes to when nothing happens."""
+    assert quiet_minutes
     return sha256_file(mal.workdir / "mal" / "checkpoint.pth")
 
 
@@ -100,6 +110,24 @@ def test_killed_flow_is_crashed_within_a_minute(
     assert drill.continued() == undisturbed
 
 
+def test_runs_out_of_time_save_and_the_last_one_completes(
+    drill: Drill, undisturbed: str, quiet_minutes: float
+) -> None:
+    server, limit = drill.server, round(0.7 * quiet_minutes, 2)
+    ends = []
+    while "COMPLETED" not in ends:
+        run = server.run("train-mal", [*drill.overrides, f"time_limit_minutes={limit}"])
+        ends.append(server.finish(run, seconds=300))
+        server.wait("end of all processes", lambda: not drill.processes(), seconds=60)
+        if ends[-1] == "FAILED":
+            message = server.ask(f"/flow_runs/{run}")["state"]["message"]
+            assert f"stopped after {limit:g} minutes" in message
+        limit += 0.1  # a busy machine may need longer than the first one to begin
+    assert "continuing an interrupted attempt" in server.logs(run)
+    assert set(ends) == {"FAILED", "COMPLETED"}
+    assert drill.result() == undisturbed
+
+
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_another_worker_takes_over_from_a_killed_one(
     attempt: int, drill: Drill, undisturbed: str
@@ -161,6 +189,20 @@ def test_lost_server_leaves_no_process_and_what_was_trained(drill: Drill, undist
     assert drill.result() == undisturbed
 
 
+def test_database_that_turns_read_only_for_a_while_does_not_end_a_run(
+    drill: Drill, undisturbed: str
+) -> None:
+    server = drill.server
+    run = drill.start()
+    children = drill.processes()
+    with read_only([server.root / "prefect.db", server.root / "prefect.db-wal"]):
+        assert server.refuses_to_write()
+        time.sleep(10)
+        assert drill.processes() == children
+    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert drill.result() == undisturbed
+
+
 def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> None:
     server = drill.server
     runs = [server.run("train-mal", drill.overrides) for _ in range(2)]
@@ -171,7 +213,7 @@ def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> No
     assert drill.result() == undisturbed
 
 
-QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "8"))
+QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "50"))
 
 
 def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, mal, ranks) -> None:
@@ -182,7 +224,7 @@ def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, ma
         server.wait("end of all runs", lambda: server.all_ended(queued), seconds=1200)
     finally:
         server.command("work-pool", "clear-concurrency-limit", "mal")
-    runs = [server.ask(f"/flow_runs/{run}") for run in queued]
+    runs = [server.wait("state", lambda run=run: server.ask(f"/flow_runs/{run}")) for run in queued]
     assert {run["state_type"] for run in runs} == {"COMPLETED"}
     assert most_at_once(runs) == min(2, QUEUED)
 
@@ -206,6 +248,18 @@ def test_trainings_take_turns_and_a_killed_one_gives_its_turn_back(
     trainings = [task for task in tasks if task["name"].startswith("train solov2")]
     assert len(trainings) == 2
     assert most_at_once(trainings) == 1
+
+
+@contextlib.contextmanager
+def read_only(files: Iterable[Path]) -> Iterator[None]:
+    """Files that nobody can write, not even root, who has them open."""
+    names = [str(file) for file in files]
+    if subprocess.run(["chattr", "+i", *names], capture_output=True, check=False).returncode:
+        pytest.skip("files cannot be made immutable here (needs root, and ext4 or the like)")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *names], check=True)
 
 
 def most_at_once(runs: list[dict[str, str]]) -> int:
