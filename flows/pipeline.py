@@ -58,7 +58,8 @@ def train_mal_task(run: Run) -> None:
 @task(name="label every box", task_run_name="label every box", cache_policy=NO_CACHE, tags=[GPU])
 def label_task(run: Run) -> None:
     """Write the pseudo-labels in a child process and show the accounting."""
-    dashboard.show_accounting(run.config.workdir, steps.generate_pseudo_labels(run))
+    accounting = steps.generate_pseudo_labels(run)
+    dashboard.show_accounting(steps.data_name(run, scored=False), run.config.workdir, accounting)
 
 
 @task(
@@ -77,7 +78,8 @@ def evaluate_task(run: Run) -> None:
     """Score both arms, write the report and show it on the dashboard."""
     report = steps.evaluate_retention(run)
     url = report_url(run.config.serve_port, run.config.workdir)
-    dashboard.show_retention(run.config.workdir, report, steps.earlier_evaluations(run), url)
+    data, evaluations = steps.data_name(run, scored=True), steps.earlier_evaluations(run)
+    dashboard.show_retention(data, run.config.workdir, report, evaluations, url)
 
 
 def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mal_core.artifacts import sha256_file
 from tests.flows.browser import chromium, look_at
 from tests.flows.prefect_server_process import Server, free_port, running
 
@@ -29,16 +30,24 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [f"workdir={root / 'work'}", f"store={root / 'store'}"]
 
 
-def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, places) -> None:
+@pytest.fixture(scope="module")
+def data(drawn: Path) -> str:
+    """What artifact keys call the validation data."""
+    return f"annotations-{sha256_file(drawn / 'val' / 'annotations.json')[:6]}"
+
+
+def test_full_deployment_leaves_its_report_as_artifacts(
+    server: Server, tiny, places, data: str
+) -> None:
     run = server.run("full", [*tiny, *places])
     assert server.finish(run) == "COMPLETED", server.logs(run)
 
-    table = json.loads(server.ask("/artifacts/retention-solov2-r18/latest")["data"])
+    table = json.loads(server.ask(f"/artifacts/retention-{data}-solov2-r18/latest")["data"])
     titles = ["human masks", "pseudo-labels", "retention", "95 % interval"]
     assert [row["trained on"] for row in table] == titles
     cells = [cell for row in table for cell in row.values()]
     assert not {"NaN", "nan", "inf", "Infinity", ""} & set(cells)
-    page = server.ask("/artifacts/mal-retention/latest")["data"]
+    page = server.ask(f"/artifacts/retention-{data}/latest")["data"]
     workdir = Path(places[0].removeprefix("workdir="))
     assert str(workdir / "report.html") in page
     assert "data:image/svg+xml" in page
@@ -50,7 +59,7 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
         assert (artifact["type"], float(artifact["data"])) == ("progress", 100.0), key
     training = server.ask("/artifacts/progress-train-mal/latest")
     assert training["description"].startswith("train MAL: 6/6 (100 %), ETA 0:00")
-    assert f"{workdir}/report.html" in server.ask("/artifacts/mal-report/latest")["data"]
+    assert f"{workdir}/report.html" in server.ask(f"/artifacts/report-{data}/latest")["data"]
 
     tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
     names = [task["name"] for task in tasks]
@@ -62,7 +71,7 @@ def test_full_deployment_leaves_its_report_as_artifacts(server: Server, tiny, pl
 def test_single_stage_runs_alone_and_takes_the_rest_from_the_store(
     server: Server, tiny, places
 ) -> None:
-    changes = ["mal.mask_threshold=0.4", "label_shards=2", "label_workers=2"]
+    changes = ["mal.mask_threshold=0.4", "label_shards=2", "label_workers=2", "data.name=My boxes"]
     run = server.run("generate-pseudo-labels", [*tiny, *places, *changes])
     assert server.finish(run) == "COMPLETED", server.logs(run)
     tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 10})
@@ -70,25 +79,25 @@ def test_single_stage_runs_alone_and_takes_the_rest_from_the_store(
     log = server.logs(run)
     assert "train-mal: running" not in log
     assert "generate-pseudo-labels: running" in log
-    assert "boxes in" in server.ask("/artifacts/mal-labels/latest")["data"]
+    assert "boxes in" in server.ask("/artifacts/labels-my-boxes/latest")["data"]
 
 
-def test_second_evaluation_shows_the_trend(server: Server, tiny, places) -> None:
+def test_second_evaluation_shows_the_trend(server: Server, tiny, places, data: str) -> None:
     run = server.run("evaluate-retention", [*tiny, *places, "mal.mask_threshold=0.4"])
     assert server.finish(run) == "COMPLETED", server.logs(run)
-    page = server.ask("/artifacts/mal-retention/latest")["data"]
+    page = server.ask(f"/artifacts/retention-{data}/latest")["data"]
     assert "Runs on the same validation data" in page
     assert page.count("data:image/svg+xml") == 2
 
 
 def test_the_dashboard_shows_deployment_run_and_report(
-    server: Server, places, tmp_path: Path, mal
+    server: Server, places, data: str, tmp_path: Path, mal
 ) -> None:
     full = server.ask("/deployments/name/mal-pipeline/full")["id"]
     (run,) = server.runs_of(full)
     newest = {"limit": 1, "sort": "CREATED_DESC"}
     (page,) = server.ask(
-        "/artifacts/filter", {**newest, "artifacts": {"key": {"any_": ["mal-retention"]}}}
+        "/artifacts/filter", {**newest, "artifacts": {"key": {"any_": [f"retention-{data}"]}}}
     )
     workdir, store = (Path(place.partition("=")[2]) for place in places)
     site = server.api.removesuffix("/api")
