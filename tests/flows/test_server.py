@@ -61,6 +61,7 @@ def test_full_deployment_leaves_its_report_as_artifacts(
     assert training["description"].startswith("train MAL: 6/6 (100 %), ETA 0:00")
     assert f"{workdir}/report.html" in server.ask(f"/artifacts/report-{data}/latest")["data"]
 
+    assert server.ask(f"/flow_runs/{run}")["name"] == f"full in {workdir}"
     tasks = server.ask("/task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
     names = [task["name"] for task in tasks]
     assert "train solov2_r18 on human masks, seed 0" in names
@@ -171,19 +172,9 @@ def test_form_and_overrides_go_together(server: Server, tiny, places) -> None:
 def test_wrong_setting_fails_the_run_with_its_message(server: Server, tiny, places) -> None:
     run = server.run("train-mal", [*tiny, *places, "mal.max_stepz=3"])
     assert server.finish(run) == "FAILED"
-    assert "Did you mean 'mal.max_steps'?" in server.ask(f"/flow_runs/{run}")["state"]["message"]
-
-
-def test_a_run_that_has_used_up_its_time_fails_with_that_message(
-    server: Server, tiny, places, processes_with
-) -> None:
-    settings = [*tiny, *places, "mal.max_steps=200000", "time_limit_minutes=0.2"]
-    run = server.run("train-mal", settings)
-    assert server.finish(run) == "FAILED"
-    message = server.ask(f"/flow_runs/{run}")["state"]["message"]
-    assert "stopped after 0.2 minutes (time_limit_minutes=0.2)" in message
-    store = places[1].removeprefix("store=")
-    server.wait("end of the child", lambda: not processes_with(store), seconds=20)
+    found = server.ask(f"/flow_runs/{run}")
+    assert "Did you mean 'mal.max_steps'?" in found["state"]["message"]
+    assert found["name"] == "train-mal"
 
 
 def test_cancelled_run_is_cancelled_leaves_no_process_and_can_be_continued(
