@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mal_core.artifacts import sha256_file
+from mal_core.nodes import free_port
 from tests.flows.browser import chromium, look_at
-from tests.flows.prefect_server_process import Server, free_port, running
+from tests.flows.prefect_server_process import Server, running
 
 pytestmark = pytest.mark.slow
 
