@@ -11,7 +11,10 @@ from mal_core.errors import ConfigError
 
 DEFAULT_DAYS = 30.0
 SHARED = ("shared=true", "shared=false")
-GRACE = "those of the last 24 hours stay: they may belong to an upload at work"
+GRACE = (
+    f"those of the last {24 * shared_cache.GRACE_DAYS:.0f} hours stay: "
+    "they may belong to an upload at work"
+)
 
 
 def run_action(action: str, arguments: Sequence[str]) -> str:

@@ -1,4 +1,7 @@
-"""Prefect artifacts under fixed keys, so that the versions of one key line up over runs."""
+"""Prefect artifacts under fixed keys, so that the versions of one key line up over runs.
+
+A key names the data, and a table's key the segmenter too: `retention-DATA-SEGMENTER`.
+"""
 
 import base64
 import re
@@ -17,27 +20,29 @@ from mal_core.retention_tables import retention_markdown, retention_rows
 from mal_core.tables import format_number
 
 SHOWN_RUNS = 20
-LABELS_KEY = "mal-labels"
-RETENTION_KEY = "mal-retention"
-REPORT_KEY = "mal-report"
 SWEEP_KEY = "mal-sweep"
 
 
-def show_accounting(workdir: Path, line: str) -> None:
+def show_accounting(data: str, workdir: Path, line: str) -> None:
     """Publish where every box went."""
     create_markdown_artifact(
-        key=LABELS_KEY,
+        key=artifact_key("labels", data),
         markdown=f"# Pseudo-labels\n\n{line}\n\n`{workdir / 'labels' / 'train.json'}`",
         description="every box is a mask, a crowd, or skipped with its reason",
     )
 
 
 def show_retention(
-    workdir: Path, report: RetentionReport, evaluations: Sequence[Evaluation], url: str
+    data: str,
+    workdir: Path,
+    report: RetentionReport,
+    evaluations: Sequence[Evaluation],
+    url: str,
 ) -> None:
     """Publish the report: one page of markdown, and a table per segmenter.
 
     Args:
+        data: Name of the data that the segmenters were scored on.
         workdir: Where the run left its files.
         report: The numbers.
         evaluations: Of this and earlier runs on the same validation data.
@@ -53,15 +58,16 @@ def show_retention(
     if len(evaluations) > 1:
         trend = _data_uri(_on_paper(plot_history(evaluations[-SHOWN_RUNS:])))
         page.append(f"## Runs on the same validation data\n\n![Retention over runs]({trend})")
-    create_link_artifact(url, "report.html", key=REPORT_KEY, description="while `mal serve` runs")
+    key = artifact_key("report", data)
+    create_link_artifact(url, "report.html", key=key, description="while `mal serve` runs")
     create_markdown_artifact(
-        key=RETENTION_KEY,
+        key=artifact_key("retention", data),
         markdown="\n\n".join(page),
         description="how much accuracy of human masks the pseudo-labels keep",
     )
     for result in report.segmenters:
         create_table_artifact(
-            key=table_key(result.name),
+            key=artifact_key("retention", data, result.name),
             table=[
                 row for row in retention_rows(report.segmenters) if row["segmenter"] == result.name
             ],
@@ -74,9 +80,9 @@ def show_sweep(rows: list[dict[str, str]]) -> None:
     create_table_artifact(key=SWEEP_KEY, table=rows, description=f"{len(rows)} results")
 
 
-def table_key(segmenter: str) -> str:
-    """Artifact key of a segmenter's table; Prefect allows lowercase letters, digits, dashes."""
-    return f"retention-{re.sub('[^a-z0-9]+', '-', segmenter.lower())}"
+def artifact_key(*words: str) -> str:
+    """Artifact key made of words; Prefect allows lowercase letters, digits, dashes."""
+    return re.sub("[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
 def _bar_plot(report: RetentionReport) -> str:

@@ -21,6 +21,7 @@ KEYS = {
     "train_annotations": "data.train.annotations",
     "val_images": "data.val.images",
     "val_annotations": "data.val.annotations",
+    "data_name": "data.name",
     "class_agnostic": "data.class_agnostic",
     "encoder_weights": "encoder.weights",
     "labeler": "mal",
@@ -63,6 +64,7 @@ class Form(BaseModel):
     train_annotations: str | None = Field(default=None, description="Boxes of these images.")
     val_images: str | None = None
     val_annotations: str | None = Field(default=None, description="With masks.")
+    data_name: str | None = Field(default=None, description="Of the data, on the dashboard.")
     class_agnostic: bool | None = Field(default=None, description="Phase 2 knows one class.")
     encoder: Encoder | None = None
     encoder_weights: str | None = Field(default=None, description="A file, instead of the hub.")

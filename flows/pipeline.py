@@ -6,6 +6,7 @@ main thread is the one that a cancelled run interrupts.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from flows.logs import attach_run_log, set_prefect_defaults
@@ -14,6 +15,7 @@ set_prefect_defaults()
 
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.runtime import flow_run  # noqa: E402
 
 from flows import (  # noqa: E402
     dashboard,
@@ -58,7 +60,8 @@ def train_mal_task(run: Run) -> None:
 @task(name="label every box", task_run_name="label every box", cache_policy=NO_CACHE, tags=[GPU])
 def label_task(run: Run) -> None:
     """Write the pseudo-labels in a child process and show the accounting."""
-    dashboard.show_accounting(run.config.workdir, steps.generate_pseudo_labels(run))
+    accounting = steps.generate_pseudo_labels(run)
+    dashboard.show_accounting(steps.data_name(run, scored=False), run.config.workdir, accounting)
 
 
 @task(
@@ -77,7 +80,8 @@ def evaluate_task(run: Run) -> None:
     """Score both arms, write the report and show it on the dashboard."""
     report = steps.evaluate_retention(run)
     url = report_url(run.config.serve_port, run.config.workdir)
-    dashboard.show_retention(run.config.workdir, report, steps.earlier_evaluations(run), url)
+    data, evaluations = steps.data_name(run, scored=True), steps.earlier_evaluations(run)
+    dashboard.show_retention(data, run.config.workdir, report, evaluations, url)
 
 
 def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:
@@ -119,7 +123,25 @@ SUBFLOWS = {
 }
 
 
-@flow(name="mal-pipeline", flow_run_name="{stage}", on_crashed=[supervision.hand_over])
+def _given(form: Form, overrides: Sequence[str] | None) -> list[str]:
+    filled = form.overrides()
+    return list(DEMO) if overrides is None and not filled else [*filled, *(overrides or [])]
+
+
+def run_name() -> str:
+    """What this flow run does and where its results go, such as "full in runs/demo"."""
+    parameters = flow_run.parameters
+    stage = str(parameters["stage"])
+    try:
+        form = Form.model_validate(parameters["form"])
+        workdir = settings.compose(_given(form, parameters["overrides"])).workdir
+    except ValueError:  # settings or a form that the flow itself is about to refuse
+        return stage
+    here = Path.cwd()
+    return f"{stage} in {workdir.relative_to(here) if workdir.is_relative_to(here) else workdir}"
+
+
+@flow(name="mal-pipeline", flow_run_name=run_name, on_crashed=[supervision.hand_over])
 def mal_pipeline(
     form: Form = EMPTY_FORM,
     overrides: list[str] | None = None,
@@ -137,9 +159,7 @@ def mal_pipeline(
     """
     attach_run_log()
     supervision.end_with_worker()
-    filled = form.overrides()
-    given = DEMO if overrides is None and not filled else [*filled, *(overrides or [])]
-    chosen = settings.pinned(given)
+    chosen = settings.pinned(_given(form, overrides))
     config = settings.compose(chosen)
     if config.node_rank > 0:
         nodes.follow(config)

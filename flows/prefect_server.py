@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from mal_core.errors import MalCoreError
+from mal_core.nodes import free_port
 from mal_core.process import die_with_parent
 
 ANSWER_S = 10.0
@@ -77,9 +77,7 @@ def _problem_with(url: str, seconds: float) -> str | None:
 
 
 def _temporary_server() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = PREFECT_HOME.value() / "temporary-server.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

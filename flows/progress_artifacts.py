@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -12,16 +11,12 @@ import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
+from flows.dashboard import artifact_key
 from mal_core import progress
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_UPDATES = 10.0
-
-
-def progress_key(title: str) -> str:
-    """Artifact key of a step; Prefect allows lowercase letters, digits, dashes."""
-    return re.sub("[^a-z0-9]+", "-", f"progress {title}".lower()).strip("-")
 
 
 class ProgressArtifacts:
@@ -44,7 +39,7 @@ class ProgressArtifacts:
                 update_progress_artifact(self._ids[title], percent, description=line)
             else:
                 created = create_progress_artifact(
-                    percent, key=progress_key(title), description=line
+                    percent, key=artifact_key("progress", title), description=line
                 )
                 self._ids[title] = cast("UUID", created)  # a coroutine only where a loop runs
         except (PrefectException, httpx.HTTPError, OSError, ValueError) as error:

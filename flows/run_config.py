@@ -49,6 +49,8 @@ class DataSource(Config):
         train, val: The user's files; None where this run does not need them, and
             for drawn scenes.
         test: Images without annotations and their COCO list, for `mal predict`.
+        name: Of the data in the keys of artifacts; None means the annotation file's name and
+            the beginning of its digest.
         class_agnostic: Phase 2 knows one class, `object`; the labels keep theirs.
         scenes: What to draw when `source` is "scenes".
     """
@@ -58,6 +60,7 @@ class DataSource(Config):
     train: SplitConfig | None = None
     val: SplitConfig | None = None
     test: SplitConfig | None = None
+    name: str | None = None
     strict: bool = False
     decode_images: bool = True
     class_agnostic: bool = False
@@ -66,6 +69,9 @@ class DataSource(Config):
     def __post_init__(self) -> None:
         if self.source == "scenes" and self.scenes is None:
             message = "data.source=scenes needs data.scenes; choose it with data=scenes."
+            raise ConfigError(message)
+        if self.name is not None and not re.search("[A-Za-z0-9]", self.name):
+            message = f"data.name={self.name!r} is not possible: it needs a letter or a digit."
             raise ConfigError(message)
 
 

@@ -17,6 +17,7 @@ from mal_core.retention import RetentionReport
 
 logger = logging.getLogger(__name__)
 
+DIGITS_SHOWN = 6
 ArmTraining = Callable[[Run, SegmenterConfig, Arm, int], None]
 
 
@@ -133,6 +134,25 @@ def evaluate_retention(run: Run) -> RetentionReport:
 def earlier_evaluations(run: Run) -> Sequence[history.Evaluation]:
     """Of all runs with this store on the same validation data, this one last."""
     return history.read_history(_history_file(run), _scored_data(run))
+
+
+def data_name(run: Run, *, scored: bool) -> str:
+    """What a run's data is called where its results line up with those of other runs.
+
+    It is `data.name`, or the annotation file's own name with the beginning of its digest:
+    files of one name need not be the same data.
+
+    Args:
+        run: The run.
+        scored: The data that segmenters are scored on; else the boxes to be labeled.
+    """
+    source = run.config.data
+    if source.name is not None:
+        return source.name
+    given = source.val if scored else source.train
+    split = stages.scored_split(run) if scored else stages.inputs(run).train
+    title = source.source if given is None else given.annotations.stem
+    return f"{title}-{run.digests(split).annotations[:DIGITS_SHOWN]}"
 
 
 def _history_file(run: Run) -> Path:

@@ -107,6 +107,20 @@ class Pipeline:
         self.annotations.write_text(json.dumps(content))
 
 
+class Painter:
+    """Work that counts how often it is done."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.count += 1
+        (folder / "inner").mkdir(exist_ok=True)
+        (folder / "inner" / "picture.txt").write_text("a tree")
+        (folder / "notes.txt").write_text("green")
+        (folder / "empty.txt").touch()
+
+
 def forget_sources() -> None:
     """Make code versions look at the sources again."""
     for cached in (code_version.imports_of, code_version.source_digest, code_version._find):

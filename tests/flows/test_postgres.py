@@ -41,12 +41,12 @@ def state_in(postgres: Postgres, run: str) -> str:
 def test_full_deployment_completes_and_its_rows_are_in_postgresql(
     server: Server, postgres: Postgres, tiny, places
 ) -> None:
-    run = server.run("full", [*tiny, *places])
+    run = server.run("full", [*tiny, *places, "data.name=scenes"])
     assert server.finish(run) == "COMPLETED", server.logs(run)
     assert state_in(postgres, run) == "COMPLETED"
-    assert json.loads(server.ask("/artifacts/retention-solov2-r18/latest")["data"])
+    assert json.loads(server.ask("/artifacts/retention-scenes-solov2-r18/latest")["data"])
     rows = postgres.query("SELECT DISTINCT key FROM artifact")
-    assert {"mal-retention", "retention-solov2-r18"} <= {row["key"] for row in rows}
+    assert {"retention-scenes", "retention-scenes-solov2-r18"} <= {row["key"] for row in rows}
 
 
 def test_server_and_worker_survive_a_restart_of_the_database(

@@ -19,23 +19,10 @@ from flows.shared_store import SharedStore
 from flows.store import MANIFEST, StageKey, Store, damage
 from mal_core.errors import ArtifactError, ConfigError
 from tests.flows.s3_server import S3Server
+from tests.flows.stand_ins import Painter
 
 KEY = StageKey(stage="draw", config={"steps": 3}, inputs={"boxes": "ab"}, code="1")
 PATIENCE_S = 120
-
-
-class Painter:
-    """Work that counts how often it is done."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, folder: Path) -> None:
-        self.count += 1
-        (folder / "inner").mkdir(exist_ok=True)
-        (folder / "inner" / "picture.txt").write_text("a tree")
-        (folder / "notes.txt").write_text("green")
-        (folder / "empty.txt").touch()
 
 
 def forbidden(_: Path) -> None:

@@ -38,6 +38,7 @@ def pipeline(tmp_path: Path, drawn: Path, stand_ins: StandIns) -> Pipeline:
     ("override", "reruns"),
     [
         ("workdir=elsewhere", NOTHING),
+        ("data.name=elsewhere", NOTHING),
         ("mal.num_workers=3", NOTHING),
         ("mal.checkpoint_every=7", NOTHING),
         ("segmenter.num_workers=2", NOTHING),
@@ -63,6 +64,30 @@ def test_setting_reruns_exactly_the_stages_it_decides(
     monkeypatch.chdir(tmp_path)
     assert pipeline.run(override) == reruns
     assert pipeline.run(override) == NOTHING
+
+
+def test_data_are_called_after_their_file_and_content_unless_they_have_a_name(
+    pipeline: Pipeline,
+) -> None:
+    def called(*overrides: str) -> list[str]:
+        run = Run(pipeline.config(*overrides))
+        return [steps.data_name(run, scored=scored) for scored in (True, False)]
+
+    before = called()
+    scored, labeled = before
+    assert scored.startswith("annotations-")
+    assert labeled.startswith("annotations-")
+    assert scored != labeled
+    (pipeline.data / "val").rename(pipeline.data / "moved")
+    moved = pipeline.data / "moved"
+    assert called(f"data.val.annotations={moved / 'annotations.json'}") == before
+    (moved / "annotations.json").rename(pipeline.data / "again.json")
+    renamed, _ = called(f"data.val.annotations={pipeline.data / 'again.json'}")
+    assert renamed == scored.replace("annotations", "again")
+    pipeline.edit(lambda content: content["annotations"].pop())
+    places = [f"data.val.annotations={pipeline.data / 'again.json'}"]
+    assert called(*places)[1] != labeled
+    assert called(*places, "data.name=My photos") == ["My photos", "My photos"]
 
 
 def test_processes_decide_the_output_and_machines_do_not(pipeline: Pipeline) -> None:

@@ -12,21 +12,9 @@ import pytest
 
 from flows.store import DigestCache, StageKey, Store, copy_out, read_manifest
 from mal_core.artifacts import sha256_file
+from tests.flows.stand_ins import Painter
 
 KEY = StageKey(stage="draw", config={"steps": 3}, inputs={"boxes": "ab"}, code="1")
-
-
-class Painter:
-    """Work that counts how often it is done."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, folder: Path) -> None:
-        self.count += 1
-        (folder / "inner").mkdir(exist_ok=True)
-        (folder / "inner" / "picture.txt").write_text("a tree")
-        (folder / "notes.txt").write_text("green")
 
 
 @pytest.fixture
@@ -39,7 +27,7 @@ def test_second_request_is_a_hit_and_works_nothing(store: Store) -> None:
     first, second = store.get(KEY, paint), store.get(KEY, paint)
     assert (first.hit, second.hit, paint.count) == (False, True, 1)
     assert second.files == first.files
-    assert set(first.files) == {"inner/picture.txt", "notes.txt"}
+    assert set(first.files) == {"inner/picture.txt", "notes.txt", "empty.txt"}
 
 
 def test_manifest_says_why_the_key_is_what_it_is(store: Store) -> None:
