@@ -1,11 +1,13 @@
 """Every test: one OpenMP thread, fixed seeds, own Prefect home and store, no telemetry."""
 
+import logging
 import os
 import random
 import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,15 @@ def _seeds() -> None:
         sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _loggers() -> Iterator[None]:
+    """A test that shows our log lines does not show them for the tests after it."""
+    loggers = [logging.getLogger(name) for name in ("flows", "mal_core")]
+    before = [(one.level, one.propagate, list(one.handlers)) for one in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers = handlers
