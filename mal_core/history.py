@@ -13,10 +13,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from mal_core.artifacts import append_jsonl, atomic_path
-from mal_core.plots import to_svg
 from mal_core.retention import RetentionReport
 from mal_core.tables import format_number, text_table
 
@@ -140,6 +138,11 @@ def page(evaluations: Sequence[Evaluation], *, linked: bool = False) -> str:
 
 def plot_history(evaluations: Sequence[Evaluation]) -> str:
     """Retention of each segmenter over the runs, with whiskers, as SVG."""
+    # Every flow run imports this module, and few draw: matplotlib is half of what that costs.
+    from matplotlib.figure import Figure
+
+    from mal_core.plots import to_svg
+
     figure = Figure(figsize=(6.4, 2.8))
     axes = figure.subplots()
     for index, name in enumerate(dict.fromkeys(one.segmenter for one in evaluations)):

@@ -12,7 +12,6 @@ from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from mal_core.matches import (
     ALL,
@@ -113,6 +112,8 @@ def _one_threshold(
         return np.zeros(weights.shape[1])
     misses = np.flatnonzero(~hit[: places[-1]] & ~ignored[: places[-1]])
     following = np.searchsorted(places, misses)  # the hit that pays for a miss
+    from scipy.sparse import csr_matrix  # costs every process that scores nothing, too
+
     table = csr_matrix(
         (np.ones(len(misses)), (following, image[misses])), shape=(len(places), len(weights))
     )
