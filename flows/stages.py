@@ -32,6 +32,7 @@ from mal_core.config import (
     SegmenterConfig,
     SplitConfig,
 )
+from mal_core.encoder_names import check_encoder_name
 from mal_core.errors import ConfigError
 from mal_core.retention import Accounting
 
@@ -131,7 +132,6 @@ def check_settings(config: RunConfig) -> None:
         ConfigError: The message names similar ones.
     """
     from flows.label_runners import check_label_runner
-    from mal_core.models.encoder import check_encoder_name
     from mal_core.segmenters import resolve_config
 
     check_label_runner(config)

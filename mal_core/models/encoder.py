@@ -4,7 +4,6 @@ Shape letters: B crops, E feature dim, S crop side, h w feature grid.
 """
 
 import dataclasses
-import difflib
 import logging
 import math
 from itertools import pairwise
@@ -18,6 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig
+from mal_core.encoder_names import check_encoder_name
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.models.hierarchical import HierarchicalEncoder, hierarchical_arguments
 from mal_core.models.pretrained import (
@@ -99,21 +99,6 @@ class Encoder(nn.Module):
             image = F.interpolate(image, size=(wanted, wanted), mode="bilinear")
         tokens = self.vit.forward_features(image)[:, self.vit.num_prefix_tokens :]
         return tokens.transpose(1, 2).unflatten(2, (side, side))
-
-
-def check_encoder_name(name: str) -> None:
-    """Refuse a name that timm does not know.
-
-    Raises:
-        ConfigError: Unknown name; the message lists similar ones.
-    """
-    if timm.is_model(name):
-        return
-    similar = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.4)
-    message = (
-        f"encoder.name={name!r} is no timm model; similar names: {', '.join(similar) or 'none'}."
-    )
-    raise ConfigError(message)
 
 
 def build_encoder(

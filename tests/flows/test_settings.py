@@ -8,8 +8,8 @@ import pytest
 
 from flows import run_config, settings
 from mal_core import config as core_config
+from mal_core.encoder_names import check_encoder_name
 from mal_core.errors import ConfigError
-from mal_core.models.encoder import check_encoder_name
 
 CONFIG_CLASSES = [
     kind
