@@ -78,6 +78,8 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
     """
     raw = compose_raw(overrides)
     drawn = raw["data"].get("source") == "scenes"
+    if drawn:
+        _refuse_files_beside_scenes(raw)
     wanted = [key for key in required if not (drawn and key in (*TRAIN_KEYS, *VAL_KEYS))]
     if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
         wanted.append("encoder.weights")
@@ -255,6 +257,17 @@ def _require_values(raw: Mapping[str, Any], required: Sequence[str]) -> None:
         raise ConfigError(message)
 
 
+def _refuse_files_beside_scenes(raw: Any) -> None:
+    given = [key for key in (*TRAIN_KEYS, *VAL_KEYS) if _value_at(raw, key) is not None]
+    if given:
+        message = (
+            f"{', '.join(given)}: this run draws its own data (data=scenes, which "
+            "experiment=demo and experiment=smoke choose) and would not read yours. Add data=coco, "
+            "or the format they are in, or leave them out."
+        )
+        raise ConfigError(message)
+
+
 def _value_at(raw: Any, key: str) -> Any:
     for part in key.split("."):
         raw = raw.get(part) if isinstance(raw, dict) else None
@@ -268,6 +281,9 @@ def _absolute(raw: dict[str, Any]) -> dict[str, Any]:
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and isinstance(node.get(last), str):
+            if not node[last].strip():
+                message = f"{key}= is empty: name a place, or leave {key} out."
+                raise ConfigError(message)
             # Links stay links: a store must not depend on where a data folder is mounted.
             node[last] = os.path.abspath(Path(node[last]).expanduser())  # noqa: PTH100
     return raw
@@ -288,7 +304,7 @@ def _line_of(item: Any, prefix: str) -> str:
         return str(inner)
     if item["type"] == "unexpected_keyword_argument":
         return f"unknown setting {key!r}. {_suggestion(key)}"
-    if item["type"] == "missing_keyword_only_argument":
+    if item["type"] in ("missing", "missing_keyword_only_argument"):
         return f"Missing mandatory value: {key}."
     return f"{key}={item['input']!r}: {item['msg'].lower()}."
 

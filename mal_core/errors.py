@@ -14,6 +14,7 @@ MalCoreError
 """
 
 import errno
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +95,12 @@ class NodeError(MalCoreError):
     """Another machine that takes part in a run has ended, failed or did not come in time."""
 
 
+KILLED_ADVICE = (
+    "Something killed it from outside (SIGKILL): the kernel does that when memory is used up. "
+    "The same command continues from the last checkpoint."
+)
+
+
 class WorkerError(MalCoreError):
     """A child process failed.
 
@@ -110,8 +117,10 @@ class WorkerError(MalCoreError):
         self.log_path = log_path
         self.last_lines = tuple(last_lines)
         tail = "\n".join(f"  | {line}" for line in self.last_lines)
+        killed = f"{KILLED_ADVICE}\n" if return_code == -signal.SIGKILL else ""
         super().__init__(
-            f"{what} failed with exit status {return_code}; its whole output: {log_path}\n{tail}"
+            f"{what} failed with exit status {return_code}; its whole output: {log_path}\n"
+            f"{killed}{tail}"
         )
 
 

@@ -241,3 +241,24 @@ def test_any_mmdet_config_is_a_recipe_of_its_own(tmp_path):
     name = "mmdet::solov2/solov2_r101_fpn_ms-3x_coco.py"
     (recipe,) = settings.compose([f"segmenter.config={name}"]).segmenters
     assert (recipe.name, str(recipe.config)) == ("solov2_r101_fpn_ms-3x_coco", name)
+
+
+@pytest.mark.parametrize("experiment", ["demo", "smoke"])
+def test_files_beside_drawn_scenes_are_refused_and_not_ignored(experiment: str) -> None:
+    given = ["data.train.images=photos", "data.train.annotations=boxes.json"]
+    with pytest.raises(ConfigError, match=r"^data\.train\.images, .*Add data=coco"):
+        settings.compose([f"experiment={experiment}", *given])
+    config = settings.compose([f"experiment={experiment}", "data=coco", *given])
+    assert config.data.source == "files"
+    assert config.data.train is not None
+
+
+@pytest.mark.parametrize("key", ["workdir", "output", "data.train.images"])
+def test_empty_path_is_not_the_current_folder(key: str) -> None:
+    with pytest.raises(ConfigError, match="is empty"):
+        settings.compose([*FILES, f"{key}="])
+
+
+def test_half_a_split_names_the_other_half() -> None:
+    with pytest.raises(ConfigError, match=r"value: data\.train\.images"):
+        settings.compose(["data.train.annotations=boxes.json"], required=settings.TRAIN_KEYS)

@@ -118,6 +118,7 @@ def test_the_caller_chooses_the_kind_of_error_and_a_signal_shows_as_negative(
     with pytest.raises(SegmenterError) as caught:
         run_child(python(code), what="train", log_path=tmp_path / "log", error_type=SegmenterError)
     assert caught.value.return_code == -signal.SIGKILL
+    assert "memory is used up" in str(caught.value)
 
 
 def test_a_crashed_child_whose_workers_hold_the_pipe_does_not_hang_us(tmp_path: Path) -> None:
