@@ -208,9 +208,9 @@ def named(found: Sequence[Entry], names: Sequence[str], place: str) -> list[Entr
 
 
 def unused(root: Path, days: float) -> list[Entry]:
-    """What nobody has used for some days, finished or not."""
+    """What nobody has used for some days and nobody works on, finished or not."""
     deadline = time.time() - days * DAY_S
-    return [one for one in entries(root) if one.used < deadline]
+    return [one for one in entries(root) if one.used < deadline and not one.busy]
 
 
 def remove(found: Sequence[Entry]) -> list[Entry]:
@@ -265,5 +265,5 @@ def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value)  # as it stands in YAML
     return f"{text[:8]}..." if len(text) == 64 else text  # a digest

@@ -125,6 +125,8 @@ def why(overrides: Sequence[str]) -> str:
             lines.append(f"{title}: would run")
             if would.key.stage in title:
                 lines += [f"  {one}" for one in cache.differences(would.key, config.store)]
+                if store.attempt(would.key).is_dir():
+                    lines.append("  an interrupted attempt is there and will be continued")
             else:
                 lines.append(f"  after {would.key.stage}")
         else:

@@ -114,6 +114,10 @@ class Store:
         """Where the finished output of a key is, or will be."""
         return self.root / key.stage / key.digest
 
+    def attempt(self, key: StageKey) -> Path:
+        """Where an unfinished attempt at it lies, if there is one."""
+        return _partial(self.folder(key))
+
     def get(
         self, key: StageKey, work: Callable[[Path], None], *, force: bool = False, title: str = ""
     ) -> Stored:

@@ -77,6 +77,8 @@ def test_what_a_process_works_on_is_left_alone(store: Store) -> None:
     with stored.path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "at work" in run_action("ls", [f"store={store.root}"])
+        days_ago(stored.path, 40)
+        assert key(1).digest not in run_action("gc", [f"store={store.root}", "dry_run=true"])
         assert run_action("rm", [f"store={store.root}", "draw"]).endswith("0 outputs, 0 B")
         assert stored.path.exists()
     run_action("rm", [f"store={store.root}", "draw"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows import cache_verbs, stages, steps
+from flows import cache, cache_verbs, stages, steps
 from flows.run import Run
 from tests.flows.stand_ins import (
     EVERYTHING,
@@ -229,3 +229,21 @@ def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline
     place = lines.index("train-segmenter: solov2_r18 on pseudo-labels, seed 0: would run")
     assert lines[place + 1] == "  after generate-pseudo-labels"
     assert pipeline.stand_ins.asked == []
+
+
+def test_why_says_that_an_attempt_will_be_continued_and_speaks_as_the_settings_do(
+    pipeline: Pipeline,
+) -> None:
+    given = [*pipeline.overrides, "mal.learning_rate=0.001"]
+    lines = cache_verbs.why(given).splitlines()
+    assert "an interrupted attempt" not in "".join(lines)
+    with pytest.raises(cache.WouldRunError) as would:
+        stages.train_mal(Run(pipeline.config(*given[-1:]), store=_looking(pipeline)))
+    _looking(pipeline).attempt(would.value.key).mkdir()
+    assert "  an interrupted attempt is there and will be continued" in cache_verbs.why(given)
+    settings = cache_verbs.why([*pipeline.overrides, "encoder.pretrained=false"])
+    assert "  config.encoder.pretrained: true -> false" in settings
+
+
+def _looking(pipeline: Pipeline) -> cache.LookingStore:
+    return cache.LookingStore(pipeline.config().store, stages.PREPARATIONS)
