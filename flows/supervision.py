@@ -2,26 +2,29 @@
 
 Prefect's process worker leaves its flow runs behind when it is killed: they go on with nobody
 to cancel them, and nobody notices when they die. Here a run that has lost its worker ends as
-one that is cancelled, which saves a checkpoint, and goes back into the queue.
+one that is cancelled, which saves a checkpoint, and goes back into the queue. A worker that is
+asked to end kills its runs; what is left to say then says `flows.obituary`.
 """
 
+import atexit
+import contextlib
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
 
-from prefect import Flow, State, get_client
+from prefect import Flow, State, runtime
 from prefect.client.schemas.objects import FlowRun
-from prefect.runtime import deployment
-from prefect.states import AwaitingRetry
+
+from flows import obituary
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 1.0
-MAX_ATTEMPTS = 3
-"""A run that takes its worker with it each time must not take all workers."""
 
 _watching = threading.Event()
 _worker_lost = threading.Event()
@@ -29,10 +32,29 @@ _worker_lost = threading.Event()
 
 def end_with_worker() -> None:
     """Watch the worker of this flow run, if a worker started it; returns at once."""
-    if deployment.id is None or _watching.is_set():
+    if runtime.deployment.id is None or _watching.is_set():
         return
     _watching.set()
+    _leave_an_obituary(str(runtime.flow_run.id), os.getppid())
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_an_obituary(run: str, worker: int) -> None:
+    """Start the process that reports us if we are killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.obituary", run, str(worker)],
+        stdin=subprocess.PIPE,
+        # The worker waits until nobody holds its pipes any more.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(_end_by_ourselves, process)
+
+
+def _end_by_ourselves(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate(obituary.ENDED)
 
 
 def _watch(worker: int) -> None:
@@ -51,11 +73,5 @@ def _watch(worker: int) -> None:
 def hand_over(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Hook of a crashed flow: queue a run again that only lost its worker."""
     del flow, state
-    if not _worker_lost.is_set() or flow_run.deployment_id is None:
-        return
-    if flow_run.run_count >= MAX_ATTEMPTS:
-        logger.error("the worker was lost in %d attempts; not queued again", flow_run.run_count)
-        return
-    message = "The worker ended; waiting for another, which continues from the checkpoint."
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run.id, AwaitingRetry(message=message), force=True)
+    if _worker_lost.is_set() and flow_run.deployment_id is not None:
+        obituary.queue_again(flow_run.id)

@@ -74,6 +74,12 @@ class Drill:
         self.server.wait("end of all processes", lambda: not self.processes(), seconds=60)
         assert self.checkpoints()
 
+    def states_inside(self, run: str) -> set[str]:
+        """States of the runs and tasks inside a run."""
+        inner = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
+        runs = self.server.ask("/flow_runs/filter", inner)
+        return {str(one["state_type"]) for one in [*runs, *self.server.task_runs(run)]}
+
     def result(self) -> str:
         return sha256_file(self.root / "work" / "mal" / "checkpoint.pth")
 
@@ -107,6 +113,7 @@ def test_killed_flow_is_crashed_within_a_minute(
     os.kill(flow_process(drill), signal.SIGKILL)
     drill.server.wait("crash", lambda: drill.server.state(run) == "CRASHED", seconds=60)
     drill.expect_checkpoint_and_silence()
+    drill.server.wait("end of all inside", lambda: drill.states_inside(run) == {"CRASHED"})
     assert drill.continued() == undisturbed
 
 
@@ -142,6 +149,23 @@ def test_another_worker_takes_over_from_a_killed_one(
     server.start_worker()
     assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
     assert "continuing an interrupted attempt" in server.logs(run)
+    assert drill.result() == undisturbed
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_another_worker_takes_over_from_one_that_was_asked_to_end(
+    asked: signal.Signals, drill: Drill, undisturbed: str
+) -> None:
+    server = drill.server
+    run = drill.start()
+    worker = server.processes[-1]
+    worker.send_signal(asked)
+    worker.wait(60)
+    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=60)
+    drill.expect_checkpoint_and_silence()
+    assert drill.states_inside(run) == {"CRASHED"}
+    server.start_worker()
+    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
     assert drill.result() == undisturbed
 
 
