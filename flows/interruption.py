@@ -37,7 +37,7 @@ def stop_if_asked() -> None:
 
     Raises:
         KeyboardInterrupt: The user pressed Ctrl-C, or what runs beside this has to end.
-        MalCoreError: The time is up.
+        TimeIsUpError: The time is up.
     """
     if _reasons:
         raise _reasons[0]

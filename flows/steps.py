@@ -150,9 +150,10 @@ def data_name(run: Run, *, scored: bool) -> str:
     if source.name is not None:
         return source.name
     given = source.val if scored else source.train
-    split = stages.scored_split(run) if scored else stages.inputs(run).train
     title = source.source if given is None else given.annotations.stem
-    return f"{title}-{run.digests(split).annotations[:DIGITS_SHOWN]}"
+    labeled = stages.inputs(run).train
+    digest = _scored_data(run) if scored else run.digests(labeled).annotations
+    return f"{title}-{digest[:DIGITS_SHOWN]}"
 
 
 def _history_file(run: Run) -> Path:

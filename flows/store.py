@@ -116,7 +116,7 @@ class Store:
 
     def attempt(self, key: StageKey) -> Path:
         """Where an unfinished attempt at it lies, if there is one."""
-        return _partial(self.folder(key))
+        return self.folder(key).with_suffix(".partial")
 
     def get(
         self, key: StageKey, work: Callable[[Path], None], *, force: bool = False, title: str = ""
@@ -154,7 +154,7 @@ class Store:
         with self._locked(folder, title):
             if force:
                 remove_folder(folder)
-                remove_folder(_partial(folder))
+                remove_folder(self.attempt(key))
             stored = self._find(key, folder, title)
             if self.shared is None:
                 return stored or self._compute(key, work, folder, title)
@@ -169,7 +169,7 @@ class Store:
         folder = self.folder(key)
         fetched = shared.fetch(key.name, folder, title)
         if fetched:
-            remove_folder(_partial(folder))
+            remove_folder(self.attempt(key))
             _announced.add(folder)
         return fetched
 
@@ -211,7 +211,7 @@ class Store:
 
     def _find(self, key: StageKey, folder: Path, title: str) -> Stored | None:
         # A kill between the manifest and the rename leaves a finished partial folder.
-        partial = _partial(folder)
+        partial = self.attempt(key)
         if not folder.exists() and (partial / MANIFEST).exists() and not damage(partial):
             partial.rename(folder)
         if not folder.exists():
@@ -234,7 +234,7 @@ class Store:
     def _compute(
         self, key: StageKey, work: Callable[[Path], None], folder: Path, title: str
     ) -> Stored:
-        partial = _partial(folder)
+        partial = self.attempt(key)
         (partial / MANIFEST).unlink(missing_ok=True)
         _drop_torn_writes(partial)
         resumed = partial.exists() and any(partial.iterdir())
@@ -282,10 +282,6 @@ def copy_out(source: Path, target: Path, sha256: str) -> bool:
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
     return True
-
-
-def _partial(folder: Path) -> Path:
-    return folder.with_suffix(".partial")
 
 
 def _drop_torn_writes(partial: Path) -> None:

@@ -138,7 +138,7 @@ def page(evaluations: Sequence[Evaluation], *, linked: bool = False) -> str:
 
 def plot_history(evaluations: Sequence[Evaluation]) -> str:
     """Retention of each segmenter over the runs, with whiskers, as SVG."""
-    # Every flow run imports this module, and few draw: matplotlib is half of what that costs.
+    # Every flow run imports this module, and few draw.
     from matplotlib.figure import Figure
 
     from mal_core.plots import to_svg

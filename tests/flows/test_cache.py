@@ -36,7 +36,7 @@ def days_ago(folder: Path, days: float) -> None:
 
 def attempt(store: Store, one: StageKey) -> Path:
     """What a kill leaves."""
-    folder = store.folder(one).with_suffix(".partial")
+    folder = store.attempt(one)
     folder.mkdir(parents=True)
     (folder / "half.txt").write_text("half")
     return folder

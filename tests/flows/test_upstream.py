@@ -96,5 +96,4 @@ def test_it_says_which_output_it_takes(
     with caplog.at_level("INFO", logger="flows.upstream"):
         compose(store, files, "checkpoint=latest")
         compose(store, files, "checkpoint=latest")
-    said = [record.message for record in caplog.records if record.name == "flows.upstream"]
-    assert said == [f"checkpoint=latest: train-mal/{newest.name}"]
+    assert caplog.messages == [f"checkpoint=latest: train-mal/{newest.name}"]
