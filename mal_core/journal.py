@@ -1,14 +1,17 @@
 """Labeled batches of photos on disk, so that a killed run continues with the same bytes."""
 
 import dataclasses
+import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import append_jsonl
 from mal_core.types import Outcome, PseudoLabel, SkippedBox, SkipReason
+
+logger = logging.getLogger(__name__)
 
 BatchKey = tuple[int, ...]
 """Ids of the photos of one batch, in order."""
@@ -22,8 +25,9 @@ class LabelJournal:
     A line is a whole batch: which photos share a forward pass can move the last bits of
     a logit, so a batch counts as done as a whole or not at all. Every process appends to
     a file of its own: shards side by side, another number of shards than before, and a
-    process that should have ended already never touch each other's lines. A line that a
-    kill cut short ends its file, and its batch is labeled again.
+    process that should have ended already never touch each other's lines. Each line begins
+    with the digest of its rest. One that does not verify, cut short by a kill or changed
+    on the disk, ends its file: its batch and those behind it are labeled again.
 
     Args:
         folder: Shared by all of them; made when it is absent.
@@ -42,7 +46,9 @@ class LabelJournal:
             "num_boxes": {image: len(outcomes[image]) for image in batch},
             "outcomes": [dataclasses.asdict(outcome) for outcome in everything],
         }
-        append_jsonl(self._own, entry)
+        content = json.dumps(entry).encode()
+        with self._own.open("ab") as stream:
+            stream.write(_digest(content) + b" " + content + b"\n")
 
     def batches(self) -> set[BatchKey]:
         """What is done."""
@@ -54,12 +60,17 @@ class LabelJournal:
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("*.jsonl")):
-            for line in path.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:
-                    break
-                yield entry
+            with path.open("rb") as lines:
+                for line in lines:
+                    digest, _, content = line.rstrip(b"\n").partition(b" ")
+                    if digest != _digest(content):
+                        logger.warning("%s: a line does not verify; labeled again from there", path)
+                        break
+                    yield json.loads(content)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _outcomes(entry: Mapping[str, Any]) -> Outcomes:

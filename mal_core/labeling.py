@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
+from mal_core.errors import LabelingError
 from mal_core.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.label_views import BoxViews, cut_views, logits_to_label
 from mal_core.models import MaskAutoLabeler
@@ -32,9 +34,13 @@ logger = logging.getLogger(__name__)
 IMAGES_PER_BATCH = 8
 """Photos whose boxes share forward passes. Always the same ones, counted from the first photo
 with a box, whoever labels them and after any kill: so the bytes of the labels never differ."""
+BOXES_BETWEEN_REPORTS = 100
+"""A photo with thousands of boxes is hours of work: it shows that something moves."""
 JOURNAL = "journal"
 """Folder beside the output, of what is labeled so far."""
 
+Crop = tuple[BoxAnnotation, NDArray[np.uint8]]
+"""A box, and one of its crops at network size, (S, S, 3)."""
 Report = Callable[[int, int], None]
 """Told how many boxes are done and how many there are."""
 
@@ -67,20 +73,35 @@ class MaskWriter:
             views += [network(image.flip(3), boxes).flip(3) for network in self.networks]
         return torch.stack(views).mean(0).squeeze(1).float().cpu()
 
-    def label(self, boxes: Sequence[BoxViews]) -> list[Outcome]:
-        """One outcome per box, in order."""
-        crops = [(item.annotation, view.crop) for item in boxes for view in item.views]
-        logits: list[NDArray[np.float32]] = []
-        for start in range(0, len(crops), self.config.label_batch_size):
-            part = crops[start : start + self.config.label_batch_size]
-            pixels = torch.from_numpy(np.stack([crop for _, crop in part]))
-            boxes_xyxy = torch.tensor([annotation.box_xyxy for annotation, _ in part])
-            logits.extend(self.logits(pixels, boxes_xyxy).numpy())
-        in_order = iter(logits)
-        return [
-            logits_to_label(item, [next(in_order) for _ in item.views], self.config)
-            for item in boxes
-        ]
+    def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
+        """One outcome per box, in order.
+
+        Takes boxes from the iterable only as forward passes need them, so that no more
+        crops exist than fit into one, however many boxes a photo has.
+        """
+        waiting: deque[BoxViews] = deque()
+        logits: deque[NDArray[np.float32]] = deque()
+        crops = _crops(boxes, waiting)
+        while part := list(islice(crops, self.config.label_batch_size)):
+            logits.extend(self._forward(part))
+            part.clear()  # or its crops would stay while those of the next pass are cut
+            # The views of the last box may go on in the next pass.
+            while waiting and len(waiting[0].views) <= len(logits):
+                item = waiting.popleft()
+                yield logits_to_label(item, [logits.popleft() for _ in item.views], self.config)
+
+    def _forward(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(np.stack([crop for _, crop in crops]))
+        boxes_xyxy = torch.tensor([annotation.box_xyxy for annotation, _ in crops])
+        return self.logits(pixels, boxes_xyxy).numpy()
+
+
+def _crops(boxes: Iterable[BoxViews], waiting: deque[BoxViews]) -> Iterator[Crop]:
+    """The crops of all boxes, one by one; a box waits for its mask from its first crop on."""
+    for item in boxes:
+        waiting.append(item)
+        for view in item.views:
+            yield item.annotation, view.crop
 
 
 class LabelWork:
@@ -132,21 +153,25 @@ class LabelWork:
         done = total - self.num_boxes(waiting)
         report(done, total)
         for batch in waiting:
-            journal.add(batch, self._label_batch(batch, writer))
-            done += self.num_boxes([batch])
+            outcomes: list[Outcome] = []
+            for outcome in writer.label(self._views(batch, writer.config)):
+                outcomes.append(outcome)
+                if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
+                    report(done + len(outcomes), total)
+            journal.add(batch, self._by_image(batch, outcomes))
+            done += len(outcomes)
             report(done, total)
 
-    def _label_batch(self, batch: BatchKey, writer: MaskWriter) -> Outcomes:
-        root, config = self.dataset.image_root, writer.config
-        views = [
-            view
-            for record in self.batches[batch]
-            for view in cut_views(record, self.boxes_of[record.image_id], root, config)
-        ]
-        outcomes: Outcomes = {image_id: [] for image_id in batch}
-        for view, outcome in zip(views, writer.label(views), strict=True):
-            outcomes[view.record.image_id].append(outcome)
-        return outcomes
+    def _views(self, batch: BatchKey, config: MalConfig) -> Iterator[BoxViews]:
+        for record in self.batches[batch]:
+            boxes = self.boxes_of[record.image_id]
+            yield from cut_views(record, boxes, self.dataset.image_root, config)
+
+    def _by_image(self, batch: BatchKey, outcomes: Iterable[Outcome]) -> Outcomes:
+        in_order = iter(outcomes)
+        return {
+            image_id: list(islice(in_order, len(self.boxes_of[image_id]))) for image_id in batch
+        }
 
 
 def generate_pseudo_labels(
@@ -175,7 +200,7 @@ def generate_pseudo_labels(
         The accounting, already checked: boxes in = masks + crowds + skipped.
 
     Raises:
-        LabelingError: The accounting does not add up.
+        LabelingError: The accounting does not add up, or the journal did not keep its lines.
     """
     journal, work = LabelJournal(output.parent / JOURNAL), LabelWork(dataset)
     batches = list(work.batches)
@@ -186,6 +211,13 @@ def generate_pseudo_labels(
             writer = MaskWriter(labeler, config)
             work.label(batches, writer, journal, lambda done, _: progress.update(done))
     written = journal.read()
+    lost = [batch for batch in batches if batch not in written]
+    if lost:
+        message = (
+            f"{journal.folder}: {work.num_boxes(lost)} labels changed on the disk after they "
+            "were written. Is the disk sound? The same command labels them again."
+        )
+        raise LabelingError(message)
     everything = [
         outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
     ]

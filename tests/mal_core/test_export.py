@@ -109,7 +109,7 @@ def test_it_labels_the_same_masks(refined, tmp_path):
             "boxes_xyxy": np.array([item.annotation.box_xyxy] * 2, np.float32),
         }
         logits = network.run(None, feed)[0]
-        ours, theirs = writer.label([item])[0], logits_to_label(item, list(logits), config)
+        ours, theirs = next(writer.label([item])), logits_to_label(item, list(logits), config)
         assert isinstance(ours, PseudoLabel)
         assert isinstance(theirs, PseudoLabel)
         assert theirs.rle == ours.rle

@@ -1,6 +1,8 @@
 """Labeling: every box is accounted for, whatever is killed, and masks lie on their objects."""
 
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,9 +16,10 @@ from mal_core.artifacts import write_json
 from mal_core.checkpoints import load_labeler, save_labeler
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.coco import read_boxes
-from mal_core.errors import CheckpointError
+from mal_core.errors import CheckpointError, LabelingError
 from mal_core.geometry import expand_box, fixed_margins
-from mal_core.label_views import resize_logits
+from mal_core.journal import LabelJournal
+from mal_core.label_views import BoxViews, cut_views, logits_to_label, resize_logits
 from mal_core.labeling import (
     JOURNAL,
     LabelWork,
@@ -178,10 +181,75 @@ def test_finished_batches_are_not_labeled_again(tmp_path, small_batches, monkeyp
 
 def counted(method, seen: list[int]):
     def wrapped(self, boxes):
-        seen.append(len(boxes))
-        return method(self, boxes)
+        outcomes = list(method(self, boxes))
+        seen.append(len(outcomes))
+        return iter(outcomes)
 
     return wrapped
+
+
+@pytest.mark.parametrize("extra_expansions", [(), (0.2,)])
+def test_no_more_crops_exist_than_fit_into_one_forward_pass(tmp_path, extra_expansions):
+    config, labeler = untrained(label_batch_size=5, extra_expansions=extra_expansions)
+    dataset, _ = draw_ellipses(tmp_path, 1)
+    boxes = [dataset.boxes[0]] * 23
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def watched() -> Iterator[BoxViews]:
+        nonlocal most
+        for item in cut_views(dataset.images[0], boxes, tmp_path, config):
+            alive.append(weakref.ref(item.views[0].crop))
+            most = max(most, sum(crop() is not None for crop in alive))
+            yield item
+
+    outcomes = list(MaskWriter(labeler, config).label(watched()))
+    assert len(outcomes) == 23
+    assert len(set(map(repr, outcomes))) == 1
+    assert most <= 5 + 2  # the box that is just being cut, and the one labeled last
+
+
+def test_boxes_of_several_photos_share_forward_passes_as_when_all_were_cut_at_once(tmp_path):
+    config, labeler = untrained(label_batch_size=4, extra_expansions=(0.2, 0.4))
+    dataset, _ = draw_ellipses(tmp_path, 3)
+    items = [
+        item
+        for record, box in zip(dataset.images, dataset.boxes, strict=True)
+        for item in cut_views(record, [box] * 3, tmp_path, config)
+    ]
+    writer = MaskWriter(labeler, config)
+    crops = torch.from_numpy(np.stack([view.crop for item in items for view in item.views]))
+    boxes = torch.tensor([item.annotation.box_xyxy for item in items for _ in item.views])
+    logits = torch.cat(
+        [writer.logits(crops[i : i + 4], boxes[i : i + 4]) for i in range(0, len(crops), 4)]
+    ).numpy()
+    expected = [
+        logits_to_label(item, list(logits[3 * index : 3 * index + 3]), config)
+        for index, item in enumerate(items)
+    ]
+    assert list(writer.label(iter(items))) == expected
+
+
+def test_labels_that_the_disk_changed_before_they_were_collected_are_not_written(
+    tmp_path, small_batches, monkeypatch
+):
+    source = write_coco(tmp_path)
+    read = LabelJournal.read
+
+    def after_damage(journal: LabelJournal):
+        for path in journal.folder.iterdir():
+            path.write_bytes(path.read_bytes().replace(b'"score": 0', b'"score": 1'))
+        return read(journal)
+
+    monkeypatch.setattr(LabelJournal, "read", after_damage)
+    with pytest.raises(LabelingError) as caught:
+        label(tmp_path, source, mask_threshold=0.01)
+    assert str(caught.value) == (
+        f"{tmp_path / 'labels' / JOURNAL}: 5 labels changed on the disk after they were written. "
+        "Is the disk sound? The same command labels them again."
+    )
+    monkeypatch.undo()
+    assert label(tmp_path, source, mask_threshold=0.01).num_masks == 5
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
