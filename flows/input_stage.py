@@ -115,7 +115,7 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
     source = run.config.data
     data = data_config(source, inputs(run))
     try:
-        checked = check_data(data, need_val=need_val, decode=source.decode_images)
+        checked = check_data(data, need_val=need_val, decode=source.decode_images, read=run.view)
     except DatasetError as error:
         raise in_users_words(run, inputs(run), error) from error
     record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}

@@ -1,7 +1,6 @@
 """`mal evaluate labels=FILE human=FILE`: the quality of any labeled file."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from flows.run_config import RunConfig
@@ -22,6 +21,7 @@ def score_labels(config: RunConfig, target: Path) -> str:
         DatasetError: The files cannot be compared.
     """
     from mal_core.agreement import measure_agreement
+    from mal_core.data.coco import parse_coco
 
     labels, human = config.labels, config.human
     assert labels is not None  # noqa: S101 - the caller asked
@@ -33,7 +33,7 @@ def score_labels(config: RunConfig, target: Path) -> str:
         message = "the clustering score needs both checkpoint=FILE and images=DIR."
         raise ConfigError(message)
     objects = measure_agreement(labels, human)
-    content = json.loads(human.read_bytes())
+    content = parse_coco(human)
     metrics = label_metrics(objects, (str(entry["name"]) for entry in content["categories"]))
     metrics = dataclasses.replace(metrics, clustering=_clustering(config, content))
     files = {"labels": str(labels), "human": str(human)}

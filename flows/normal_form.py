@@ -17,7 +17,7 @@ from mal_core.tables import format_number
 
 logger = logging.getLogger(__name__)
 
-NORMAL_FORM, ONE_CLASS = "normal-form", "one-class"
+NORMAL_FORM, ONE_CLASS, NORMAL_MASKS = "normal-form", "one-class", "normal-masks"
 Json = dict[str, Any]
 
 
@@ -73,14 +73,14 @@ def _source_digest(run: Run, split: SplitConfig) -> str:
 
 
 def _with_detections(run: Run, given: Inputs) -> Inputs:
-    from mal_core.data.coco import MaskDoor, parse_coco
+    from mal_core.data.coco import drop_mask, parse_coco
     from mal_core.data.formats.detections import detections_to_coco
 
     detections, train = run.config.boxes, given.train
     assert detections is not None  # noqa: S101 - the caller asked
 
     def work(folder: Path) -> None:
-        coco = parse_coco(train.annotations, MaskDoor())
+        coco = parse_coco(train.annotations, drop_mask)
         write_json(folder / "train.json", detections_to_coco(detections, coco))
 
     inputs = {
@@ -102,7 +102,9 @@ def one_class(run: Run, annotations: Path) -> Stored:
     """A copy of a COCO file in which every object is of the class `object`: merged.json."""
 
     def work(folder: Path) -> None:
-        content = json.loads(annotations.read_bytes())
+        from mal_core.data.coco import parse_coco
+
+        content = parse_coco(annotations)
         merged = [{**entry, "category_id": 1} for entry in content.get("annotations", ())]
         categories = [{"id": 1, "name": "object"}]
         new = {**content, "annotations": merged, "categories": categories}
@@ -111,6 +113,31 @@ def one_class(run: Run, annotations: Path) -> Stored:
     digest = str(run.store.digests.digest(annotations))
     key = StageKey(stage=ONE_CLASS, config={}, inputs={"annotations": digest}, code="1")
     return run.get(key, work)
+
+
+def normal_masks(run: Run, annotations: Path) -> tuple[Path, str]:
+    """A file whose masks mmdet and pycocotools read as this project does, and its digest.
+
+    Most files are that already.
+    """
+    if not run.view(annotations).masks.unusual:
+        return annotations, str(run.store.digests.digest(annotations))
+
+    def work(folder: Path) -> None:
+        from mal_core.data.normal_masks import write_normal_masks
+
+        write_normal_masks(annotations, folder / "masks.json")
+
+    stored = run.get(
+        StageKey(
+            stage=NORMAL_MASKS,
+            config={},
+            inputs={"annotations": str(run.store.digests.digest(annotations))},
+            code=code_version(["mal_core.data.normal_masks"], packages=["pycocotools"]),
+        ),
+        work,
+    )
+    return stored.path / "masks.json", stored.files["masks.json"]
 
 
 def in_users_words(run: Run, found: Inputs, error: DatasetError) -> DatasetError:
@@ -160,7 +187,7 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
     human = _annotated(run, Inputs(train=train, val=run.config.data.val)).train.annotations
     if not has_masks(human):
         return []
-    scores = evaluate_detections(human, labeled)
+    scores = evaluate_detections(normal_masks(run, human)[0], labeled)
     return [
         f"AP of the {title}: {format_number(s.ap)} (AP50 {format_number(s.ap50)}, "
         f"AP75 {format_number(s.ap75)}; small, medium, large {format_number(s.ap_small)}, "

@@ -1,9 +1,11 @@
 """One run of the pipeline: its settings, its store, and digests of what it reads."""
 
-import json
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.interruption import stop_if_asked
 from flows.run_config import Inputs, RunConfig
@@ -12,6 +14,13 @@ from flows.store import StageKey, Store, Stored
 from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
+
+if TYPE_CHECKING:  # it needs pycocotools
+    from mal_core.data.view import CocoView
+
+NUMBERED_FORMATS = ("voc", "yolo", "ytvis")
+"""Without ids of their own: their normal form says where each entry came from."""
+VIEWS_KEPT = 6
 
 ShardRunner = Callable[[RunConfig, Sequence[Path]], None]
 """Labels shards, given as paths of their job files; returns when all are done."""
@@ -71,27 +80,50 @@ class Run:
         """Digests of a split's files, looked up once per run; an absent image has its own mark.
 
         Raises:
-            DatasetError: The annotation file is absent or no COCO file.
+            DatasetError: The annotation file is absent or wrong.
         """
         if split not in self._digests:
-            self._digests[split] = _split_digests(self.store, split)
+            view = self.view(split.annotations)
+            if view.problems:
+                raise DatasetError(split.annotations, view.all_problems)
+            annotations = str(self.store.digests.digest(split.annotations))
+            self._digests[split] = _split_digests(self.store, split, annotations, view)
         return self._digests[split]
+
+    def view(self, annotations: Path) -> "CocoView":
+        """A COCO file, read once while its content stays the same.
+
+        Raises:
+            DatasetError: The file is absent or no COCO file.
+        """
+        from mal_core.data.view import read_view
+
+        data, digest = self.config.data, self.store.digests.digest(annotations)
+        origins = data.format in NUMBERED_FORMATS or self.config.boxes is not None
+        read = partial(read_view, annotations, strict=data.strict, origins=origins)
+        if digest is None:
+            return read()
+        key = annotations, digest, data.strict, origins
+        if key not in _views:
+            _views[key] = read()
+        _views.move_to_end(key)
+        while len(_views) > VIEWS_KEPT:
+            _views.popitem(last=False)
+        return _views[key]
 
 
 def _shared(url: str | None) -> SharedStore | None:
     return None if url is None else connect(url)
 
 
-def _split_digests(store: Store, split: SplitConfig) -> SplitDigests:
-    annotations = store.digests.digest(split.annotations)
-    if annotations is None:
-        raise DatasetError(split.annotations, ["the file does not exist or cannot be read"])
-    try:
-        content = json.loads(split.annotations.read_bytes())
-        names = sorted({str(image["file_name"]) for image in content["images"]})
-    except (ValueError, KeyError, TypeError) as error:
-        problem = f"not a COCO file: {type(error).__name__}: {error}"
-        raise DatasetError(split.annotations, [problem]) from error
+_views: "OrderedDict[tuple[Path, str, bool, bool], CocoView]" = OrderedDict()
+"""Files that this process has read: stages and runs look at each other's many times."""
+
+
+def _split_digests(
+    store: Store, split: SplitConfig, annotations: str, view: "CocoView"
+) -> SplitDigests:
+    names = sorted({image.file_name for image in view.images})
     digests = store.digests.digests(split.images / name for name in names)
     return SplitDigests(
         annotations=annotations,

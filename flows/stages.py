@@ -20,7 +20,7 @@ from flows.input_stage import check as check
 from flows.input_stage import digest_inputs, val_split
 from flows.input_stage import inputs as inputs
 from flows.input_stage import read_check as read_check
-from flows.normal_form import NORMAL_FORM, ONE_CLASS, one_class
+from flows.normal_form import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS, normal_masks, one_class
 from flows.run import Run
 from flows.run_config import RunConfig
 from flows.store import StageKey, Stored
@@ -44,7 +44,7 @@ BOXES = "boxes"
 TRAIN = "train-mal"
 SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
 MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
-PREPARATIONS = (SCENES, NORMAL_FORM, ONE_CLASS, CHECK, BOXES)
+PREPARATIONS = (SCENES, NORMAL_FORM, ONE_CLASS, NORMAL_MASKS, CHECK, BOXES)
 """Stages of seconds that read the input and train nothing."""
 
 TORCH = ("torch", "torchvision", "timm")
@@ -203,10 +203,9 @@ def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
     """Annotation file of an arm and its digest."""
     train = inputs(run).train
     if arm == "human":
-        path, digest = train.annotations, run.digests(train).annotations
+        path, digest = normal_masks(run, train.annotations)
     else:
-        labels = generate_pseudo_labels(run)
-        path, digest = labels.path / "train.json", labels.files["train.json"]
+        path, digest = normal_masks(run, generate_pseudo_labels(run).path / "train.json")
     if not run.config.data.class_agnostic:
         return path, digest
     merged = one_class(run, path)
@@ -216,7 +215,10 @@ def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
 def second_ruler(run: Run) -> Path | None:
     """The second annotation file of the validation images as phase 2 sees it, if there is one."""
     ruler = run.config.second_ruler
-    if ruler is None or not run.config.data.class_agnostic:
+    if ruler is None:
+        return None
+    ruler, _ = normal_masks(run, ruler)
+    if not run.config.data.class_agnostic:
         return ruler
     return one_class(run, ruler).path / "merged.json"
 
@@ -224,11 +226,10 @@ def second_ruler(run: Run) -> Path | None:
 def scored_split(run: Run) -> SplitConfig:
     """The validation split as phase 2 sees it: with its classes, or with one."""
     val = val_split(run)
-    if not run.config.data.class_agnostic:
-        return val
-    return SplitConfig(
-        images=val.images, annotations=one_class(run, val.annotations).path / "merged.json"
-    )
+    annotations, _ = normal_masks(run, val.annotations)
+    if run.config.data.class_agnostic:
+        annotations = one_class(run, annotations).path / "merged.json"
+    return SplitConfig(images=val.images, annotations=annotations)
 
 
 def arms(run: Run) -> tuple[Arm, ...]:

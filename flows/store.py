@@ -21,6 +21,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -362,6 +363,8 @@ def _digest(
     """Digest of a file and the row to remember, if there is one."""
     try:
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            return None, None
         # Copies and archives bring their own modification time along; nobody sets the change time.
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         row = database.execute(
@@ -371,7 +374,7 @@ def _digest(
         if row is not None and row[:4] == state:
             return str(row[4]), None
         found = sha256_file(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file system takes such a name
         return None, None
     settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > FRESH_NS
     return found, (str(path), *state, found) if settled else None

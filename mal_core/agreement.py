@@ -1,6 +1,5 @@
 """How well each mask of a labeled file agrees with the human mask of the same object."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.boundary import boundary_iou
+from mal_core.data.coco import parse_coco
+from mal_core.data.view import view_of
 from mal_core.errors import DatasetError
 from mal_core.evaluation import clipped_box, is_judged
 from mal_core.geometry import box_area, size_bin
+from mal_core.mask_forms import is_mask, mask_problem
 from mal_core.masks import segmentation_to_mask
 
 Json = dict[str, Any]
-SHOWN_IDS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,55 +50,37 @@ def measure_agreement(labeled: Path, human: Path) -> list[Agreement]:
         human: COCO file with human masks.
 
     Raises:
-        DatasetError: A file is no COCO file, there is nothing to compare, or a mask is not
-            of its image's size.
+        DatasetError: A file is no COCO file, there is nothing to compare, or a mask is wrong.
     """
-    ours, truth = _read(labeled), _read(human)
+    ours, truth = parse_coco(labeled), parse_coco(human)
+    wrong = view_of(human, truth).all_problems
+    if wrong:
+        raise DatasetError(human, wrong)
     judged = [entry for entry in truth["annotations"] if is_judged(entry)]
     if not judged:
         raise DatasetError(human, ["no object has a human mask. Give the file with masks."])
-    label_of = {a["id"]: a["segmentation"] for a in ours["annotations"] if a.get("segmentation")}
+    label_of = {
+        entry["id"]: entry["segmentation"]
+        for entry in ours["annotations"]
+        if isinstance(entry, dict) and type(entry.get("id")) is int
+        if is_mask(entry.get("segmentation"))
+    }
     if not any(entry["id"] in label_of for entry in judged):
         problem = f"no annotation id in common with {human}. Are both files of the same split?"
         raise DatasetError(labeled, [problem])
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    _check_sizes(labeled, judged, label_of, sizes)
+    problems = [
+        f"annotation {entry['id']} {found}"
+        for entry in judged
+        if (found := mask_problem(label_of.get(entry["id"]), *sizes[entry["image_id"]]))
+    ]
+    if problems:
+        raise DatasetError(labeled, problems)
     name_of = {category["id"]: category["name"] for category in truth["categories"]}
     return [
         _compare(entry, label_of.get(entry["id"]), sizes[entry["image_id"]], name_of)
         for entry in judged
     ]
-
-
-def _read(path: Path) -> Json:
-    try:
-        content = json.loads(path.read_bytes())
-        lists = [content[key] for key in ("images", "annotations", "categories")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"no COCO file: {type(error).__name__}: {error}."
-        raise DatasetError(path, [problem]) from error
-    if not all(isinstance(part, list) for part in lists):
-        raise DatasetError(path, ["no COCO file: images, annotations, categories must be lists."])
-    return dict(content)
-
-
-def _check_sizes(
-    path: Path,
-    judged: list[Json],
-    label_of: Mapping[int, Any],
-    sizes: Mapping[int, tuple[int, int]],
-) -> None:
-    problems = []
-    for entry in judged:
-        size = sizes[entry["image_id"]]
-        label = label_of.get(entry["id"])
-        if isinstance(label, dict) and tuple(label.get("size") or size) != size:
-            problems.append(
-                f"annotation {entry['id']} has a mask of {label['size']} (height, width) px, but "
-                f"its image has {list(size)}."
-            )
-    if problems:
-        raise DatasetError(path, problems)
 
 
 def _compare(

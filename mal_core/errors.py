@@ -3,6 +3,7 @@
 MalCoreError
   ConfigError(ValueError)    a setting is impossible
   DatasetError(ValueError)   an input file is wrong; carries the list of all problems
+  MaskError(ValueError)      a mask cannot be read; whoever knows its file says where it is
   CheckpointError            weights do not fit what they are loaded into
   ArtifactError              a stored file is absent or its content changed
   LabelingError              the accounting of boxes does not add up
@@ -69,6 +70,10 @@ class DatasetError(MalCoreError, ValueError):
         combined = cls(errors[0].path, problems)
         combined.args = ("\n".join(str(error) for error in errors),)
         return combined
+
+
+class MaskError(MalCoreError, ValueError):
+    """A mask cannot be read; the message goes on after the name of its annotation."""
 
 
 class CheckpointError(MalCoreError):

@@ -1,6 +1,5 @@
 """Scores against human masks: COCO AP of predictions, IoU of pseudo-labels."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.data.coco import drop_mask, parse_coco
+from mal_core.data.json_lists import read_whole
 from mal_core.geometry import SIZE_NAMES, box_area, size_bin
+from mal_core.mask_forms import is_mask
 from mal_core.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
 from mal_core.matching import match_predictions, match_results
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
@@ -39,7 +41,7 @@ def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMe
         annotations: COCO file with human masks.
         detections: COCO results list with `bbox` in every entry.
     """
-    results = json.loads(detections.read_text())
+    results = read_whole(detections)
     boxes = [{k: v for k, v in entry.items() if k != "segmentation"} for entry in results]
     masks = [entry for entry in results if "segmentation" in entry]
     return {
@@ -61,14 +63,13 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
     Returns:
         None when the human file has no mask at all.
     """
-    content = json.loads(human.read_text())
+    content = parse_coco(human)
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     judged = [entry for entry in content["annotations"] if is_judged(entry)]
     if not judged:
         return None
     pseudo_of = {
-        entry["id"]: entry["segmentation"]
-        for entry in json.loads(labeled.read_text())["annotations"]
+        entry["id"]: entry.get("segmentation") for entry in parse_coco(labeled)["annotations"]
     }
     ious = np.array([_ious(entry, pseudo_of, sizes[entry["image_id"]]) for entry in judged])
     boxes = np.array([clipped_box(entry, *sizes[entry["image_id"]]) for entry in judged])
@@ -88,7 +89,7 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
 def is_judged(entry: Mapping[str, Any]) -> bool:
     """Whether an annotation is an object with a human mask and a box of positive size."""
     _, _, width, height = entry["bbox"]
-    has_mask = bool(entry.get("segmentation"))
+    has_mask = is_mask(entry.get("segmentation"))
     return has_mask and not entry.get("iscrowd", 0) and width > 0 and height > 0
 
 
@@ -123,7 +124,7 @@ def _means(values: NDArray[np.float64], bins: NDArray[np.int64]) -> SizeMeans:
 
 def score_histogram(labeled: Path) -> tuple[int, ...]:
     """How many labels have a score in [0, 0.1), [0.1, 0.2), ... [0.9, 1]."""
-    entries = json.loads(labeled.read_bytes())["annotations"]
+    entries = parse_coco(labeled, drop_mask)["annotations"]
     scores = [float(entry["score"]) for entry in entries if "score" in entry]
     counts, _ = np.histogram(scores, bins=10, range=(0.0, 1.0))
     return tuple(int(count) for count in counts)

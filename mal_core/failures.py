@@ -1,6 +1,5 @@
 """Where training on pseudo-labels cost most: validation objects, side by side in both arms."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,10 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from mal_core.data.coco import parse_coco
+from mal_core.data.json_lists import read_whole
 from mal_core.gallery import GalleryItem, GalleryRow, Painter
+from mal_core.mask_forms import is_mask
 from mal_core.masks import segmentation_to_rle
 from mal_core.types import Rle
 
@@ -44,18 +46,16 @@ def build_failures(
     Returns:
         A row per object: the human mask, then one picture per arm.
     """
-    content = json.loads(annotations.read_bytes())
+    content = parse_coco(annotations)
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     objects = [
         {**entry, "segmentation": segmentation_to_rle(entry["segmentation"], *size)}
         for entry in content["annotations"]
         if not entry.get("iscrowd", 0)
-        and entry.get("segmentation")
+        and is_mask(entry.get("segmentation"))
         and (size := sizes[entry["image_id"]])
     ]
-    found = {
-        arm: _best(objects, json.loads(path.read_bytes())) for arm, path in predictions.items()
-    }
+    found = {arm: _best(objects, read_whole(path)) for arm, path in predictions.items()}
     order = sorted(range(len(objects)), key=lambda index: (_gain(found, index), index))
     painter = Painter(content, images, {one["id"]: one["segmentation"] for one in objects})
     return tuple(_row(objects[index], found, index, painter) for index in order[:shown])

@@ -1,6 +1,5 @@
 """Pseudo-masks drawn over their photos: the best, the median and the worst."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.data.coco import parse_coco
 from mal_core.data.images import load_image
 from mal_core.geometry import expand_box, fixed_margins
 from mal_core.masks import segmentation_to_mask
@@ -54,7 +54,7 @@ def build_gallery(
         human: File with the human masks, whose outlines are drawn when there is a quality.
         per_row: Objects per row.
     """
-    content = json.loads(labeled.read_text())
+    content = parse_coco(labeled)
     labels = [entry for entry in content["annotations"] if not entry.get("iscrowd", 0)]
     iou_of = {} if quality is None else quality.iou_of
     named = "score" if quality is None else "IoU"
@@ -95,7 +95,7 @@ def _choose(ranked: Sequence[Any], per_row: int) -> dict[str, Sequence[Any]]:
 
 
 def _masks_of(human: Path, ids: set[int]) -> dict[int, object]:
-    annotations = json.loads(human.read_text())["annotations"]
+    annotations = parse_coco(human)["annotations"]
     return {a["id"]: a["segmentation"] for a in annotations if a["id"] in ids}
 
 

@@ -1,10 +1,14 @@
-"""Masks as files hold them: the three COCO encodings, filled boxes and inscribed ellipses."""
+"""Masks as files hold them: the COCO encodings, filled boxes and inscribed ellipses."""
+
+import reprlib
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from mal_core.errors import MaskError
 from mal_core.geometry import pixel_box
+from mal_core.mask_forms import read_mask
 from mal_core.rle import crop_mask_to_rle
 from mal_core.types import Rle
 
@@ -13,29 +17,33 @@ def segmentation_to_rle(segmentation: object, height: int, width: int) -> Rle:
     """Any COCO segmentation as compressed RLE with `str` counts.
 
     Args:
-        segmentation: Polygons (a list of flat x, y lists), uncompressed RLE (counts is a
-            list), or compressed RLE (counts is str or bytes).
+        segmentation: A mask in any of the forms of `mal_core.mask_forms`.
         height, width: Size of the image, px.
 
     Raises:
-        ValueError: None of the three.
+        MaskError: It is no mask, or not one of an image of that size.
     """
-    if isinstance(segmentation, list) and segmentation:
-        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
-        rle = coco_mask.frPyObjects(segmentation, height, width)
-    elif isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str | bytes):
-        rle = segmentation
+    mask = read_mask(segmentation, height, width)
+    if mask is None:
+        message = f"has no mask: segmentation={reprlib.repr(segmentation)}."
+        raise MaskError(message)
+    if isinstance(mask, list):
+        rle = coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
+    elif isinstance(mask["counts"], list):
+        rle = coco_mask.frPyObjects(mask, height, width)
     else:
-        message = f"neither polygons nor RLE: {str(segmentation)[:60]}"
-        raise ValueError(message)
+        rle = mask
     counts = rle["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     return {"size": [height, width], "counts": text}
 
 
 def segmentation_to_mask(segmentation: object, height: int, width: int) -> NDArray[np.uint8]:
-    """Any COCO segmentation as a 0/1 mask, uint8, shape (height, width)."""
+    """Any COCO segmentation as a 0/1 mask, uint8, shape (height, width).
+
+    Raises:
+        MaskError: It is no mask, or not one of an image of that size.
+    """
     mask = coco_mask.decode(segmentation_to_rle(segmentation, height, width))
     return np.asarray(mask, dtype=np.uint8)
 

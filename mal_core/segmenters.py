@@ -4,7 +4,6 @@ import difflib
 import json
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.data.check import category_problems
+from mal_core.data.view import CocoView, read_view
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
 from mal_core.nodes import run_ranks
 
@@ -241,76 +242,30 @@ def check_segmenter_data(train: Path, val: Path) -> None:
     Raises:
         DatasetError: Carries all problems of one file.
     """
-    train_content = _read_coco(train)
-    val_content = _read_coco(val)
-    problems = _category_problems(train_content) + _mask_problems(train_content)
-    if not any(not ann.get("iscrowd") for ann in train_content["annotations"]):
-        problems.append("no annotation to train on: it has none, or crowds only")
+    trained, scored = (read_view(path, named=False) for path in (train, val))
+    problems = list(trained.all_problems)
+    if not trained.num_boxes:
+        problems.append("no annotation to train on: it has none, or crowds only.")
+    bare = trained.masks.without
+    if bare:
+        problems.append(
+            f"annotation {bare[0]} has no mask that mmdet reads, as {len(bare)} in all: wanted "
+            "polygons of at least 3 points, or RLE with size and counts."
+        )
+    problems += _unusual_problems(trained)
     if problems:
         raise DatasetError(train, problems)
-    problems = _category_problems(val_content)
-    problems += _category_differences(train_content, val_content, train)
+    problems = [*scored.all_problems, *_unusual_problems(scored)]
+    problems += category_problems(scored.categories, trained.categories, train)
     if problems:
         raise DatasetError(val, problems)
 
 
-def _read_coco(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise DatasetError(path, ["the file does not exist"]) from error
-    except ValueError as error:
-        raise DatasetError(path, [f"not JSON: {error}"]) from error
-    keys = ("images", "annotations", "categories")
-    absent = [key for key in keys if not (isinstance(content, dict) and key in content)]
-    if absent:
-        raise DatasetError(path, [f"not a COCO file: no {', '.join(absent)}"])
-    return content
-
-
-def _category_problems(content: Mapping[str, Any]) -> list[str]:
-    names = Counter(category["name"] for category in content["categories"])
+def _unusual_problems(view: CocoView) -> list[str]:
     return [
-        f"category name {name!r} is used {count} times; mmdet tells categories apart by name"
-        for name, count in names.items()
-        if count > 1
+        f"{count} {what}; mmdet would not. Train on what `write_normal_masks` makes of it."
+        for what, count in view.masks.unusual.items()
     ]
-
-
-def _category_differences(
-    train: Mapping[str, Any], val: Mapping[str, Any], train_path: Path
-) -> list[str]:
-    wanted = {category["id"]: category["name"] for category in train["categories"]}
-    seen = {category["id"]: category["name"] for category in val["categories"]}
-    return [
-        f"category {key} is {seen.get(key)!r} here but {wanted.get(key)!r} in {train_path}; "
-        f"both files need the same categories"
-        for key in sorted(set(wanted) | set(seen))
-        if wanted.get(key) != seen.get(key)
-    ]
-
-
-def _mask_problems(content: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for annotation in content["annotations"]:
-        where = f"annotation {annotation.get('id')}"
-        if "area" not in annotation:
-            problems.append(f"{where} has no area")
-        if not annotation.get("iscrowd") and not _readable(annotation.get("segmentation")):
-            problems.append(
-                f"{where} has no mask that mmdet reads: wanted polygons of at least 3 points, "
-                f"or RLE with size and counts"
-            )
-    return problems
-
-
-def _readable(segmentation: object) -> bool:
-    if isinstance(segmentation, list):
-        sizes = [len(part) for part in segmentation]
-        return any(size >= 6 and size % 2 == 0 for size in sizes)
-    if isinstance(segmentation, dict):
-        return "size" in segmentation and isinstance(segmentation.get("counts"), str | list)
-    return False
 
 
 def config_diff(first: Path, second: Path) -> str:

@@ -1,5 +1,6 @@
 """Masks from another tool, adopted as pseudo-labels of a COCO file by annotation id."""
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,14 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import parse_coco, read_boxes
+from mal_core.data.mask_census import LEAST_BOX_IOU
 from mal_core.data.pseudo_labels import write_pseudo_labels
-from mal_core.errors import DatasetError
+from mal_core.errors import DatasetError, MaskError
+from mal_core.mask_forms import read_mask
 from mal_core.masks import segmentation_to_rle
 from mal_core.types import PseudoLabel, PseudoLabelSet, Rle, SkippedBox, SkipReason
 
 GIVEN_SCORE = 1.0
-LEAST_BOX_IOU = 0.2
-"""On average; masks eroded by several pixels still have 0.5, those of another file 0.05."""
 
 
 def adopt_labels(
@@ -36,9 +37,7 @@ def adopt_labels(
     """
     dataset = read_boxes(images, source, strict=strict)
     sizes = {image.image_id: (image.height, image.width) for image in dataset.images}
-    given = {
-        entry.get("id"): entry for entry in parse_coco(labels, lambda entry: entry)["annotations"]
-    }
+    given = _by_id(parse_coco(labels)["annotations"])
     found: list[PseudoLabel] = []
     fits: list[float] = []
     skipped: list[SkippedBox] = []
@@ -56,7 +55,7 @@ def adopt_labels(
         x0, y0, x1, y1 = box.box_xyxy
         own_xywh, given_xywh = coco_mask.toBbox(rle), np.array([x0, y0, x1 - x0, y1 - y0])
         fits.append(float(coco_mask.iou(own_xywh[None], given_xywh[None], [0])[0, 0]))
-        score = float(entry.get("score", GIVEN_SCORE))
+        score = _score(entry, problems)
         found.append(
             PseudoLabel(annotation_id=box.annotation_id, rle=rle, mask_area=area, score=score)
         )
@@ -72,18 +71,29 @@ def adopt_labels(
     return write_pseudo_labels(source, found, [*dataset.skipped, *skipped], output, ledger)
 
 
-def _mask(entry: dict[str, Any], size: tuple[int, int], problems: list[str]) -> Rle | None:
-    segmentation = entry.get("segmentation")
-    if not segmentation:
-        return None
-    if isinstance(segmentation, dict) and tuple(segmentation.get("size", ())) != size:
+def _by_id(entries: list[Any]) -> dict[int, dict[str, Any]]:
+    return {
+        entry["id"]: entry
+        for entry in entries
+        if isinstance(entry, dict) and type(entry.get("id")) is int
+    }
+
+
+def _score(entry: dict[str, Any], problems: list[str]) -> float:
+    score = entry.get("score", GIVEN_SCORE)
+    if type(score) not in (int, float) or not 0 <= score <= 1:
         problems.append(
-            f"annotation {entry['id']} has a mask of {segmentation.get('size')} (height, width) "
-            f"px, but its image has {list(size)}."
+            f"annotation {entry['id']} has score={reprlib.repr(score)}, but a score is a number "
+            "from 0 to 1. Correct or drop it."
         )
-        return None
+        return 0.0
+    return float(score)
+
+
+def _mask(entry: dict[str, Any], size: tuple[int, int], problems: list[str]) -> Rle | None:
     try:
-        return segmentation_to_rle(segmentation, *size)
-    except ValueError as error:
-        problems.append(f"annotation {entry['id']}: {error}.")
+        mask = read_mask(entry.get("segmentation"), *size)
+    except MaskError as error:
+        problems.append(f"annotation {entry['id']} {error}")
         return None
+    return None if mask is None else segmentation_to_rle(mask, *size)

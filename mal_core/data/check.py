@@ -1,112 +1,114 @@
 """Both splits of a run against everything they are needed for, before any training."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from mal_core.config import DataConfig, SplitConfig
-from mal_core.data.coco import MaskCensus, read_split
+from mal_core.data.images import image_problems
+from mal_core.data.mask_census import MaskCensus
+from mal_core.data.view import CocoView, read_view
 from mal_core.errors import DatasetError
-from mal_core.types import BoxDataset
+from mal_core.types import Category
 
 SHOWN_IDS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedData:
-    """Splits that passed every check.
+    """Splits that passed every check; `val` is None when none was asked for."""
 
-    Attributes:
-        train_masks: Which boxes of the training file have a human mask.
-        val: None when no validation split was asked for; so is `val_masks`.
-    """
-
-    train: BoxDataset
-    train_masks: MaskCensus
-    val: BoxDataset | None
-    val_masks: MaskCensus | None
+    train: CocoView
+    val: CocoView | None
 
     @property
     def has_train_masks(self) -> bool:
         """Whether human masks can train a segmenter: every box has one."""
-        return self.train_masks.complete
+        return self.train.masks.complete
 
     @property
     def has_val_masks(self) -> bool:
         """Whether human masks can score a segmenter: every validation box has one."""
-        return self.val_masks is not None and self.val_masks.complete
+        return self.val is not None and self.val.masks.complete
 
     def summary(self) -> tuple[str, ...]:
-        """What was found, one line per split."""
-        lines = [_line("training file", self.train, self.train_masks)]
-        if self.val is not None and self.val_masks is not None:
-            lines.append(_line("validation file", self.val, self.val_masks))
+        """What was found, one line per split, and what is unusual in it."""
+        lines = list(_lines("training file", self.train))
+        if self.val is not None:
+            lines += _lines("validation file", self.val)
         return tuple(lines)
 
 
-def _line(title: str, dataset: BoxDataset, masks: MaskCensus) -> str:
-    return (
-        f"{title}: {len(dataset.images)} images, {dataset.num_annotations} annotations = "
-        f"{len(dataset.boxes)} boxes + {dataset.num_crowds} crowds + {len(dataset.skipped)} "
-        f"of zero size; {dataset.num_clipped} boxes clipped to the image, "
-        f"{masks.num_masks} human masks, {len(dataset.categories)} classes"
+def _lines(title: str, view: CocoView) -> Iterable[str]:
+    yield (
+        f"{title}: {len(view.images)} images, {view.num_annotations} annotations = "
+        f"{view.num_boxes} boxes + {view.num_crowds} crowds + {len(view.skipped)} "
+        f"of zero size; {view.num_clipped} boxes clipped to the image, "
+        f"{view.masks.num_masks} human masks, {len(view.categories)} classes"
     )
+    for what, count in view.masks.unusual.items():
+        yield f"{title}: {count} {what}"
 
 
-def check_data(data: DataConfig, *, need_val: bool, decode: bool) -> CheckedData:
+def check_data(
+    data: DataConfig,
+    *,
+    need_val: bool,
+    decode: bool,
+    read: Callable[[Path], CocoView] | None = None,
+) -> CheckedData:
     """Read both splits and check what training and scoring need of them.
 
     Args:
         data: The splits and how strictly they are judged.
         need_val: Also check the validation split, which scores the segmenters.
         decode: Decode every image; otherwise only headers are read.
+        read: In place of `read_view`, for files that have been read already.
 
     Raises:
         DatasetError: Carries every problem of every file, both files together.
     """
     failures: list[DatasetError] = []
-    train = _read(data.train, data.strict, decode, failures)
-    val = _read(data.val, data.strict, decode, failures) if need_val else None
+    read = read or (lambda path: read_view(path, strict=data.strict))
+    train = _read(data.train, read, decode, failures)
+    val = _read(data.val, read, decode, failures) if need_val else None
     if val is not None:
-        problems = pair_problems(None if train is None else train[0], *val)
+        problems = pair_problems(train, val)
         if problems:
             failures.append(DatasetError(data.val.annotations, problems))
     if train is None or failures:
         raise failures[0] if len(failures) == 1 else DatasetError.together(failures)
-    return CheckedData(
-        train=train[0],
-        train_masks=train[1],
-        val=None if val is None else val[0],
-        val_masks=None if val is None else val[1],
-    )
+    return CheckedData(train=train, val=val)
 
 
 def _read(
-    split: SplitConfig, strict: bool, decode: bool, failures: list[DatasetError]
-) -> tuple[BoxDataset, MaskCensus] | None:
+    split: SplitConfig,
+    read: Callable[[Path], CocoView],
+    decode: bool,
+    failures: list[DatasetError],
+) -> CocoView | None:
     try:
-        return read_split(split.images, split.annotations, strict=strict, decode=decode)
+        view = read(split.annotations)
     except DatasetError as error:
         failures.append(error)
         return None
-
-
-def check_pair(train: BoxDataset, val: BoxDataset, val_masks: MaskCensus) -> None:
-    """Check that segmenters trained on one split can be scored on the other.
-
-    Raises:
-        DatasetError: Validation masks are absent, or the categories differ.
-    """
-    problems = pair_problems(train, val, val_masks)
+    problems = [*view.all_problems, *image_problems(split.images, view.images, decode=decode)]
     if problems:
-        raise DatasetError(val.annotations_path, problems)
+        failures.append(DatasetError(split.annotations, problems))
+        return None
+    return view
 
 
-def pair_problems(train: BoxDataset | None, val: BoxDataset, val_masks: MaskCensus) -> list[str]:
+def pair_problems(train: CocoView | None, val: CocoView) -> list[str]:
     """What keeps a validation file from scoring; `train` is None when it cannot be read."""
-    problems = [] if val_masks.complete else [_mask_problem(val_masks)]
-    return problems if train is None else [*problems, *_category_problems(train, val)]
+    problems = [] if val.masks.complete else [missing_masks(val.masks)]
+    if train is None:
+        return problems
+    return [*problems, *category_problems(val.categories, train.categories, train.path)]
 
 
-def _mask_problem(masks: MaskCensus) -> str:
+def missing_masks(masks: MaskCensus) -> str:
+    """What a file lacks whose masks train or score a segmenter."""
     if not masks.num_masks:
         return (
             "no annotation has a mask ('segmentation'), but this file scores the segmenters. "
@@ -122,16 +124,16 @@ def _mask_problem(masks: MaskCensus) -> str:
     )
 
 
-def _category_problems(train: BoxDataset, val: BoxDataset) -> list[str]:
+def category_problems(
+    here: Iterable[Category], there: Iterable[Category], other: Path
+) -> list[str]:
     """Classes that one file has and the other has not, or names otherwise."""
-    names = {category.category_id: category.name for category in train.categories}
-    others = {category.category_id: category.name for category in val.categories}
+    ours, theirs = ({one.category_id: one.name for one in part} for part in (here, there))
     return [
-        f"category {category_id} is {_named(others, category_id)} here but "
-        f"{_named(names, category_id)} in {train.annotations_path}. Both files must list the "
-        "same classes."
-        for category_id in sorted(names.keys() | others.keys())
-        if names.get(category_id) != others.get(category_id)
+        f"category {category_id} is {_named(ours, category_id)} here but "
+        f"{_named(theirs, category_id)} in {other}. Both files must list the same classes."
+        for category_id in sorted(ours.keys() | theirs.keys())
+        if ours.get(category_id) != theirs.get(category_id)
     ]
 
 

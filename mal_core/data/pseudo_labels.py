@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
-from mal_core.data.coco import MaskDoor, parse_coco
+from mal_core.data.coco import drop_mask, drop_mask_of_object, parse_coco
 from mal_core.errors import LabelingError
 from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox
 
@@ -38,7 +38,7 @@ def write_pseudo_labels(
         LabelingError: An annotation is neither label nor crowd nor skipped, or more
             than one of them.
     """
-    content = parse_coco(source, MaskDoor(keep_crowds=not compat_official))
+    content = parse_coco(source, drop_mask if compat_official else drop_mask_of_object)
     annotations: list[dict[str, Any]] = content["annotations"]
     if compat_official:
         for entry in annotations:

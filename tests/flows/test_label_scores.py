@@ -65,7 +65,7 @@ def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(
         (["labels=nowhere.json", "human={human}"], "nowhere.json: no such file"),
         (["labels={human}", "human={human}", "output={human}"], "is the input"),
         (["labels={human}", "human={human}", "images=."], "needs both checkpoint=FILE and images="),
-        (["labels={other}", "human={human}"], "no COCO file"),
+        (["labels={other}", "human={human}"], "not a COCO file"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(overrides, said, mal, human, tmp_path):

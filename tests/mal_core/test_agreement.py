@@ -80,7 +80,7 @@ def no_masks(content):
             lambda c: c["annotations"][1]["segmentation"].update(size=[40, 30]),
             r"annotation 2 has a mask of \[40, 30\]",
         ),
-        (lambda c: c.pop("images"), "no COCO file"),
+        (lambda c: c.pop("images"), "the list 'images' is missing"),
     ],
 )
 def test_files_that_cannot_be_compared_are_refused(change, said, tmp_path, human):

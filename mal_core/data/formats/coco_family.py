@@ -1,11 +1,11 @@
 """Formats that are COCO with another way to name image files: LVIS v1 and Objects365."""
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
 
 from mal_core.data.coco import parse_coco
+from mal_core.data.json_lists import read_whole
 from mal_core.errors import DatasetError
 
 Json = dict[str, Any]
@@ -17,13 +17,7 @@ def read_json(path: Path) -> Any:
     Raises:
         DatasetError: The file is absent or broken.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        problem = "the annotation file does not exist. Correct the path."
-        raise DatasetError(path, [problem]) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(path, [f"cannot be read as JSON: {error}."]) from error
+    return read_whole(path)
 
 
 def lvis_to_coco(images: Path, annotations: Path) -> Json:
@@ -37,7 +31,7 @@ def lvis_to_coco(images: Path, annotations: Path) -> Json:
     Raises:
         DatasetError: The file is broken, or images have no `coco_url`.
     """
-    content = parse_coco(annotations, _as_it_is)
+    content = parse_coco(annotations)
     problems = []
     for index, image in enumerate(content["images"]):
         if not isinstance(image, dict) or "file_name" in image:
@@ -66,7 +60,7 @@ def objects365_to_coco(images: Path, annotations: Path) -> Json:
     Raises:
         DatasetError: The file is broken.
     """
-    content = parse_coco(annotations, _as_it_is)
+    content = parse_coco(annotations)
     for image in content["images"]:
         name = image.get("file_name") if isinstance(image, dict) else None
         if isinstance(name, str):
@@ -78,7 +72,3 @@ def _existing_tail(images: Path, name: str) -> str:
     parts = PurePosixPath(name).parts
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
     return next((tail for tail in tails if (images / tail).is_file()), name)
-
-
-def _as_it_is(entry: Json) -> Json:
-    return entry

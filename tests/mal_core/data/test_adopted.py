@@ -63,7 +63,10 @@ def no_masks(content):
             lambda c: c["annotations"][2]["segmentation"].update(size=[40, 30]),
             r"annotation 3 has a mask of \[40, 30\]",
         ),
-        (lambda c: c["annotations"][0].update(segmentation="x"), "annotation 1: neither polygons"),
+        (
+            lambda c: c["annotations"][0].update(segmentation="x"),
+            "annotation 1 has segmentation='x', but a mask is",
+        ),
         (lambda c: c.pop("annotations"), "the list 'annotations' is missing"),
     ],
 )

@@ -42,8 +42,9 @@ def change(files: CocoFiles, how: Callable[[Content], object]) -> CocoFiles:
 
 def test_a_good_input_is_summed_up(train: CocoFiles, val: CocoFiles) -> None:
     checked = check(train, val)
-    assert checked.train == train.read()
-    assert checked.val == val.read()
+    assert checked.train.dataset(train.images) == train.read()
+    assert checked.val is not None
+    assert checked.val.dataset(val.images) == val.read()
     assert (checked.has_train_masks, checked.has_val_masks) == (True, True)
     first, second = checked.summary()
     assert "7 annotations = 6 boxes + 1 crowds + 0 of zero size" in first

@@ -183,7 +183,7 @@ def test_has_masks_wants_a_mask_for_every_box_that_could_have_one(files: CocoFil
     for useless in ([], [[1, 2, 3, 4]], None, {"size": [48, 64]}, "x"):
         change_coco(files, lambda c, m=useless: c["annotations"][2].update(segmentation=m))
         assert not has_masks(files.annotations)
-    polygon = [[1, 1, 5, 1, 5, 5]]
+    polygon = [[34, 10, 50, 10, 50, 25]]
     assert has_masks(
         change_coco(files, lambda c: c["annotations"][2].update(segmentation=polygon)).annotations
     )

@@ -1,0 +1,132 @@
+"""Reading annotation files of COCO's size: time and memory beside pycocotools' own reading.
+
+    python -m benchmarks.reading                    # 860,000 annotations on 118,000 images
+    python -m benchmarks.reading 1000000 100000     # counts of annotations and images
+
+Every reading runs in a process of its own; its memory is the most that it held at once.
+"""
+
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+WIDTH, HEIGHT = 640, 480
+ANNOTATIONS, IMAGES, CLASSES = 860_000, 118_000, 80
+MEAN_POINTS = 23
+"""Of COCO's polygons: its training file has 520 bytes per annotation."""
+
+
+def write_file(path: Path, annotations: int, images: int) -> None:
+    """A file as COCO's: polygons of two decimals, one in a hundred as RLE, sizes and ids."""
+    rng = random.Random(0)
+    with path.open("w") as stream:
+        stream.write('{"info": {"year": 2026}, "images": [')
+        stream.write(", ".join(_image(number) for number in range(1, images + 1)))
+        stream.write('], "annotations": [')
+        for number, text in enumerate(_annotations(rng, annotations, images)):
+            stream.write(", " * (number > 0) + text)
+        classes = [{"id": number, "name": f"class {number}"} for number in range(1, CLASSES + 1)]
+        stream.write(f'], "categories": {json.dumps(classes)}}}')
+
+
+def _image(number: int) -> str:
+    entry = {
+        "license": 3,
+        "file_name": f"{number:012d}.jpg",
+        "coco_url": f"http://images.cocodataset.org/train2017/{number:012d}.jpg",
+        "height": HEIGHT,
+        "width": WIDTH,
+        "date_captured": "2013-11-14 11:18:45",
+        "id": number,
+    }
+    return json.dumps(entry)
+
+
+def _annotations(rng: random.Random, annotations: int, images: int) -> Iterator[str]:
+    for number in range(1, annotations + 1):
+        w, h = rng.uniform(8, 300), rng.uniform(8, 300)
+        x, y = rng.uniform(0, WIDTH - w), rng.uniform(0, HEIGHT - h)
+        points = 4 + int(rng.expovariate(1 / (MEAN_POINTS - 4)))
+        polygon = [f"{x + w * rng.random():.2f}, {y + h * rng.random():.2f}" for _ in range(points)]
+        mask = f"[[{', '.join(polygon)}]]"
+        if number % 100 == 0:
+            counts = "[1000, 50, 430, 60, 420, 70, 305170]"
+            mask = f'{{"size": [{HEIGHT}, {WIDTH}], "counts": {counts}}}'
+            x, y, w, h = 1.0, 1.0, 10.0, 400.0
+        yield (
+            f'{{"segmentation": {mask}, "area": {w * h / 2:.4f}, "iscrowd": 0, "image_id": '
+            f'{rng.randrange(images) + 1}, "bbox": [{x:.2f}, {y:.2f}, {w:.2f}, {h:.2f}], '
+            f'"category_id": {rng.randrange(CLASSES) + 1}, "id": {number}}}'
+        )
+
+
+def read_with_pycocotools(path: Path) -> object:
+    """What every tool on top of COCO does first."""
+    from pycocotools.coco import COCO
+
+    return COCO(str(path))
+
+
+def read_with_json(path: Path) -> object:
+    """Parsing alone."""
+    return json.loads(path.read_bytes())
+
+
+def read_checked(path: Path) -> object:
+    """This project's reading: every entry and every mask validated; no image is opened."""
+    from mal_core.data.view import read_view
+
+    return read_view(path)
+
+
+def check(path: Path) -> object:
+    """`mal check` of the file, image headers left out."""
+    return read_checked(path)
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "pycocotools": read_with_pycocotools,
+    "json": read_with_json,
+    "checked": read_checked,
+}
+
+
+def measure(name: str, path: Path) -> dict[str, Any]:
+    """Seconds and the most memory in MB of one reading, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.reading", "--one", name, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _one(name: str, path: Path) -> None:
+    start = time.perf_counter()
+    kept = READERS[name](path)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": round(seconds, 2), "MB": round(peak)}))
+    del kept
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--one"]:
+        _one(arguments[1], Path(arguments[2]))
+        return
+    annotations, images = (*map(int, arguments), *(ANNOTATIONS, IMAGES)[len(arguments) :])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "annotations.json"
+        write_file(path, annotations, images)
+        size = path.stat().st_size / 2**20
+        print(f"{annotations:,} annotations on {images:,} images, {size:.0f} MB")
+        for name in READERS:
+            print(f"{name:12s}", measure(name, path))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

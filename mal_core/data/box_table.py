@@ -1,0 +1,343 @@
+"""The annotations of a COCO file, checked and reduced to boxes.
+
+Runs of sound entries pass in a few numpy operations; where one entry looks wrong, each is
+looked at by itself, which also finds the words.
+"""
+
+import math
+import reprlib
+from array import array
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.data.validation import (
+    ANNOTATION_FIELDS,
+    Entry,
+    ImageTable,
+    field_problems,
+    label_of,
+)
+from mal_core.types import SkippedBox, SkipReason
+
+ALLOWED_OVERHANG = 2.0
+"""Px by which real COCO boxes may reach over the image's border; they are clipped."""
+LARGEST = 2**53
+"""Px; whole numbers beyond lose digits as floats, those beyond 2^1024 are none."""
+ROUNDING = 1e-6
+"""Px of overhang that come from adding two decimal fractions and mean nothing."""
+
+
+class SoundBoxes(NamedTuple):
+    """Annotations whose boxes are sound, one value each; boxes and sizes (N, 4) and (N, 2), px."""
+
+    annotation_ids: list[int]
+    image_ids: list[int]
+    category_ids: list[int]
+    crowd: NDArray[np.bool_]
+    boxes_xywh: NDArray[np.float64]
+    sizes_wh: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxColumns:
+    """Usable boxes of a run of annotations, one value per box in each.
+
+    Attributes:
+        corners_xyxy: Clipped to the image, px, shape (N, 4).
+    """
+
+    annotation_ids: Sequence[int]
+    image_ids: Sequence[int]
+    category_ids: Sequence[int]
+    corners_xyxy: NDArray[np.float64]
+
+
+class BoxTable:
+    """The annotations of a file, checked and reduced to boxes.
+
+    Args:
+        images: Sizes that boxes must fit.
+        category_ids: What annotations may refer to; None where the file names them later.
+        strict: Also refuse overhang of up to 2 px, zero-size boxes and crowds.
+        crowds_as_objects: Take the box of a crowd like any other (spec Q5).
+        origins: As for `label_of`.
+
+    Attributes:
+        used_categories: What annotations do refer to.
+    """
+
+    def __init__(
+        self,
+        images: ImageTable,
+        category_ids: Set[int] | None,
+        *,
+        strict: bool,
+        crowds_as_objects: bool = False,
+        origins: bool = False,
+    ) -> None:
+        self._crowds_as_objects = crowds_as_objects
+        self._origins = origins
+        self.columns: list[BoxColumns] = []
+        self.skipped: list[SkippedBox] = []
+        self.problems: list[str] = []
+        self.num_crowds = 0
+        self.num_clipped = 0
+        self.num_boxes = 0
+        self.used_categories: set[int] = set()
+        self._size_of = images.size_of
+        self._category_ids = category_ids
+        self._strict = strict
+        self._seen: set[int] = set()
+
+    def label(self, index: int, entry: object) -> str:
+        """How messages call an annotation."""
+        return label_of("annotation", index, entry, origins=self._origins)
+
+    def add_sound(self, entries: Sequence[Entry]) -> SoundBoxes | None:
+        """Take annotations that are all sound; None, and nothing is taken, where one is not."""
+        found = self._sound(entries)
+        if found is None:
+            return None
+        boxes, sizes = found.boxes_xywh, found.sizes_wh
+        self._seen.update(found.annotation_ids)
+        self.used_categories.update(found.category_ids)
+        crowd = found.crowd & (not self._crowds_as_objects)
+        empty = (boxes[:, 2:] == 0).any(1) & ~crowd
+        self.num_crowds += int(crowd.sum())
+        for index in np.flatnonzero(empty).tolist():
+            self._skip(found.annotation_ids[index], found.image_ids[index])
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        over = np.maximum(-corners[:, :2], corners[:, 2:] - sizes).max(1, initial=-np.inf)
+        kept = np.flatnonzero(~crowd & ~empty)
+        self.num_clipped += int((over[kept] > ROUNDING).sum())
+        low = np.maximum(corners[:, :2], 0)
+        self._keep_columns(
+            [found.annotation_ids[index] for index in kept.tolist()],
+            [found.image_ids[index] for index in kept.tolist()],
+            [found.category_ids[index] for index in kept.tolist()],
+            np.concatenate([low, np.minimum(corners[:, 2:], sizes)], axis=1)[kept],
+        )
+        return found
+
+    def _sound(self, entries: Sequence[Entry]) -> SoundBoxes | None:
+        try:
+            ids, image_ids, category_ids, boxes = (
+                [entry[key] for entry in entries] for key in ANNOTATION_FIELDS
+            )
+            crowds = [entry.get("iscrowd", 0) for entry in entries]
+            known = self._are_known(ids, image_ids, category_ids, crowds)
+        except (TypeError, KeyError, AttributeError):
+            return None
+        if not known or set(map(type, boxes)) != {list} or set(map(len, boxes)) != {4}:
+            return None
+        numbers = list(chain.from_iterable(boxes))
+        if not set(map(type, numbers)) <= {int, float}:
+            return None
+        try:
+            sizes = np.array([self._size_of[key] for key in image_ids], np.float64)
+            boxes_xywh = np.array(numbers, np.float64).reshape(-1, 4)
+        except (OverflowError, ValueError, TypeError):  # beyond floats, or a size is unknown
+            return None
+        crowd = np.array(crowds, bool)
+        fits = _boxes_fit(boxes_xywh, sizes)
+        if self._strict:
+            fits &= _boxes_are_strict(boxes_xywh, sizes) & ~crowd
+        if not fits.all():
+            return None
+        return SoundBoxes(ids, image_ids, category_ids, crowd, boxes_xywh, sizes)
+
+    def _are_known(
+        self, ids: list[int], image_ids: list[int], category_ids: list[int], crowds: list[Any]
+    ) -> bool:
+        """Whether ids are whole numbers, new, and refer to what is there."""
+        kinds = {*map(type, ids), *map(type, image_ids), *map(type, category_ids)}
+        if kinds != {int} or not set(map(type, crowds)) <= {int, bool} or not {*crowds} <= {0, 1}:
+            return False
+        fresh = set(ids)
+        if len(fresh) < len(ids) or not fresh.isdisjoint(self._seen):
+            return False
+        if not self._size_of.keys() >= set(image_ids):
+            return False
+        return self._category_ids is None or self._category_ids >= set(category_ids)
+
+    def add(self, index: int, entry: Entry) -> bool:
+        """Take one annotation or note everything that is wrong with it; whether it is sound."""
+        wrong = list(field_problems(entry, ANNOTATION_FIELDS))
+        if isinstance(entry, dict):
+            wrong += self._reference_problems(entry)
+            wrong += self._box_problems(entry)
+        if wrong:
+            label = self.label(index, entry)
+            self.problems.extend(f"{label} {problem}" for problem in wrong)
+        else:
+            self._keep(entry)
+        return not wrong
+
+    def _skip(self, annotation_id: int, image_id: int) -> None:
+        self.skipped.append(
+            SkippedBox(
+                annotation_id=annotation_id, image_id=image_id, reason=SkipReason.ZERO_SIZE_BOX
+            )
+        )
+
+    def _keep_columns(
+        self,
+        ids: list[int],
+        image_ids: list[int],
+        category_ids: list[int],
+        corners: NDArray[np.float64],
+    ) -> None:
+        self.num_boxes += len(ids)
+        columns = (_packed(ids), _packed(image_ids), _packed(category_ids))
+        self.columns.append(BoxColumns(*columns, corners))
+
+    def _reference_problems(self, entry: Entry) -> Iterator[str]:
+        annotation_id, image_id = entry.get("id"), entry.get("image_id")
+        category_id, crowd = entry.get("category_id"), entry.get("iscrowd", 0)
+        if type(annotation_id) is int:
+            if annotation_id in self._seen:
+                yield "occurs more than once. Give every annotation its own id."
+            self._seen.add(annotation_id)
+        if type(image_id) is int and image_id not in self._size_of:
+            yield f"has image_id={image_id}, but no image has that id. Add it or drop the box."
+        if type(category_id) is int:
+            self.used_categories.add(category_id)
+        known = self._category_ids
+        if type(category_id) is int and known is not None and category_id not in known:
+            yield (
+                f"has category_id={category_id}, but no category has that id. "
+                "Add the category or drop the box."
+            )
+        if crowd not in (0, 1):
+            yield f"has iscrowd={reprlib.repr(crowd)}, but it must be 0 or 1."
+        elif crowd and self._strict:
+            yield "is a crowd, which data.strict=true refuses."
+
+    def _box_problems(self, entry: Entry) -> Iterator[str]:
+        box = entry.get("bbox")
+        if type(box) is not list:
+            return
+        problem = box_problem(box)
+        if problem is not None:
+            yield problem
+            return
+        image_id = entry.get("image_id")
+        size = self._size_of.get(image_id) if type(image_id) is int else None
+        if size is None:
+            return
+        problem = place_problem(box, size)
+        if problem is not None:
+            yield problem
+        elif self._strict and not entry.get("iscrowd"):
+            yield from _strict_problems(box, size)
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.get("iscrowd") and not self._crowds_as_objects:
+            self.num_crowds += 1
+            return
+        box, size = entry["bbox"], self._size_of[entry["image_id"]]
+        if size is None:  # its image has a problem of its own, which ends the reading
+            return
+        if box[2] == 0 or box[3] == 0:
+            self._skip(entry["id"], entry["image_id"])
+            return
+        self.num_clipped += overhang(box, size) > ROUNDING
+        corners = np.array([clip_box(box, size)], np.float64)
+        self._keep_columns([entry["id"]], [entry["image_id"]], [entry["category_id"]], corners)
+
+
+def _packed(numbers: list[int]) -> Sequence[int]:
+    """Whole numbers in eight bytes each, where they fit."""
+    try:
+        return array("q", numbers)
+    except OverflowError:
+        return numbers
+
+
+def _boxes_fit(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether `box_problem` and `place_problem` find nothing in each box."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        low, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+        high = low + extent
+        reach = np.maximum(-low, high - sizes_wh).max(1, initial=-np.inf)
+        inside = np.minimum(high, sizes_wh) > np.maximum(low, 0)
+        fits = np.isfinite(high).all(1) & (extent >= 0).all(1)
+        fits &= reach <= ALLOWED_OVERHANG + ROUNDING
+        return np.asarray(fits & (inside.all(1) | (extent == 0).any(1)))
+
+
+def _boxes_are_strict(
+    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    low, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+    reach = np.maximum(-low, low + extent - sizes_wh).max(1, initial=-np.inf)
+    return np.asarray((extent > 0).all(1) & (reach <= ROUNDING))
+
+
+def box_problem(box_xywh: list[Any]) -> str | None:
+    """What is wrong with a box by itself, if anything."""
+    if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):
+        seen = reprlib.repr(box_xywh)
+        return f"has bbox={seen}, but it must be four numbers [x, y, width, height] in px."
+    if any(abs(value) > LARGEST for value in box_xywh if type(value) is int):
+        return f"has bbox={reprlib.repr(box_xywh)}, which lies wholly outside of any image."
+    if not all(map(math.isfinite, box_xywh)):
+        seen = reprlib.repr(box_xywh)
+        return f"has bbox={seen} with a NaN or infinite number. Correct or drop the box."
+    if box_xywh[2] < 0 or box_xywh[3] < 0:
+        return (
+            f"has bbox={reprlib.repr(box_xywh)} with a negative size; COCO boxes are "
+            "[x, y, width, height]. Correct or drop the box."
+        )
+    return None
+
+
+def overhang(box_xywh: list[float], size: tuple[int, int]) -> float:
+    """Px by which a box reaches over the border of an image of (width, height), or <= 0."""
+    x, y, width, height = box_xywh
+    return max(-x, -y, x + width - size[0], y + height - size[1])
+
+
+def place_problem(box_xywh: list[float], size: tuple[int, int]) -> str | None:
+    """Why a box does not fit its image of (width, height), if it does not."""
+    x, y, width, height = box_xywh
+    where = f"the image of {size[0]} x {size[1]} px"
+    reach = overhang(box_xywh, size)
+    if reach > ALLOWED_OVERHANG + ROUNDING:
+        beside = x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0
+        seen = "lies wholly outside" if beside else f"reaches {reach:.6g} px over the border of"
+        return (
+            f"has bbox={box_xywh}, which {seen} {where}; up to {ALLOWED_OVERHANG:g} px would be "
+            "clipped. Correct or drop the box."
+        )
+    x0, y0, x1, y1 = clip_box(box_xywh, size)
+    if width > 0 and height > 0 and (x1 <= x0 or y1 <= y0):
+        return f"has bbox={box_xywh}, which lies wholly outside {where}. Correct or drop the box."
+    return None
+
+
+def _strict_problems(box_xywh: list[float], size: tuple[int, int]) -> Iterator[str]:
+    if box_xywh[2] == 0 or box_xywh[3] == 0:
+        yield f"has bbox={box_xywh} of zero size, which data.strict=true refuses."
+    reach = overhang(box_xywh, size)
+    if reach > ROUNDING:
+        yield (
+            f"has bbox={box_xywh}, which reaches {reach:.3g} px over the border of the image of "
+            f"{size[0]} x {size[1]} px; data.strict=true refuses that."
+        )
+
+
+def clip_box(box_xywh: list[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A box [x, y, width, height] as x0, y0, x1, y1 inside an image of (width, height)."""
+    x, y, width, height = box_xywh
+    return (
+        float(max(x, 0)),
+        float(max(y, 0)),
+        float(min(x + width, size[0])),
+        float(min(y + height, size[1])),
+    )

@@ -1,0 +1,306 @@
+"""Masks of many annotations at once: which are there, what is wrong, where they lie.
+
+Sound masks pass in a few numpy operations per thousand annotations; an entry that looks
+unusual goes through the exact reader by itself, which also finds the words.
+"""
+
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from mal_core.data.runs import compressed_runs_fit, plain_runs_fit
+from mal_core.errors import MaskError
+from mal_core.mask_forms import (
+    MAX_IMAGE_PIXELS,
+    MIN_POLYGON_NUMBERS,
+    MaskForm,
+    mask_form,
+    read_mask,
+)
+from mal_core.masks import segmentation_to_rle
+
+Entry = Mapping[str, Any]
+Floats = NDArray[np.float64]
+Label = Callable[[int], str]
+
+NO_AREA = "annotations have no area: that of the mask is taken"
+NO_CROWD = "annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1"
+BESIDE = 1.0
+"""Px between a mask and its box that rounding explains."""
+LEAST_BOX_IOU = 0.2
+"""Of masks with their boxes on average; eroded ones still have 0.5, those of another file 0.05."""
+SHARE_BOX = 4.0
+"""Px: a box larger than this with a polygon inside one pixel means shares of the size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskCensus:
+    """Which annotations of a file carry a mask; the masks themselves are gone.
+
+    Attributes:
+        num_masks: Non-crowd annotations with a usable mask.
+        without: Ids of non-crowd annotations with a box of positive size and no mask:
+            polygons of fewer than three points are none, as mmdet drops them too.
+        problems: Masks that are there and wrong.
+        unusual: What pycocotools or mmdet would stumble over, counted by what it is.
+    """
+
+    num_masks: int
+    without: tuple[object, ...]
+    problems: tuple[str, ...] = ()
+    unusual: Mapping[str, int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether masks can stand for the boxes of the file."""
+        return self.num_masks > 0 and not self.without and not self.problems
+
+
+class MaskTable:
+    """Takes the annotations of a file, some at a time.
+
+    Args:
+        label: How messages call an entry.
+    """
+
+    def __init__(self, label: Callable[[int, Entry], str]) -> None:
+        self._label = label
+        self._num_masks = 0
+        self._without: list[object] = []
+        self._problems: list[str] = []
+        self._first = 0
+        self._unusual: Counter[str] = Counter()
+        self._iou_sum, self._iou_count = 0.0, 0
+
+    def add(
+        self, first: int, entries: Sequence[Entry], boxes_xywh: Floats, sizes_wh: Floats
+    ) -> None:
+        """Take entries whose boxes are sound.
+
+        Args:
+            first: Place of the first one in its list.
+            boxes_xywh: Their boxes, px, shape (N, 4).
+            sizes_wh: Width and height of their images, px, shape (N, 2).
+        """
+        self._first = first
+        masks = [entry.get("segmentation") for entry in entries]
+        found = _quick_extents(masks, sizes_wh)
+        found[_is_beside(found, boxes_xywh)] = np.nan
+        for index in np.flatnonzero(np.isnan(found[:, 0])).tolist():
+            label = self._label(first + index, entries[index])
+            found[index] = self._exact(label, masks[index], boxes_xywh[index], sizes_wh[index])
+        self._count(entries, found, boxes_xywh)
+
+    def add_problem(self, problem: str) -> None:
+        """Note what is wrong around a mask."""
+        self._problems.append(problem)
+
+    def census(self) -> MaskCensus:
+        """What was seen."""
+        problems = list(self._problems)
+        if self._iou_count and not problems:
+            mean = self._iou_sum / self._iou_count
+            if mean < LEAST_BOX_IOU:
+                problems.append(
+                    f"its masks are not where its boxes are: the boxes around them have a mean IoU "
+                    f"of {mean:.2f} with the boxes of the same annotations. Are both in px of the "
+                    "same images?"
+                )
+        return MaskCensus(
+            num_masks=self._num_masks,
+            without=tuple(self._without),
+            problems=tuple(problems),
+            unusual=dict(sorted((+self._unusual).items())) if self._num_masks else {},
+        )
+
+    def _exact(self, label: str, mask: object, box: Floats, size: Floats) -> Floats:
+        """Extent of one mask, xyxy; infinities where there is none or it is wrong."""
+        width, height = (int(side) for side in size)
+        try:
+            sound = read_mask(mask, height, width)
+            extent = None if sound is None else _extent(sound, height, width)
+        except MaskError as error:
+            self._problems.append(f"{label} {error}")
+            return _WRONG
+        if extent is None:
+            return _ABSENT
+        if mask_form(mask) is MaskForm.FLAT_POLYGON:
+            self._unusual["masks are one flat polygon"] += 1
+        elif isinstance(sound, list) and isinstance(mask, list) and len(sound) < len(mask):
+            self._unusual["masks have parts of fewer than three points, which are left out"] += 1
+        problem = _place_problem(extent, box, is_polygon=isinstance(sound, list))
+        if problem is not None:
+            self._problems.append(f"{label} {problem}")
+            return _WRONG
+        return extent
+
+    def _count(self, entries: Sequence[Entry], found: Floats, boxes_xywh: Floats) -> None:
+        crowd = np.array([bool(entry.get("iscrowd")) for entry in entries], bool)
+        there = np.isfinite(found[:, 0])
+        absent = found[:, 0] == np.inf
+        has_size = (boxes_xywh[:, 2:] > 0).all(1)
+        self._num_masks += int((there & ~crowd).sum())
+        self._without += [
+            entries[index].get("id") for index in np.flatnonzero(absent & ~crowd & has_size)
+        ]
+        self._unusual["crowds have no mask: their boxes stand for them"] += int(
+            (absent & crowd & has_size).sum()
+        )
+        self._unusual["objects have neither size nor mask"] += int((absent & ~has_size).sum())
+        self._count_fields(entries, there)
+        judged = there & ~crowd & has_size
+        self._iou_sum += float(_box_iou(found[judged], boxes_xywh[judged]).sum())
+        self._iou_count += int(judged.sum())
+
+    def _count_fields(self, entries: Sequence[Entry], there: NDArray[np.bool_]) -> None:
+        """Look at what stands beside a mask and both libraries compute with."""
+        for index, entry in enumerate(entries):
+            area = entry.get("area")
+            if area is None:
+                self._unusual[NO_AREA] += 1
+            elif there[index] and (type(area) not in (int, float) or not 0 <= area < np.inf):
+                self._problems.append(
+                    f"{self._label(self._first + index, entry)} has area={reprlib.repr(area)}, "
+                    "but it must be a number of pixels. Correct or drop the value."
+                )
+            if type(entry.get("iscrowd")) is not int:
+                self._unusual[NO_CROWD] += 1
+
+
+_ABSENT, _WRONG = np.full((2, 4), np.inf)
+_WRONG *= -1
+
+
+def _extent(sound: Any, height: int, width: int) -> Floats | None:
+    """Xyxy of a mask in px; None for an RLE without a pixel."""
+    if isinstance(sound, list):
+        numbers = np.array(list(chain.from_iterable(sound)), np.float64).reshape(-1, 2)
+        return np.concatenate([numbers.min(0), numbers.max(0)])
+    x, y, w, h = coco_mask.toBbox(segmentation_to_rle(sound, height, width))
+    return np.array([x, y, x + w, y + h]) if w > 0 and h > 0 else None
+
+
+def _place_problem(extent: Floats, box: Floats, *, is_polygon: bool) -> str | None:
+    shown = [float(value) for value in box]
+    if is_polygon and extent[2:].max() <= 1 and extent.min() >= 0 and box[2:].max() > SHARE_BOX:
+        return (
+            "has a mask with coordinates from 0 to 1, which are shares of the image's size; COCO "
+            "wants px. Multiply x by the width and y by the height."
+        )
+    if not _is_beside(extent[None], box[None])[0]:
+        return None
+    x0, y0, x1, y1 = extent
+    return (
+        f"has a mask from x={x0:g} to {x1:g} and y={y0:g} to {y1:g} px, which is beside its "
+        f"bbox={shown}. Correct one of them or drop the annotation."
+    )
+
+
+def _is_beside(found: Floats, boxes_xywh: Floats) -> NDArray[np.bool_]:
+    """Whether a mask does not touch its box, or lies within one pixel where the box does not."""
+    low, high = boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]
+    apart = (found[:, :2] > high + BESIDE) | (found[:, 2:] < low - BESIDE)
+    shares = (found[:, 2:] <= 1).all(1) & (boxes_xywh[:, 2:].max(1, initial=0) > SHARE_BOX)
+    return np.asarray(apart.any(1) | shares)
+
+
+def _box_iou(found: Floats, boxes_xywh: Floats) -> Floats:
+    low, high = boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]
+    inner = np.minimum(found[:, 2:], high) - np.maximum(found[:, :2], low)
+    shared = inner.clip(0).prod(1)
+    return shared / ((found[:, 2:] - found[:, :2]).prod(1) + boxes_xywh[:, 2:].prod(1) - shared)
+
+
+def _quick_extents(masks: Sequence[object], sizes_wh: Floats) -> Floats:
+    """Extent of each mask that is sound beyond doubt, xyxy, (N, 4); NaN elsewhere."""
+    found = np.full((len(masks), 4), np.nan)
+    lists = [i for i, mask in enumerate(masks) if type(mask) is list and mask]
+    small = sizes_wh.prod(1) <= MAX_IMAGE_PIXELS
+    found[lists] = _polygon_extents([masks[i] for i in lists], sizes_wh[lists])
+    runs = [i for i, mask in enumerate(masks) if type(mask) is dict and small[i]]
+    found[runs] = _rle_extents([masks[i] for i in runs], sizes_wh[runs])
+    found[~small] = np.nan
+    return found
+
+
+def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats) -> Floats:
+    found = np.full((len(masks), 4), np.nan)
+    good = [i for i, mask in enumerate(masks) if all(type(part) is list for part in mask)]
+    if not good:
+        return found
+    parts = list(chain.from_iterable(masks[i] for i in good))
+    lengths = np.array([len(part) for part in parts])
+    numbers = list(chain.from_iterable(parts))
+    if not set(map(type, numbers)) <= {int, float} or not lengths.all():
+        return found if len(good) == 1 else _one_by_one(_polygon_extents, masks, sizes_wh)
+    try:
+        values = np.array(numbers, np.float64)
+    except OverflowError:
+        return found if len(good) == 1 else _one_by_one(_polygon_extents, masks, sizes_wh)
+    counts = np.array([len(masks[i]) for i in good])
+    found[good] = _merged_extents(values, lengths, counts, sizes_wh[good])
+    return found
+
+
+def _one_by_one(
+    measure: Callable[[Sequence[Any], Floats], Floats], masks: Sequence[Any], sizes_wh: Floats
+) -> Floats:
+    rows = [measure([mask], size[None]) for mask, size in zip(masks, sizes_wh, strict=True)]
+    return np.concatenate(rows)
+
+
+def _merged_extents(
+    values: Floats, lengths: NDArray[np.int64], counts: NDArray[np.int64], sizes_wh: Floats
+) -> Floats:
+    """Extents of masks of one or more polygons each, NaN where one of these is unusual."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    bad = np.zeros(len(counts), bool)
+    bad[owner[(lengths % 2 == 1) | (lengths < MIN_POLYGON_NUMBERS)]] = True
+    first = np.concatenate([[0], np.cumsum(np.add.reduceat(lengths, _starts(counts)))[:-1]])
+    if (lengths % 2 == 1).any():  # x and y change places behind it
+        keep = np.repeat(~bad, np.add.reduceat(lengths, _starts(counts)))
+        found = np.full((len(counts), 4), np.nan)
+        whole = ~bad[owner]
+        if whole.any():
+            found[~bad] = _merged_extents(
+                values[keep], lengths[whole], counts[~bad], sizes_wh[~bad]
+            )
+        return found
+    points = values.reshape(-1, 2)
+    low = np.minimum.reduceat(points, first // 2)
+    high = np.maximum.reduceat(points, first // 2)
+    reach = sizes_wh.max(1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        near = (low >= -reach).all(1) & (high <= sizes_wh + reach).all(1)
+    found = np.concatenate([low, high], axis=1)
+    found[bad | ~near] = np.nan
+    return found
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+
+
+def _rle_extents(masks: Sequence[Any], sizes_wh: Floats) -> Floats:
+    found = np.full((len(masks), 4), np.nan)
+    sizes = [[int(h), int(w)] for w, h in sizes_wh]
+    fits = [mask.get("size") == size for mask, size in zip(masks, sizes, strict=True)]
+    for kind, check in ((str, compressed_runs_fit), (list, plain_runs_fit)):
+        chosen = [i for i, mask in enumerate(masks) if fits[i] and type(mask.get("counts")) is kind]
+        if not chosen:
+            continue
+        pixels = sizes_wh[chosen].prod(1).astype(np.int64)
+        sound = check([masks[i]["counts"] for i in chosen], pixels)
+        for i in (chosen[k] for k in np.flatnonzero(sound)):
+            rle = masks[i] if kind is str else coco_mask.frPyObjects(masks[i], *sizes[i])
+            x, y, w, h = coco_mask.toBbox(rle)
+            if w > 0 and h > 0:
+                found[i] = x, y, x + w, y + h
+    return found
