@@ -114,7 +114,7 @@ def entries(root: Path) -> list[Entry]:
 
 def _entry(folder: Path) -> Entry:
     finished = not folder.suffix and (folder / MANIFEST).is_file()
-    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    files = [path.stat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     own = (folder / MANIFEST if finished else folder).stat().st_mtime
     return Entry(
         stage=folder.parent.name,

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.code_version import code_version
-from flows.normal_form import in_users_words, normal_form
+from flows.image_stage import plain_inputs
+from flows.normal_form import in_users_words, normal_form, states_sizes
 from flows.run import Run
 from flows.run_config import DataSource, Inputs, data_config
 from flows.store import StageKey, Stored
-from mal_core.artifacts import write_json
+from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError, DatasetError
 
@@ -37,6 +38,8 @@ def inputs(run: Run) -> Inputs:
         else:
             given = Inputs(train=source.train, val=source.val)
         run.inputs = normal_form(run, given)
+        if source.source == "files":
+            run.inputs = plain_inputs(run, run.inputs, sizes_stated=states_sizes(source.format))
     return run.inputs
 
 
@@ -113,13 +116,22 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
     from mal_core.data.check import check_data
 
     source = run.config.data
-    data = data_config(source, inputs(run))
+    found = inputs(run)
+    data = data_config(source, found)
     try:
         checked = check_data(data, need_val=need_val, decode=source.decode_images, read=run.view)
     except DatasetError as error:
-        raise in_users_words(run, inputs(run), error) from error
-    record = {"notes": checked.summary(), "human_masks": checked.has_train_masks}
+        raise in_users_words(run, found, error) from error
+    record = {
+        "notes": [*checked.summary(), *_notes(found, need_val)],
+        "human_masks": checked.has_train_masks,
+    }
     write_json(folder / "check.json", record, indent=1)
+
+
+def _notes(found: Inputs, need_val: bool) -> list[str]:
+    notes = [f"training images: {note}" for note in found.train_notes]
+    return notes + [f"validation images: {note}" for note in found.val_notes if need_val]
 
 
 def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKey:
@@ -134,8 +146,12 @@ def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKe
         raise
     return StageKey(
         stage=CHECK,
-        config={"strict": source.strict, "decode_images": source.decode_images},
-        inputs=digests,
+        config={
+            "strict": source.strict,
+            "decode_images": source.decode_images,
+            "max_image_pixels": source.max_image_pixels,
+        },
+        inputs={**digests, "notes": sha256_json(_notes(inputs(run), val is not None))},
         code=code_version(["mal_core.data.check"], packages=["pillow", "opencv-python-headless"]),
     )
 

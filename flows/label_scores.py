@@ -1,12 +1,18 @@
 """`mal evaluate labels=FILE human=FILE`: the quality of any labeled file."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
+from flows.image_stage import plain_images
+from flows.run import Run
 from flows.run_config import RunConfig
 from mal_core.artifacts import write_json
+from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 from mal_core.label_metrics import Clustering, label_metrics, metrics_text
+
+logger = logging.getLogger(__name__)
 
 
 def score_labels(config: RunConfig, target: Path) -> str:
@@ -42,10 +48,14 @@ def score_labels(config: RunConfig, target: Path) -> str:
 
 
 def _clustering(config: RunConfig, human: dict[str, object]) -> Clustering | None:
-    if config.checkpoint is None or config.images is None:
+    if config.checkpoint is None or config.images is None or config.human is None:
         return None
     from mal_core.checkpoints import load_labeler
     from mal_core.clustering import measure_clustering
 
     labeler, settings = load_labeler(config.checkpoint)
-    return measure_clustering(labeler, settings, human, config.images)
+    split = SplitConfig(images=config.images, annotations=config.human)
+    plain, notes = plain_images(Run(config), split)
+    for note in notes:
+        logger.info("images: %s", note)
+    return measure_clustering(labeler, settings, human, plain.images)

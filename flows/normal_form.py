@@ -40,22 +40,32 @@ def _converted(run: Run, given: Inputs) -> Inputs:
 
     name = run.config.data.format
     one = FORMATS[name]
+    setting = {"orientation": run.config.data.orientation} if one.sizes_from_pixels else {}
     splits = {"train": given.train, **({} if given.val is None else {"val": given.val})}
 
     def work(folder: Path) -> None:
-        contents = {key: one.to_coco(s.images, s.annotations) for key, s in splits.items()}
+        contents = {
+            key: one.to_coco(s.images, s.annotations, **setting) for key, s in splits.items()
+        }
         if one.numbers_classes:
             align_classes(list(contents.values()))
         for key, content in contents.items():
             write_json(folder / f"{key}.json", content)
 
     inputs = {key: _source_digest(run, split) for key, split in splits.items()}
-    stored = _stage(run, {"format": name}, inputs, work)
+    stored = _stage(run, {"format": name, **setting}, inputs, work)
     normal = {
         key: SplitConfig(images=split.images, annotations=stored.path / f"{key}.json")
         for key, split in splits.items()
     }
     return Inputs(train=normal["train"], val=normal.get("val"))
+
+
+def states_sizes(name: str) -> bool:
+    """Whether a format's files state the sizes of images."""
+    from mal_core.data.formats import FORMATS
+
+    return name == "coco" or not FORMATS[name].sizes_from_pixels
 
 
 def _source_digest(run: Run, split: SplitConfig) -> str:

@@ -14,6 +14,7 @@ from flows.store import StageKey, Store, Stored
 from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
+from mal_core.types import ImageRecord
 
 if TYPE_CHECKING:  # it needs pycocotools
     from mal_core.data.view import CocoView
@@ -32,6 +33,18 @@ class SplitDigests:
 
     annotations: str
     images: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesDigest:
+    """Digest of images by name and content.
+
+    Attributes:
+        missing: Some are absent, or no files; each has its own mark in the digest.
+    """
+
+    sha256: str
+    missing: bool
 
 
 class Run:
@@ -65,6 +78,7 @@ class Run:
         self._stored: dict[str, Stored] = {}
         self.inputs: Inputs | None = None
         self._digests: dict[SplitConfig, SplitDigests] = {}
+        self._images: dict[tuple[Path, tuple[str, ...]], ImagesDigest] = {}
 
     def get(self, key: StageKey, work: Callable[[Path], None], *, title: str = "") -> Stored:
         """The output for a key; verified or computed once per run."""
@@ -86,9 +100,23 @@ class Run:
             view = self.view(split.annotations)
             if view.problems:
                 raise DatasetError(split.annotations, view.all_problems)
-            annotations = str(self.store.digests.digest(split.annotations))
-            self._digests[split] = _split_digests(self.store, split, annotations, view)
+            self._digests[split] = SplitDigests(
+                annotations=str(self.store.digests.digest(split.annotations)),
+                images=self.images_digest(split.images, view.images).sha256,
+            )
         return self._digests[split]
+
+    def images_digest(self, folder: Path, listed: Sequence[ImageRecord]) -> ImagesDigest:
+        """Digest of the images that a file lists, looked up once per run."""
+        names = tuple(sorted({image.file_name for image in listed}))
+        key = folder, names
+        if key not in self._images:
+            digests = self.store.digests.digests(folder / name for name in names)
+            found = [[name, digests[folder / name]] for name in names]
+            self._images[key] = ImagesDigest(
+                sha256=sha256_json(found), missing=None in digests.values()
+            )
+        return self._images[key]
 
     def view(self, annotations: Path) -> "CocoView":
         """A COCO file, read once while its content stays the same.
@@ -118,14 +146,3 @@ def _shared(url: str | None) -> SharedStore | None:
 
 _views: "OrderedDict[tuple[Path, str, bool, bool], CocoView]" = OrderedDict()
 """Files that this process has read: stages and runs look at each other's many times."""
-
-
-def _split_digests(
-    store: Store, split: SplitConfig, annotations: str, view: "CocoView"
-) -> SplitDigests:
-    names = sorted({image.file_name for image in view.images})
-    digests = store.digests.digests(split.images / name for name in names)
-    return SplitDigests(
-        annotations=annotations,
-        images=sha256_json([[name, digests[split.images / name]] for name in names]),
-    )

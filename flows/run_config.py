@@ -52,6 +52,10 @@ class DataSource(Config):
         name: Of the data in the keys of artifacts; None means the annotation file's name and
             the beginning of its digest.
         class_agnostic: Phase 2 knows one class, `object`; the labels keep theirs.
+        orientation: Pixels that boxes refer to in images with an EXIF orientation whose sizes
+            do not tell: as viewers show them, as they are stored, or as those images of the
+            file that tell.
+        max_image_pixels: Larger images are refused.
         scenes: What to draw when `source` is "scenes".
     """
 
@@ -64,9 +68,17 @@ class DataSource(Config):
     strict: bool = False
     decode_images: bool = True
     class_agnostic: bool = False
+    orientation: Literal["auto", "shown", "stored"] = "auto"
+    max_image_pixels: int = 1_000_000_000
     scenes: ScenesConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.max_image_pixels < 1:
+            message = (
+                f"data.max_image_pixels={self.max_image_pixels} is not possible: it must be at "
+                "least 1."
+            )
+            raise ConfigError(message)
         if self.source == "scenes" and self.scenes is None:
             message = "data.source=scenes needs data.scenes; choose it with data=scenes."
             raise ConfigError(message)
@@ -303,10 +315,16 @@ class RunConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The splits of a run once drawn scenes exist; `val` is None where it is not needed."""
+    """The splits of a run once drawn scenes exist; `val` is None where it is not needed.
+
+    Attributes:
+        train_notes, val_notes: What the user should know of how they were read.
+    """
 
     train: SplitConfig
     val: SplitConfig | None
+    train_notes: tuple[str, ...] = ()
+    val_notes: tuple[str, ...] = ()
 
 
 def data_config(source: DataSource, inputs: Inputs) -> DataConfig:
@@ -317,4 +335,5 @@ def data_config(source: DataSource, inputs: Inputs) -> DataConfig:
         val=inputs.val or inputs.train,
         strict=source.strict,
         decode_images=source.decode_images,
+        max_image_pixels=source.max_image_pixels,
     )

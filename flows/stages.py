@@ -14,6 +14,7 @@ from flows.code_version import code_version, recipe_version
 from flows.given_labels import ACCOUNTING as ACCOUNTING
 from flows.given_labels import LABEL as LABEL
 from flows.given_labels import counts_of, given_labels
+from flows.image_stage import IMAGES
 from flows.input_stage import CHECK as CHECK
 from flows.input_stage import SCENES as SCENES
 from flows.input_stage import check as check
@@ -44,7 +45,7 @@ BOXES = "boxes"
 TRAIN = "train-mal"
 SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
 MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
-PREPARATIONS = (SCENES, NORMAL_FORM, ONE_CLASS, NORMAL_MASKS, CHECK, BOXES)
+PREPARATIONS = (SCENES, NORMAL_FORM, IMAGES, ONE_CLASS, NORMAL_MASKS, CHECK, BOXES)
 """Stages of seconds that read the input and train nothing."""
 
 TORCH = ("torch", "torchvision", "timm")

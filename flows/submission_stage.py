@@ -1,16 +1,19 @@
 """Predictions of trained segmenters for images that only a server can score."""
 
+import logging
 from pathlib import Path
 
 from flows import stages
 from flows.code_version import code_version
-from flows.input_stage import digest_inputs
+from flows.image_stage import plain_images
 from flows.normal_form import one_class
 from flows.run import Run
 from flows.stages import Arm
 from flows.store import StageKey, Stored
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 PREDICT = "predict"
 
@@ -22,13 +25,17 @@ def split_to_predict(run: Run) -> SplitConfig:
         ConfigError: None are named.
         DatasetError: The list, its images or its classes are wrong.
     """
-    from mal_core.submission import check_image_list
+    from mal_core.submission import check_image_list, read_image_list
 
     test = run.config.data.test
     if test is None:
         message = "Missing mandatory value: data.test.images, data.test.annotations."
         raise ConfigError(message)
-    check_image_list(test, stages.inputs(run).train.annotations)
+    test, notes = plain_images(run, test, read_image_list(test.annotations)[0])
+    for note in notes:
+        logger.info("images to predict: %s", note)
+    limit = run.config.data.max_image_pixels
+    check_image_list(test, stages.inputs(run).train.annotations, max_image_pixels=limit)
     if not run.config.data.class_agnostic:
         return test
     listed = one_class(run, test.annotations).path / "merged.json"
@@ -38,10 +45,11 @@ def split_to_predict(run: Run) -> SplitConfig:
 def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
     """Predictions of one training for the test images: predictions.json."""
     from mal_core.segmenters import read_run
-    from mal_core.submission import PredictJob, predict_in_child
+    from mal_core.submission import PredictJob, predict_in_child, read_image_list
 
     test, trained = split_to_predict(run), stages.train_segmenter(run, recipe, arm, seed)
     annotations, digest = stages.train_annotations(run, arm)
+    listed, _ = read_image_list(test.annotations)
     finished = read_run(recipe.name, trained.path)
 
     def work(folder: Path) -> None:
@@ -54,7 +62,8 @@ def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
             "checkpoint": trained.files[finished.checkpoint.name],
             "config": trained.files[finished.config.name],
             "train.annotations": digest,
-            **digest_inputs(run, {"test": test}),
+            "test.annotations": str(run.store.digests.digest(test.annotations)),
+            "test.images": run.images_digest(test.images, listed).sha256,
         },
         code=code_version(
             ["mal_core.submission", "phase2_configs.predictor", "phase2_configs.mmcv_ops"],

@@ -56,12 +56,14 @@ class DataConfig(Config):
             2 px, zero-size boxes and crowds.
         decode_images: Decode every image in `check`, which finds truncated files;
             off reads headers only.
+        max_image_pixels: Larger images are refused; None takes any.
     """
 
     train: SplitConfig
     val: SplitConfig
     strict: bool = False
     decode_images: bool = True
+    max_image_pixels: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

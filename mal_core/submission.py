@@ -61,16 +61,15 @@ def predict_in_child(
     return folder / PREDICTIONS_FILE
 
 
-def check_image_list(test: SplitConfig, train: Path) -> None:
-    """Refuse a list of images that cannot be predicted, with all its problems.
+def read_image_list(listed: Path) -> tuple[tuple[ImageRecord, ...], dict[int, str]]:
+    """The images and the names of the classes of a COCO file, which needs no annotations.
 
     Raises:
-        DatasetError: No list of images, images that are absent or of another size, or classes
-            other than those of the training file.
+        DatasetError: It is none.
     """
     try:
-        content: dict[str, Any] = json.loads(test.annotations.read_bytes())
-        records = [
+        content: dict[str, Any] = json.loads(listed.read_bytes())
+        records = tuple(
             ImageRecord(
                 image_id=one["id"],
                 file_name=one["file_name"],
@@ -78,12 +77,22 @@ def check_image_list(test: SplitConfig, train: Path) -> None:
                 width=one["width"],
             )
             for one in content["images"]
-        ]
-        classes = {one["id"]: one["name"] for one in content["categories"]}
+        )
+        return records, {one["id"]: one["name"] for one in content["categories"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"no COCO list of images with categories: {type(error).__name__}: {error}"
-        raise DatasetError(test.annotations, [problem]) from error
-    problems = image_problems(test.images, records, decode=False)
+        raise DatasetError(listed, [problem]) from error
+
+
+def check_image_list(test: SplitConfig, train: Path, *, max_image_pixels: int) -> None:
+    """Refuse a list of images that cannot be predicted, with all its problems.
+
+    Raises:
+        DatasetError: No list of images, images that are absent or of another size, or classes
+            other than those of the training file.
+    """
+    records, classes = read_image_list(test.annotations)
+    problems = image_problems(test.images, records, decode=False, max_pixels=max_image_pixels)
     wanted = {one["id"]: one["name"] for one in json.loads(train.read_bytes())["categories"]}
     if classes != wanted:
         problems.append(

@@ -29,12 +29,28 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRecord:
-    """An image as the file describes it; height and width in px, stored orientation."""
+    """An image as the file describes it.
+
+    Attributes:
+        height, width: In px, in the frame that the boxes are in.
+        origin: Where the entry comes from in the user's own file; "": from the entry of its id.
+    """
 
     image_id: int
     file_name: str
     height: int
     width: int
+    origin: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.origin or f"image {self.image_id}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -226,7 +226,7 @@ def _resized(size: Any, factor: float, *, whole: bool) -> Any:
 
 
 def ignore_orientation(config: dict[str, Any]) -> None:
-    """Decode images as they are stored: boxes and masks belong to those pixels."""
+    """Decode images as they are stored: they come in the frame of their boxes."""
     loaders = [config[f"{split}_dataloader"] for split in ("train", "val", "test")]
     for node in walk(loaders):
         if node.get("type") in ("LoadImageFromFile", "mmdet.LoadImageFromFile"):

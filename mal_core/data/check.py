@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mal_core.config import DataConfig, SplitConfig
@@ -70,8 +71,9 @@ def check_data(
     """
     failures: list[DatasetError] = []
     read = read or (lambda path: read_view(path, strict=data.strict))
-    train = _read(data.train, read, decode, failures)
-    val = _read(data.val, read, decode, failures) if need_val else None
+    images = partial(image_problems, decode=decode, max_pixels=data.max_image_pixels)
+    train = _read(data.train, read, images, failures)
+    val = _read(data.val, read, images, failures) if need_val else None
     if val is not None:
         problems = pair_problems(train, val)
         if problems:
@@ -84,7 +86,7 @@ def check_data(
 def _read(
     split: SplitConfig,
     read: Callable[[Path], CocoView],
-    decode: bool,
+    look: "partial[list[str]]",
     failures: list[DatasetError],
 ) -> CocoView | None:
     try:
@@ -92,7 +94,7 @@ def _read(
     except DatasetError as error:
         failures.append(error)
         return None
-    problems = [*view.all_problems, *image_problems(split.images, view.images, decode=decode)]
+    problems = [*view.all_problems, *look(split.images, view.images)]
     if problems:
         failures.append(DatasetError(split.annotations, problems))
         return None

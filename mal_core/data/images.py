@@ -3,45 +3,55 @@
 Images are decoded by OpenCV with the flags mmdet's recipes use, so both phases see the
 same pixels: grayscale is repeated over three channels, palettes are expanded, alpha is
 dropped, 16 bits are cut to 8, CMYK is converted, the first frame of an animation is
-taken. EXIF orientation is ignored everywhere: annotations refer to stored pixels.
+taken. EXIF orientation is ignored here: where boxes refer to the photo as viewers show it, or
+16 bits hold a smaller range, `image_plan` has made an ordinary file of it before.
 What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by the check.
 """
 
+import contextlib
+import itertools
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mal_core.data.image_headers import (
+    TURNED,
+    UPRIGHT,
+    ImageHeader,
+    NotAFileError,
+    read_header,
+)
+from mal_core.data.image_names import ImageIndex
+from mal_core.data.image_view import source_of
 from mal_core.errors import DatasetError
 from mal_core.progress import Progress
 from mal_core.types import ImageRecord
 
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-ORIENTATION_TAG = 0x0112
-ROTATED_ORIENTATIONS = (5, 6, 7, 8)
 REFUSED_TIFF_MODES = {
     "F": "32-bit float pixels",
     "I": "32-bit integer pixels",
     "LAB": "Lab colours",
 }
 CHECK_THREADS = 8
+LARGE_PIXELS = 50_000_000
+"""Larger images are decoded one at a time: eight of a gigabyte each would not fit."""
 IMAGES_WORTH_A_BAR = 1000
+HINTED = 50
+"""Missing images that are told the closest existing name; the message shows no more anyway."""
 # What Pillow raises on damaged files, depending on the format.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+_large = threading.Lock()
 
 
 def load_image(path: Path) -> NDArray[np.uint8]:
@@ -57,30 +67,42 @@ def load_image(path: Path) -> NDArray[np.uint8]:
     if pixels is None:
         seen = "cannot be decoded. Replace the image" if path.is_file() else "does not exist"
         raise DatasetError(path, [f"the image {seen}."])
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    # In place: a copy of a large photo would take a second gigabyte.
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 
 
-def image_problems(root: Path, records: Sequence[ImageRecord], *, decode: bool) -> list[str]:
+class _Problem(NamedTuple):
+    record: ImageRecord
+    text: str
+    missing: bool
+
+
+def image_problems(
+    root: Path, records: Sequence[ImageRecord], *, decode: bool, max_pixels: int | None = None
+) -> list[str]:
     """Everything that is wrong with the images of a file, in file order.
 
     Args:
         root: Folder the file names are relative to.
         records: Images to look at; nothing else in the folder is.
         decode: Decode every image, which finds truncated files; otherwise headers only.
+        max_pixels: Refuse larger images; None takes any.
     """
     if not root.is_dir():
         return [f"the images folder {root} does not exist. Correct the path."]
-    problems = [problem for problem in _problems_in_order(root, records, decode) if problem]
-    missing = sum(problem.endswith(_MISSING) for problem in problems)
+    find = partial(_image_problem, root, decode=decode, max_pixels=max_pixels)
+    problems = [found for found in _in_order(records, find) if found]
+    missing = sum(problem.missing for problem in problems)
+    source = source_of(root)
+    texts = list(_with_hints(source, problems))
     if missing == len(records) > 1:
-        problems.insert(0, f"none of the {missing} images is in {root}. Is it the right folder?")
-    return problems
+        texts.insert(0, f"none of the {missing} images is in {source}. Is it the right folder?")
+    return texts
 
 
-def _problems_in_order(
-    root: Path, records: Sequence[ImageRecord], decode: bool
-) -> Iterator[str | None]:
-    find = partial(_image_problem, root, decode=decode)
+def _in_order(
+    records: Sequence[ImageRecord], find: "partial[_Problem | None]"
+) -> Iterator[_Problem | None]:
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
         found = pool.map(find, records)
         if len(records) < IMAGES_WORTH_A_BAR:
@@ -92,51 +114,92 @@ def _problems_in_order(
                 yield problem
 
 
-_MISSING = "is missing. Add the file or drop the image."
+def _with_hints(source: Path, problems: Sequence[_Problem]) -> Iterator[str]:
+    """The messages; those of missing images say what is there instead."""
+    index: ImageIndex | None = None
+    hinted = itertools.count()
+    for record, text, missing in problems:
+        hint = ""
+        if missing and next(hinted) < HINTED:
+            index = index or ImageIndex(source)
+            hint = _hint(index, record.file_name)
+        place = f"{record.label}: {str(source / record.file_name)!r}"
+        yield (
+            f"{place} is missing{hint}. Add the file or drop the image."
+            if missing
+            else (f"{place} {text}")
+        )
 
 
-def _image_problem(root: Path, record: ImageRecord, *, decode: bool) -> str | None:
-    label = f"image {record.image_id}: {str(root / record.file_name)!r}"
+def _hint(index: ImageIndex, name: str) -> str:
+    fitting = index.fitting(name)
+    if len(fitting) > 1:
+        return f"; {len(fitting)} files could be meant, such as {fitting[0]!r} and {fitting[1]!r}"
+    closest = fitting[0] if fitting else index.closest(name)
+    return "" if closest is None else f"; the closest existing file is {closest!r}"
+
+
+def _image_problem(
+    root: Path, record: ImageRecord, *, decode: bool, max_pixels: int | None
+) -> _Problem | None:
+    path, missing = root / record.file_name, False
+    problem: str | None = ""
     try:
-        with Image.open(root / record.file_name) as image:
-            problem = _header_problem(image, record)
-            if problem is None and decode:
-                # Pillow, because OpenCV fills the rest of a truncated JPEG with grey and
-                # reports success. At draft scale all data is still read, in less time.
-                image.draft(None, (1, 1))
-                image.load()
-        if problem is None and not cv2.haveImageReader(str(root / record.file_name)):
-            problem = f"is a {image.format} file, which OpenCV cannot read. Convert it to PNG."
+        header = read_header(path)
+        problem = _header_problem(header, record, max_pixels)
+        if problem is None and decode:
+            _decode(path, header)
+        if problem is None and not cv2.haveImageReader(str(path)):
+            problem = f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."
     except FileNotFoundError:
-        problem = _MISSING
+        missing = True
+    except NotAFileError as error:
+        problem = str(error)
+    except MemoryError:
+        problem = "needs more memory to be decoded than there is: cut it into tiles."
     except DECODE_ERRORS as error:
         problem = f"cannot be read as an image ({error}). Replace the file or drop the image."
-    return None if problem is None else f"{label} {problem}"
+    return None if problem is None else _Problem(record, problem, missing)
 
 
-def _header_problem(image: Image.Image, record: ImageRecord) -> str | None:
-    stored, wanted = image.size, (record.width, record.height)
+def _decode(path: Path, header: ImageHeader) -> None:
+    """Read all pixels of a file.
+
+    By Pillow, because OpenCV fills the rest of a truncated JPEG with grey and reports success.
+    At draft scale all data is still read, in less time.
+    """
+    large = header.size[0] * header.size[1] > LARGE_PIXELS
+    with _large if large else contextlib.nullcontext(), Image.open(path) as image:
+        image.draft(None, (1, 1))
+        image.load()
+
+
+def _header_problem(header: ImageHeader, record: ImageRecord, limit: int | None) -> str | None:
+    stored, wanted = header.size, (record.width, record.height)
+    if limit is not None and stored[0] * stored[1] > limit:
+        return (
+            f"is {stored[0]} x {stored[1]} px = {stored[0] * stored[1]:,} pixels, more than the "
+            f"{limit:,} that data.max_image_pixels allows: cut it into tiles, or raise the limit."
+        )
     if stored != wanted:
         problem = (
             f"is {stored[0]} x {stored[1]} px, but the file says {wanted[0]} x {wanted[1]} "
             "(width x height)."
         )
-        rotated = image.getexif().get(ORIENTATION_TAG) in ROTATED_ORIENTATIONS
-        if rotated and stored == (record.height, record.width):
+        if header.orientation in TURNED and header.shown_size == wanted:
             return (
-                f"{problem} It would fit after the rotation its EXIF orientation asks for, but "
-                "that tag is ignored everywhere: sizes and boxes must refer to the stored "
-                "pixels. Rotate the pixels and drop the tag, or correct size and boxes."
+                f"{problem} It would fit after the rotation its EXIF orientation asks for, which "
+                "is not applied here: give the stored pixels and no tag, or correct size and boxes."
             )
         return f"{problem} Correct the size and the boxes, or replace the image."
-    return _tiff_problem(image) if image.format == "TIFF" else None
+    return _tiff_problem(header) if header.format == "TIFF" else None
 
 
-def _tiff_problem(image: Image.Image) -> str | None:
-    if image.mode in REFUSED_TIFF_MODES:
-        kind = REFUSED_TIFF_MODES[image.mode]
+def _tiff_problem(header: ImageHeader) -> str | None:
+    if header.mode in REFUSED_TIFF_MODES:
+        kind = REFUSED_TIFF_MODES[header.mode]
         return f"has {kind}, which OpenCV cannot read as colours. Convert it to 8-bit RGB."
-    if image.getexif().get(ORIENTATION_TAG, 1) != 1:
+    if header.orientation != UPRIGHT:
         return (
             "is a TIFF with an orientation tag, which Pillow obeys and OpenCV fails on. "
             "Save it without the tag."

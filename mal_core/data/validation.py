@@ -146,6 +146,7 @@ class ImageTable:
                     file_name=str(entry.get("file_name", "")),
                     height=entry["height"],
                     width=entry["width"],
+                    origin=label if label != f"image {entry['id']}" else "",
                 )
             )
 

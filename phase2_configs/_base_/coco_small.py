@@ -12,7 +12,7 @@ val_images = "{{$MAL_VAL_IMAGES:data/coco/val2017}}"
 
 image_scale = (128, 128)
 
-# Boxes and masks belong to the stored pixels: phase 1 does not apply EXIF rotation either.
+# Photos come in the frame of their boxes; phase 1 does not apply EXIF rotation either.
 load_image = dict(type="LoadImageFromFile", color_type="color_ignore_orientation")
 load_annotations = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
 

@@ -28,15 +28,17 @@ class Format:
         target: Name of what `write_masks` writes: a file, or a folder if it has no suffix.
         files: (images folder, annotations) -> all files whose content decides the normal form.
         looks_for_images: Which images exist decides the normal form too.
+        sizes_from_pixels: The format states no sizes; `to_coco` takes `orientation`, too.
         numbers_classes: The format knows classes by name; the conversion numbers them.
     """
 
-    to_coco: Callable[[Path, Path], Json]
+    to_coco: Callable[..., Json]
     write_masks: Callable[[Json, Path, Path, Path], None] | None = None
     target: str = ""
     files: Callable[[Path, Path], Iterable[Path]] = lambda _images, annotations: (annotations,)
     looks_for_images: bool = False
     numbers_classes: bool = False
+    sizes_from_pixels: bool = False
 
 
 FORMATS: dict[str, Format] = {
@@ -50,7 +52,11 @@ FORMATS: dict[str, Format] = {
         numbers_classes=True,
     ),
     "yolo": Format(
-        to_coco=yolo_to_coco, write_masks=write_yolo_masks, target="yolo", files=yolo_files
+        to_coco=yolo_to_coco,
+        write_masks=write_yolo_masks,
+        target="yolo",
+        files=yolo_files,
+        sizes_from_pixels=True,
     ),
     "ytvis": Format(to_coco=ytvis_to_coco, write_masks=write_ytvis_masks, target="ytvis.json"),
 }

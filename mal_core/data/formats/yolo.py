@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from mal_core.artifacts import atomic_path
+from mal_core.data.frames import Orientation
+from mal_core.data.image_headers import NotAFileError, read_header
 from mal_core.errors import DatasetError
 from mal_core.masks import segmentation_to_mask
 
@@ -17,15 +18,17 @@ Json = dict[str, Any]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names")
 BOX_FIELDS = 5
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError)
 MIN_POLYGON_POINTS = 3
 
 
-def yolo_to_coco(images: Path, annotations: Path) -> Json:
+def yolo_to_coco(images: Path, annotations: Path, *, orientation: Orientation = "auto") -> Json:
     """A folder of YOLO label files -> COCO.
 
     A line is `class x_center y_center width height`, in shares of the image's size.
     Names come from data.yaml, classes.txt or obj.names in the folder or one above it.
-    An image without a label file has no objects.
+    An image without a label file has no objects. Shares are those of the photo as viewers show
+    it, and as YOLO's own tools read it, unless `orientation` is "stored".
 
     Raises:
         DatasetError: Carries every problem of every file.
@@ -41,7 +44,7 @@ def yolo_to_coco(images: Path, annotations: Path) -> Json:
     if not pictures:
         problems.append(f"no images in {images}. Correct data.*.images.")
     for number, picture in enumerate(pictures, start=1):
-        size = _size(picture, problems)
+        size = _size(picture, orientation, problems)
         if size is None:
             continue
         name = picture.relative_to(images)
@@ -107,13 +110,16 @@ def _read_names(path: Path, problems: list[str]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _size(picture: Path, problems: list[str]) -> tuple[int, int] | None:
+def _size(picture: Path, orientation: Orientation, problems: list[str]) -> tuple[int, int] | None:
     try:
-        with Image.open(picture) as opened:
-            return opened.size
-    except (UnidentifiedImageError, OSError) as error:
+        header = read_header(picture)
+    except NotAFileError as error:
+        problems.append(f"{picture.name}: {error}")
+        return None
+    except UNREADABLE as error:
         problems.append(f"{picture.name}: cannot be read as an image: {error}.")
         return None
+    return header.size if orientation == "stored" else header.shown_size
 
 
 def _add_boxes(

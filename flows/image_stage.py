@@ -1,0 +1,115 @@
+"""The images of a split as ordinary files under their own names, for both phases alike."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.code_version import code_version
+from flows.run import Run
+from flows.run_config import DataSource, Inputs
+from flows.store import StageKey, Stored
+from mal_core.artifacts import sha256_json, write_json
+from mal_core.config import SplitConfig
+from mal_core.errors import DatasetError
+from mal_core.types import ImageRecord
+
+IMAGES = "images"
+PLAN, PIXELS = "plan.json", "pixels"
+Notes = tuple[str, ...]
+
+
+def plain_inputs(run: Run, given: Inputs, *, sizes_stated: bool) -> Inputs:
+    """Both splits with ordinary images, and notes on what that took."""
+    train, notes = plain_images(run, given.train, sizes_stated=sizes_stated)
+    if given.val is None:
+        return Inputs(train=train, val=None, train_notes=notes)
+    val, val_notes = plain_images(run, given.val, sizes_stated=sizes_stated)
+    return Inputs(train=train, val=val, train_notes=notes, val_notes=val_notes)
+
+
+def plain_images(
+    run: Run,
+    split: SplitConfig,
+    listed: Sequence[ImageRecord] | None = None,
+    *,
+    sizes_stated: bool = True,
+) -> tuple[SplitConfig, Notes]:
+    """A split whose images both phases can read as they are, and notes for the user.
+
+    It is the split itself where every image is an ordinary one already. Otherwise its folder is
+    a view in the store: links to the user's files, and written anew what was turned or scaled.
+    Files that cannot be read at all are left to the check of the input.
+
+    Args:
+        run: The run.
+        split: Images and a COCO file.
+        listed: The images of that file, where they are known already.
+        sizes_stated: The sizes are the annotation file's, not read from the pixels.
+    """
+    try:
+        listed = run.view(split.annotations).images if listed is None else listed
+    except DatasetError:
+        return split, ()
+    stored = _planned(run, split.images, listed, sizes_stated=sizes_stated)
+    from mal_core.data.image_plan import plan_from_json
+    from mal_core.data.image_view import build_view
+
+    plan = plan_from_json(json.loads((stored.path / PLAN).read_text()))
+    if not plan.changes:
+        return split, plan.notes
+    view = stored.path / f"view-{sha256_json(str(split.images))[:12]}"
+    replaced = {
+        one.name: stored.path / PIXELS / str(number)
+        if one.needs_pixels
+        else split.images / one.file
+        for number, one in enumerate(plan.changes)
+    }
+    build_view(view, split.images, [one.file_name for one in listed], replaced)
+    return SplitConfig(images=view, annotations=split.annotations), plan.notes
+
+
+def _planned(
+    run: Run, images: Path, listed: Sequence[ImageRecord], *, sizes_stated: bool
+) -> Stored:
+    source, digest = run.config.data, run.images_digest(images, listed)
+
+    def work(folder: Path) -> None:
+        from mal_core.data.image_plan import plan_images, write_pixels
+
+        plan = plan_images(
+            images,
+            listed,
+            orientation=source.orientation,
+            max_pixels=source.max_image_pixels,
+            sizes_stated=sizes_stated,
+        )
+        for number, change in enumerate(plan.changes):
+            if change.needs_pixels:
+                write_pixels(images, change, folder / PIXELS / str(number))
+        write_json(folder / PLAN, plan.to_json())
+
+    sizes = [[one.file_name, *one.size] for one in listed]
+    inputs = {"listed": sha256_json(sizes), "images": digest.sha256}
+    if digest.missing:
+        inputs["folder"] = _listing(images)
+    key = StageKey(
+        stage=IMAGES,
+        config={**_settings(source), "sizes_stated": sizes_stated},
+        inputs=inputs,
+        code=code_version(
+            ["mal_core.data.image_plan"], packages=["numpy", "opencv-python-headless", "pillow"]
+        ),
+    )
+    return run.get(key, work)
+
+
+def _settings(source: DataSource) -> dict[str, object]:
+    return {"orientation": source.orientation, "max_image_pixels": source.max_image_pixels}
+
+
+def _listing(folder: Path) -> str:
+    """Digest of the names below a folder and of its own path: they decide what a name means."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return sha256_json(
+        [str(folder), [name.encode(errors="surrogateescape").hex() for name in names]]
+    )

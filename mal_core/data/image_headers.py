@@ -1,0 +1,149 @@
+"""What an image file says of itself before any pixel is decoded: kind, size, orientation, depth."""
+
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+# Pillow warns of photos that DOTA and panoramas have, and refuses those of twice that size as
+# attacks. Sizes are judged by `max_image_pixels` here, before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+# A tag that cannot be read turns nothing; the user need not know.
+warnings.filterwarnings("ignore", message="(?s)Corrupt EXIF", category=UserWarning)
+
+ORIENTATION_TAG = 0x0112
+BITS_TAG = 0x0102
+UPRIGHT = 1
+TURNED = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
+MAX_IMAGE_PIXELS = 1_000_000_000
+"""Of one image, unless a setting says otherwise: 3 GB once decoded."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """The header of one image file.
+
+    Attributes:
+        size: Width and height of the stored pixels.
+        orientation: Of EXIF, 1 to 8: how a viewer turns the stored pixels to show them.
+        deep: It may hold more than 8 bits per channel.
+    """
+
+    format: str
+    mode: str
+    size: Size
+    orientation: int
+    deep: bool
+
+    @property
+    def shown_size(self) -> Size:
+        """Width and height as a viewer shows it."""
+        return self.size[::-1] if self.orientation in TURNED else self.size
+
+
+class NotAFileError(OSError):
+    """A pipe, a device or a socket, which must be neither read nor waited for."""
+
+
+_seen: dict[str, tuple[tuple[int, int, int], ImageHeader]] = {}
+"""Headers of this process by path: the plan of the images and their check want the same ones."""
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read a header, once per process while the file stays as it is.
+
+    Raises:
+        NotAFileError: It is a pipe, a device or a socket.
+        OSError, ValueError, SyntaxError: It is absent, or no image that Pillow knows.
+    """
+    status = path.stat()
+    require_file(path, status.st_mode)
+    state = (status.st_size, status.st_mtime_ns, status.st_ino)
+    known = _seen.get(str(path))
+    if known is not None and known[0] == state:
+        return known[1]
+    with Image.open(path) as image:
+        header = _header_of(image)
+    _seen[str(path)] = state, header
+    return header
+
+
+def require_file(path: Path, mode: int | None = None) -> None:
+    """Refuse what is neither a file nor a folder.
+
+    Args:
+        path: What is about to be read.
+        mode: Its `st_mode`, where that is known.
+
+    Raises:
+        NotAFileError: It is a pipe, a device or a socket.
+        OSError: It is absent.
+    """
+    mode = os.stat(path).st_mode if mode is None else mode  # noqa: PTH116 - follows links, too
+    for is_kind, name in (
+        (stat.S_ISFIFO, "a pipe (FIFO)"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if is_kind(mode):
+            message = f"is {name}, not a file. Give a file, or copy its content into one."
+            raise NotAFileError(message)
+
+
+def _header_of(image: Image.Image) -> ImageHeader:
+    orientation = _orientation(image)
+    size = image.size
+    if image.format == "TIFF" and orientation in TURNED:
+        size = size[::-1]  # Pillow has turned it already
+    return ImageHeader(
+        format=str(image.format),
+        mode=image.mode,
+        size=size,
+        orientation=orientation,
+        deep=_is_deep(image),
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    # Asked for only where there is a tag: parsing costs more than the rest of a header.
+    if image.format != "TIFF" and not {"exif", "xmp", "Raw profile type exif"} & image.info.keys():
+        return UPRIGHT
+    try:
+        found = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, UserWarning):
+        return UPRIGHT  # a tag that nobody can read turns nothing, in a viewer either
+    return found if type(found) is int and UPRIGHT <= found <= 8 else UPRIGHT
+
+
+def _is_deep(image: Image.Image) -> bool:
+    if image.format == "JPEG":
+        return False
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        bits = tags.get(BITS_TAG, 8)
+        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    if image.format == "JPEG2000":
+        return True  # Pillow does not tell; OpenCV does once it has decoded
+    if image.format == "PPM":
+        return image.mode == "I" or _mentions(image, 256)
+    return image.mode.startswith("I;16") or "16" in _raw_mode(image)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    tiles = getattr(image, "tile", None) or [("", (), 0, "")]
+    return str(tiles[0][3])
+
+
+def _mentions(image: Image.Image, least: int) -> bool:
+    """Whether a PPM says a largest value of at least `least`."""
+    arguments = (getattr(image, "tile", None) or [("", (), 0, "")])[0][3]
+    largest = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else 0
+    return type(largest) is int and largest >= least

@@ -1,0 +1,178 @@
+"""The file that an annotation means when no file has exactly its name.
+
+A folder is walked once; a name is then looked up in a few dictionary accesses, and the closest
+existing one is found among its neighbors in sorted order: nothing grows with names x files.
+"""
+
+import bisect
+import difflib
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+SUFFIXES = frozenset(
+    f".{kind}"
+    for kind in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "tif", "tiff", "webp"),
+        *("gif", "jp2", "pgm", "ppm", "pbm", "pnm"),
+    )
+)
+"""What a name that lacks its extension may lack."""
+NEIGHBORS = 40
+SPLIT_WORDS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The one file that a name fits.
+
+    Attributes:
+        file: Relative to the folder.
+        how: In which ways the name differs from it.
+    """
+
+    file: str
+    how: tuple[str, ...]
+
+
+class ImageIndex:
+    """The files of a folder, ready to be looked up by names that are almost right.
+
+    Args:
+        root: The folder; hidden files and macOS's `._` files in it are none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = sorted(_files_below(root))
+        self._by_path: dict[str, list[str]] = defaultdict(list)
+        self._by_tail: dict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            for key in dict.fromkeys((_canonical(file), _canonical(_without_suffix(file)))):
+                self._by_path[key].append(file)
+                parts = key.split("/")
+                for start in range(len(parts)):
+                    self._by_tail["/".join(parts[start:])].append(file)
+        self._forward = sorted((_canonical(file), file) for file in self.files)
+        self._backward = sorted((key[::-1], file) for key, file in self._forward)
+
+    def fitting(self, name: str) -> Sequence[str]:
+        """The files that a name can mean; the first rule that has any decides.
+
+        The whole name, in any spelling, with or without extension; then the end of a path in
+        the folder; then the name without leading folders, unless these speak of another split.
+        """
+        parts = _canonical(name).split("/")
+        whole = "/".join(parts)
+        for found in (self._by_path.get(whole), self._by_tail.get(whole)):
+            if found:
+                return self._narrowed(name, found)
+        for start in range(1, len(parts)):
+            found = self._by_path.get("/".join(parts[start:]))
+            if found and not self._is_other_split(parts[:start]):
+                return self._narrowed(name, found)
+        return ()
+
+    def find(self, name: str) -> Found | None:
+        """The file that a name means, if exactly one fits."""
+        fitting = self.fitting(name)
+        if len(fitting) != 1:
+            return None
+        return Found(file=fitting[0], how=tuple(_differences(name, fitting[0])))
+
+    def closest(self, name: str) -> str | None:
+        """The existing file whose name is the most alike, if any is alike at all."""
+        key = _canonical(name)
+        near = [*_around(self._forward, key), *_around(self._backward, key[::-1])]
+        basename = key.rpartition("/")[2]
+        rated = [
+            (difflib.SequenceMatcher(None, _canonical(f).rpartition("/")[2], basename).ratio(), f)
+            for f in dict.fromkeys(near)
+        ]
+        best = max(rated, default=(0.0, ""))
+        return best[1] if best[0] >= 0.5 else None
+
+    def _narrowed(self, name: str, found: Sequence[str]) -> Sequence[str]:
+        """Of several files those that differ from a name in the fewest ways."""
+        if len(found) == 1:
+            return found
+        ways = {file: len(list(_differences(name, file))) for file in found}
+        least = min(ways.values())
+        return [file for file in found if ways[file] == least]
+
+    def _is_other_split(self, dropped: Sequence[str]) -> bool:
+        """Whether leading folders speak of a split, and the folder's own path of another one."""
+        said, own = _split_words(dropped), _split_words(self.root.parts[-2:])
+        return bool(said and own and not said & own)
+
+
+def _split_words(parts: Sequence[str]) -> set[str]:
+    # train, train2017 and Train_2 speak of one; a project called test_drive does not.
+    return {re.sub("[0-9_.-]*$", "", part.lower()) for part in parts} & SPLIT_WORDS
+
+
+def _files_below(root: Path) -> Iterator[str]:
+    """Paths of all regular files, relative; links to folders are followed, circles are not."""
+    waiting, seen = [(str(root), "")], set[tuple[int, int]]()
+    while waiting:
+        folder, prefix = waiting.pop()
+        status = os.stat(folder)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
+                elif entry.is_file():
+                    yield f"{prefix}{entry.name}"
+
+
+def _canonical(name: str) -> str:
+    """One spelling for all: slashes, no percent codes, composed characters, no case."""
+    text = unicodedata.normalize("NFC", unquote(name.replace("\\", "/"))).casefold()
+    return "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def _without_suffix(file: str) -> str:
+    stem, suffix = os.path.splitext(file)  # noqa: PTH122 - a text, not a place
+    return stem if suffix.lower() in SUFFIXES else file
+
+
+def _differences(name: str, file: str) -> Iterator[str]:
+    """In which ways a name differs from a file that it fits."""
+    if "\\" in name and "\\" not in file:
+        yield "backslashes for slashes"
+    said = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    own = file.split("/")
+    if len(said) != len(own):
+        yield "other leading folders"
+    shared = min(len(said), len(own))
+    first, second = "/".join(said[-shared:]), "/".join(own[-shared:])
+    if _canonical(first) != _canonical(second):
+        yield "no extension"
+        second = _without_suffix(second)
+    for way, change in (("percent codes", unquote), ("another Unicode form", _composed)):
+        changed = change(first), change(second)
+        if (changed[0] == first) != (changed[1] == second):
+            yield way
+        first, second = changed
+    if first != second:
+        yield "another letter case"
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _around(ordered: Sequence[tuple[str, str]], key: str) -> Iterator[str]:
+    place = bisect.bisect_left(ordered, (key, ""))
+    for _, file in ordered[max(0, place - NEIGHBORS) : place + NEIGHBORS]:
+        yield file
