@@ -120,7 +120,11 @@ def plan_images(
 
 def _files_of(root: Path, listed: Iterable[ImageRecord]) -> dict[str, Found]:
     """Files of the names that no file has exactly; each file is taken once."""
-    missing = [one.file_name for one in listed if _can_be_linked(one.file_name) and not _is_there(root, one)]
+    missing = [
+        one.file_name
+        for one in listed
+        if _can_be_linked(one.file_name) and not _is_there(root, one)
+    ]
     if not missing or not root.is_dir():
         return {}
     index = ImageIndex(root)
@@ -179,7 +183,9 @@ class _Frames:
 def _frames(looks: Sequence[_Look], setting: Orientation, sizes_stated: bool) -> _Frames:
     """Which of the images with an orientation are wanted as shown, and notes that say so."""
     turned_ones = [look for look in looks if is_turned(look.header)]
-    verdict_of = {look.listed.file_name: frame_of(look.header, look.listed.size) for look in turned_ones}
+    verdict_of = {
+        look.listed.file_name: frame_of(look.header, look.listed.size) for look in turned_ones
+    }
     default = preferred(setting, verdict_of.values())
     shown = {
         name: verdict == "shown" or (verdict == "either" and default == "shown")

@@ -300,7 +300,7 @@ def test_an_annotation_file_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     draw(tmp_path / "photos" / "p1.jpg")
     os.mkfifo(tmp_path / "a.json")
     assert problems(opened(tmp_path, tmp_path / "photos", tmp_path / "a.json")) == [
-        "is a pipe (FIFO), not a file. Give a file, or copy its content into one."
+        "cannot be read: it is no regular file. Give a file."
     ]
 
 

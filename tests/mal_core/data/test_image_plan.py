@@ -30,8 +30,10 @@ def pixels() -> NDArray[np.uint8]:
 
 
 def plan(root: Path, *names: str, size: tuple[int, int] = (WIDTH, HEIGHT), **kwargs: Any):
-    listed = [ImageRecord(image_id=i, file_name=name, width=size[0], height=size[1])
-        for i, name in enumerate(names)]
+    listed = [
+        ImageRecord(image_id=i, file_name=name, width=size[0], height=size[1])
+        for i, name in enumerate(names)
+    ]
     wanted = {"orientation": "auto", "max_pixels": 10**9, **kwargs}
     return plan_images(root, listed, **wanted)
 
