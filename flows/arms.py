@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flows.interruption import end_together
-from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ArmsError, SegmenterError
 from mal_core.process import end_children
 from mal_core.segmenters import INPUT_IS_WRONG, SegmenterJob, job_to_json, train_segmenter
@@ -22,17 +21,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def train_arm(
-    recipe: SegmenterConfig,
-    train: SplitConfig,
-    val: SplitConfig,
-    *,
-    seed: int,
-    folder: Path,
-    title: str,
-) -> None:
+def train_arm(job: SegmenterJob, *, folder: Path, title: str) -> None:
     """Train one segmenter in a child process, or continue what lies in `folder`."""
-    job = SegmenterJob(recipe=recipe, train=train, val=val, seed=seed)
     _drop_moved_attempt(folder, job_to_json(job))
     train_segmenter(
         job,

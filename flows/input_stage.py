@@ -81,8 +81,9 @@ def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
 def check(run: Run, *, need_val: bool) -> Stored:
     """Check the whole input; nothing is trained on data that has not passed.
 
-    Leaves check.json: `notes` for the user and `human_masks`, whether every box of
-    the training file has a mask. Where both splits have passed, one of them has too.
+    Leaves check.json: `notes` for the user, `human_masks`, whether every box of the
+    training file has a mask, and `most_objects`, the objects on the fullest image. Where
+    both splits have passed, one of them has too.
 
     Raises:
         DatasetError: The input is wrong; carries all problems of a file.
@@ -125,6 +126,7 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
     record = {
         "notes": [*checked.summary(), *_notes(found, need_val)],
         "human_masks": checked.has_train_masks,
+        "most_objects": checked.most_objects,
     }
     write_json(folder / "check.json", record, indent=1)
 

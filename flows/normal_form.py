@@ -186,8 +186,9 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
         labeled: What `write_native` wrote.
 
     Returns:
-        Lines for the user; none where there is nothing to compare with.
+        Lines for the user, none where there is nothing to compare with.
     """
+    from mal_core.crowding import measure_reach
     from mal_core.data.coco import has_masks
     from mal_core.evaluation import evaluate_detections
 
@@ -197,13 +198,15 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
     human = _annotated(run, Inputs(train=train, val=run.config.data.val)).train.annotations
     if not has_masks(human):
         return []
-    scores = evaluate_detections(normal_masks(run, human)[0], labeled)
-    return [
+    truth, _ = normal_masks(run, human)
+    scores = evaluate_detections(truth, labeled)
+    lines = [
         f"AP of the {title}: {format_number(s.ap)} (AP50 {format_number(s.ap50)}, "
         f"AP75 {format_number(s.ap75)}; small, medium, large {format_number(s.ap_small)}, "
         f"{format_number(s.ap_medium)}, {format_number(s.ap_large)})"
         for title, s in (("boxes", scores["bbox"]), ("masks", scores["segm"]))
     ]
+    return [*lines, *measure_reach(json.loads(human.read_bytes()), None).lines()]
 
 
 def write_native(run: Run, labels: Path, target: Path) -> None:

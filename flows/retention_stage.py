@@ -156,9 +156,12 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
 
 
 def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterResult, ...]:
+    from mal_core.crowding import measure_reach
+    from mal_core.segmenters import DETECTIONS_FILE
     from mal_core.twins import compare_twins, match_run, with_published
 
     seeds = run.config.seeds
+    truth = json.loads(annotations.read_bytes())
     matches = {
         key: match_run(annotations, stored.path / PREDICTIONS) for key, stored in trained.items()
     }
@@ -173,7 +176,9 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
         )
         if run.config.human_arm == "published" and recipe.published_ap is not None:
             result = with_published(result, recipe.published_ap)
-        results.append(result)
+        first = trained[recipe.name, "pseudo", seeds[0]]
+        kept = json.loads((first.path / DETECTIONS_FILE).read_text())["per_image"]
+        results.append(dataclasses.replace(result, reach=measure_reach(truth, kept)))
     return tuple(results)
 
 

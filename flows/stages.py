@@ -248,25 +248,29 @@ def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> S
     train, val = inputs(run).train, scored_split(run)
     recipe = run.config.on_all_nodes(recipe)
     annotations, digest = train_annotations(run, arm)
+    fullest = int(read_check(check(run, need_val=True))["most_objects"])
     title = f"{recipe.name} on {ARM_TITLES[arm]}"
     if len(run.config.seeds) > 1:
         title = f"{title}, seed {seed}"
 
     def work(folder: Path) -> None:
         from flows.arms import train_arm
+        from mal_core.segmenters import SegmenterJob
 
         split = SplitConfig(images=train.images, annotations=annotations)
-        words = ARM_TITLES[arm]
-        train_arm(recipe, split, val, seed=seed, folder=folder, title=words)
+        job = SegmenterJob(recipe=recipe, train=split, val=val, seed=seed, most_objects=fullest)
+        train_arm(job, folder=folder, title=ARM_TITLES[arm])
         # The dumped config names the folder of the attempt; it must name the final one.
         config = folder / "config.py"
         config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
 
-    key = _segmenter_key(run, recipe, digest, seed)
+    key = _segmenter_key(run, recipe, digest, seed, fullest)
     return run.get(key, work, title=f"{SEGMENT}: {title}")
 
 
-def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str, seed: int) -> StageKey:
+def _segmenter_key(
+    run: Run, recipe: SegmenterConfig, annotations: str, seed: int, most_objects: int
+) -> StageKey:
     train = inputs(run).train
     weights = recipe.weights
     if weights not in (None, "hub"):
@@ -277,6 +281,7 @@ def _segmenter_key(run: Run, recipe: SegmenterConfig, annotations: str, seed: in
             **_without(recipe, ("config", "weights", "num_workers", "published_ap")),
             "weights": weights,
             "seed": seed,
+            "most_objects": most_objects,
         },
         inputs={
             "train.annotations": annotations,

@@ -16,13 +16,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mal_core.boundary import boundary_rle
+from mal_core.crowding import counted_detections, is_federated
 from mal_core.errors import DatasetError
 from mal_core.matches import ALL, ClassMatches, Matches
 from mal_core.types import Rle
 
 Kind = Literal["segm", "bbox", "boundary"]
 Entry = Mapping[str, Any]
-FEDERATED_FIELDS = frozenset(["neg_category_ids", "not_exhaustive_category_ids"])
 COCO_NAMES = {
     "dtMatches": "dt_matches",
     "dtIgnore": "dt_ignore",
@@ -64,6 +64,7 @@ def match_results(annotations: Path, results: Iterable[Entry], kind: Kind) -> Ma
 
     A file whose images say which classes were looked for in them is LVIS's and is scored
     as such: as COCO, a detection of a class that nobody looked for would count as wrong.
+    How many detections count follows the data (see mal_core.crowding).
     """
     # A box beside a mask would decide its size: both libraries take the box's area then.
     dropped = () if kind == "bbox" else ("bbox",)
@@ -77,19 +78,10 @@ def match_results(annotations: Path, results: Iterable[Entry], kind: Kind) -> Ma
         found = renumbered(truth).loadRes(entries) if entries else _nothing(truth)
         chosen = _BoundaryEval if kind == "boundary" else COCOeval
         evaluator = chosen(truth, found, "segm" if kind == "boundary" else kind)
+        evaluator.params.maxDets = [counted_detections(truth.dataset)]
         evaluator.evaluate()
     params = evaluator._paramsEval
     return _collect(evaluator.evalImgs, truth.dataset, params.imgIds, params.catIds, params.recThrs)
-
-
-def is_federated(content: Mapping[str, Any]) -> bool:
-    """Whether an annotation file is made as LVIS: not every class was looked for everywhere."""
-    images, classes = content.get("images", ()), content.get("categories", ())
-    return (
-        bool(images)
-        and all(image.keys() >= FEDERATED_FIELDS for image in images)
-        and all("frequency" in one for one in classes)
-    )
 
 
 def _match_federated(annotations: Path, entries: list[dict[str, Any]], kind: Kind) -> Matches:
@@ -98,7 +90,8 @@ def _match_federated(annotations: Path, entries: list[dict[str, Any]], kind: Kin
         annotation["id"] = number  # 0 would be taken for no match
     truth._create_index()
     chosen = _FederatedBoundaryEval if kind == "boundary" else LVISEval
-    found = LVISResults(truth, entries) if entries else _NoResults(truth)
+    limit = counted_detections(truth.dataset)
+    found = LVISResults(truth, entries, limit) if entries else _NoResults(truth)
     evaluator = chosen(truth, found, "segm" if kind == "boundary" else kind)
     evaluator.evaluate()
     params = evaluator.params

@@ -13,6 +13,9 @@
     segmenters.NAME.seeds      of the trainings; human and pseudo are means over them
     segmenters.NAME.runs       human, pseudo: the numbers of each seed
     segmenters.NAME.classes    per class: human, pseudo (AP), retention
+    segmenters.NAME.reach      objects of the validation file, most_objects on one image, how many
+                               are unreachable; detections kept per image, and those that AP
+                               counted and usually counts (mal_core.crowding)
     segmenters.NAME.precision  by arm and IoU ("0.50", "0.75"): precision at recall 0, 0.01, ... 1,
                                mean over classes and seeds
     second_ruler               file, and segmenters as above by a second annotation file; or null
@@ -31,6 +34,7 @@ from typing import Any, Literal
 
 from mal_core.bootstrap import Interval, verdict
 from mal_core.costs import Cost, cost_from_json
+from mal_core.crowding import Reach
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
 METRICS = {
@@ -82,6 +86,7 @@ class SegmenterResult:
         classes: Classes with objects to find.
         human_source: Whether `human` was trained here or is the AP that others published.
         precision: By arm and IoU threshold, at recalls 0, 0.01, ... 1.
+        reach: What these AP could find at all; None in files of older versions.
     """
 
     name: str
@@ -93,6 +98,7 @@ class SegmenterResult:
     classes: tuple[ClassRetention, ...] = ()
     human_source: Literal["trained", "published", "none"] = "trained"
     precision: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    reach: Reach | None = None
 
     def retention(self) -> dict[str, float | None]:
         """Retention rate of each metric, by its name in files."""
@@ -128,6 +134,7 @@ class SegmenterResult:
                 arm: {iou: list(curve) for iou, curve in curves.items()}
                 for arm, curves in self.precision.items()
             },
+            "reach": None if self.reach is None else dataclasses.asdict(self.reach),
         }
 
 
@@ -247,6 +254,7 @@ def _segmenter(name: str, content: Mapping[str, Any]) -> SegmenterResult:
             arm: {iou: tuple(curve) for iou, curve in curves.items()}
             for arm, curves in content.get("precision", {}).items()
         },
+        reach=Reach(**reach) if (reach := content.get("reach")) else None,
     )
 
 

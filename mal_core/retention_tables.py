@@ -45,7 +45,7 @@ def _range(interval: Interval | None) -> str:
 
 
 def verdict_lines(report: RetentionReport) -> list[str]:
-    """One sentence per segmenter about its AP."""
+    """One sentence per segmenter about its AP, and those about images with very many objects."""
     lines = []
     for result in report.segmenters:
         if result.human_source == "published":
@@ -60,7 +60,22 @@ def verdict_lines(report: RetentionReport) -> list[str]:
         else:
             basis = f"{len(result.seeds)} seeds"
         lines.append(f"{result.name}: {result.verdict()} by AP ({basis})")
+    return [*lines, *_reach_lines(report)]
+
+
+def _reach_lines(report: RetentionReport) -> list[str]:
+    """What the limits of detections mean for these numbers; nothing for ordinary data."""
+    lines = _lines_of_ruler("", report.segmenters)
+    if report.second is not None:
+        lines += _lines_of_ruler(f"by {report.second.file}: ", report.second.segmenters)
     return lines
+
+
+def _lines_of_ruler(ruler: str, segmenters: Sequence[SegmenterResult]) -> list[str]:
+    reach = {result.name: result.reach for result in segmenters if result.reach is not None}
+    said_once = next((one.ruler_lines() for one in reach.values()), [])
+    own = [f"{name}: {line}" for name, one in reach.items() for line in one.unreachable_lines()]
+    return [f"{ruler}{line}" for line in (*said_once, *own)]
 
 
 def quality_rows(report: RetentionReport) -> list[dict[str, str]]:

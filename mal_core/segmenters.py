@@ -22,6 +22,7 @@ JOB_FILE = "job.json"
 CONFIG_FILE = "config.py"
 PREDICTIONS_FILE = "predictions.json"
 SCALARS_FILE = "scalars.jsonl"
+DETECTIONS_FILE = "detections.json"
 LOG_FILE = "log.txt"
 INPUT_IS_WRONG, TRAINING_FAILED = 2, 3
 """Exit status of the child: nothing was trained, or the training itself broke off."""
@@ -37,12 +38,17 @@ class SegmenterJob:
 
     The human-mask run and the pseudo-label run of a recipe differ in
     `train.annotations` only.
+
+    Attributes:
+        most_objects: Objects on the fullest image of the data, the same for both runs
+            whatever the labeler skipped; the validation file's own count where it is higher.
     """
 
     recipe: SegmenterConfig
     train: SplitConfig
     val: SplitConfig
     seed: int = 0
+    most_objects: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +174,7 @@ def job_to_json(job: SegmenterJob) -> dict[str, Any]:
         "recipe": recipe,
         **{name: _split_to_json(split) for name, split in splits.items()},
         "seed": job.seed,
+        "most_objects": job.most_objects,
     }
 
 
@@ -180,6 +187,7 @@ def job_from_json(value: Mapping[str, Any]) -> SegmenterJob:
         train=_split_from_json(value["train"]),
         val=_split_from_json(value["val"]),
         seed=value["seed"],
+        most_objects=value.get("most_objects", 0),
     )
 
 

@@ -4,9 +4,9 @@
     torchrun --nproc-per-node=N -m phase2_configs.runner JOB.json
 
 Several jobs share one start-up. Everything lands in the folder of the job file:
-config.py (complete, usable by mmdet's own tools), checkpoints, scalars.jsonl, and at
-the very end predictions.json. Started again after a kill at any moment it continues
-from the last checkpoint that is whole.
+config.py (complete, usable by mmdet's own tools), detections.json (how many detections it
+keeps of an image), checkpoints, scalars.jsonl, and at the very end predictions.json.
+Started again after a kill at any moment it continues from the last checkpoint that is whole.
 """
 
 import copy
@@ -26,6 +26,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
+from mal_core import crowding
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.distributed import Group, joined_group, record_hardware
 from mal_core.errors import (
@@ -39,6 +40,7 @@ from mal_core.errors import (
 )
 from mal_core.segmenters import (
     CONFIG_FILE,
+    DETECTIONS_FILE,
     INPUT_IS_WRONG,
     MEMORY_ADVICE,
     PREDICTIONS_FILE,
@@ -48,7 +50,7 @@ from mal_core.segmenters import (
     job_from_json,
     resolve_config,
 )
-from phase2_configs import recipe, yapf_grammar  # noqa: F401 - before mmengine formats a config
+from phase2_configs import detections, recipe, yapf_grammar  # noqa: F401 - before mmengine formats a config
 from phase2_configs.monitor import Monitor
 
 logger = logging.getLogger("phase2")
@@ -114,6 +116,8 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     config = build_config(job, work_dir, num_processes=group.world_size)
     if group.is_main:
         report_instances(config)
+        kept = detections.kept_detections(config)
+        write_json(work_dir / DETECTIONS_FILE, {"per_image": kept})
         with atomic_path(work_dir / CONFIG_FILE) as temporary:
             temporary.write_text(config.pretty_text)
     try:
@@ -170,6 +174,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     recipe.adapt_to_processes(config, amp=settings.amp, synchronized=synchronized)
     if settings.image_size is not None:
         recipe.set_image_size(config, settings.image_size)
+    _follow_objects(config, job)
     _set_loaders(config, job)
     images = _images_per_epoch(config, job)
     total = recipe.set_length(config, images, settings.max_steps, num_processes)
@@ -187,7 +192,18 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     config["randomness"] = {"seed": job.seed}
     config["work_dir"] = str(work_dir)
     recipe.set_options(config, settings.options)
+    detections.check_limits(config, len(classes))
     return Config(config)
+
+
+def _follow_objects(config: dict[str, Any], job: SegmenterJob) -> None:
+    usual = detections.kept_detections(config)
+    in_val = crowding.most_objects(json.loads(job.val.annotations.read_bytes()))
+    fullest = max(job.most_objects, in_val)
+    detections.follow_objects(config, fullest)
+    kept = detections.kept_detections(config)
+    changed = "" if kept == usual else f", {usual} in the recipe"
+    logger.info("detections per image: %s%s; up to %d objects on one", kept, changed, fullest)
 
 
 def _images_per_epoch(config: dict[str, Any], job: SegmenterJob) -> int:

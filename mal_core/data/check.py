@@ -1,10 +1,13 @@
 """Both splits of a run against everything they are needed for, before any training."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from mal_core import crowding
 from mal_core.config import DataConfig, SplitConfig
 from mal_core.data.images import image_problems
 from mal_core.data.mask_census import MaskCensus
@@ -37,7 +40,12 @@ class CheckedData:
         lines = list(_lines("training file", self.train))
         if self.val is not None:
             lines += _lines("validation file", self.val)
-        return tuple(lines)
+        return (*lines, *crowding_notes(self.train, self.val))
+
+    @property
+    def most_objects(self) -> int:
+        """Boxes on the fullest image of both splits."""
+        return max(_fullest(view) for view in (self.train, self.val) if view is not None)
 
 
 def _lines(title: str, view: CocoView) -> Iterable[str]:
@@ -45,10 +53,41 @@ def _lines(title: str, view: CocoView) -> Iterable[str]:
         f"{title}: {len(view.images)} images, {view.num_annotations} annotations = "
         f"{view.num_boxes} boxes + {view.num_crowds} crowds + {len(view.skipped)} "
         f"of zero size; {view.num_clipped} boxes clipped to the image, "
-        f"{view.masks.num_masks} human masks, {len(view.categories)} classes"
+        f"{view.masks.num_masks} human masks, {len(view.categories)} classes, "
+        f"up to {_fullest(view)} objects per image"
     )
     for what, count in view.masks.unusual.items():
         yield f"{title}: {count} {what}"
+
+
+def crowding_notes(train: CocoView, val: CocoView | None) -> list[str]:
+    """What becomes of images with more objects than detections are usually kept."""
+    most = max(_fullest(view) for view in (train, val) if view is not None)
+    if most <= crowding.COCO_LIMIT:
+        return []
+    kept = crowding.followed(crowding.COCO_LIMIT, most, crowding.MOST_KEPT)
+    notes = [
+        f"one image has {most} objects: segmenters keep {kept} detections per image where "
+        "their recipes keep fewer, and AP counts more than the usual 100 (LVIS: 300) where "
+        "the validation file needs it; the report says how many"
+    ]
+    counts = {} if val is None else _objects_of_images(val)
+    beyond = sum(max(0, count - kept) for count in counts.values())
+    if beyond:
+        notes.append(
+            f"validation file: no prediction can reach {beyond} objects that lie beyond {kept} "
+            f"on their image. {crowding.ADVICE}"
+        )
+    return notes
+
+
+def _objects_of_images(view: CocoView) -> Counter[int]:
+    return Counter(chain.from_iterable(columns.image_ids for columns in view.columns))
+
+
+def _fullest(view: CocoView) -> int:
+    """Boxes on the image that has most of them."""
+    return max(_objects_of_images(view).values(), default=0)
 
 
 def check_data(

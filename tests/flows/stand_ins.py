@@ -65,7 +65,12 @@ class StandIns:
     def segment(self, *_: Any, folder: Path, title: str, **__: Any) -> None:
         self.asked.append(title)
         files = {"predictions.json": "[]", "config.py": f"title = {title!r}\n"}
-        files |= {"scalars.jsonl": "", "last_checkpoint": "iter_1.pth", "iter_1.pth": ""}
+        files |= {
+            "detections.json": '{"per_image": 50}',
+            "scalars.jsonl": "",
+            "last_checkpoint": "iter_1.pth",
+            "iter_1.pth": "",
+        }
         for name, text in files.items():
             (folder / name).write_text(text)
 

@@ -136,3 +136,53 @@ def test_predictions_without_boxes_are_refused_where_boxes_are_scored(scene_file
     predictions = predictions_for(scene_file, tmp_path / "p.json", boxes=False)
     with pytest.raises(DatasetError, match="have no box"):
         match_predictions(scene_file, predictions, "bbox")
+
+
+def crowd(path: Path, classes: dict[int, int], *, federated: bool = False) -> Path:
+    """One image of 210 x 210 px with that many squares of each class, at most 441 in all."""
+    fields = {"neg_category_ids": [], "not_exhaustive_category_ids": []} if federated else {}
+    kinds = [one for one, count in classes.items() for _ in range(count)]
+    annotations = []
+    for number, kind in enumerate(kinds):
+        x, y = 10 * (number % 21), 10 * (number // 21)
+        corners = [x, y, x + 8, y, x + 8, y + 8, x, y + 8]
+        annotations.append(
+            {
+                "id": number,
+                "image_id": 1,
+                "category_id": kind,
+                "iscrowd": 0,
+                "area": 64,
+                "bbox": [x, y, 8, 8],
+                "segmentation": [corners],
+            }
+        )
+    categories = [{"id": one, "name": str(one), "frequency": "f"} for one in classes]
+    image = {"id": 1, "file_name": "1.png", "height": 210, "width": 210, **fields}
+    write_json(path, {"images": [image], "categories": categories, "annotations": annotations})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["segm", "boundary", "bbox"])
+@pytest.mark.parametrize(
+    ("classes", "is_lvis"), [({1: 120}, False), ({1: 400}, False), ({1: 200, 2: 200}, True)]
+)
+def test_a_detector_that_finds_every_object_of_a_full_image_is_perfect(
+    tmp_path, classes, is_lvis, kind
+):
+    human = crowd(tmp_path / "human.json", classes, federated=is_lvis)
+    assert is_federated(json.loads(human.read_text())) == is_lvis
+    results = [
+        {
+            "image_id": 1,
+            "category_id": entry["category_id"],
+            "bbox": entry["bbox"],
+            "segmentation": mask_to_rle(segmentation_to_mask(entry["segmentation"], 210, 210)),
+            "score": 1 - entry["id"] / 1000,
+        }
+        for entry in json.loads(human.read_text())["annotations"]
+    ]
+    write_json(tmp_path / "found.json", results)
+    assert match_predictions(human, tmp_path / "found.json", kind).metrics().ap == 1.0
+    write_json(tmp_path / "half.json", results[: len(results) // 2])
+    assert match_predictions(human, tmp_path / "half.json", kind).metrics().ap < 0.6

@@ -7,10 +7,12 @@ import math
 import pytest
 
 from mal_core.artifacts import write_json
+from mal_core.crowding import measure_reach
 from mal_core.retention import (
     METRICS,
     Accounting,
     RetentionReport,
+    SecondRuler,
     SegmenterResult,
     report_from_json,
     retention_rate,
@@ -20,6 +22,7 @@ from mal_core.retention_tables import (
     retention_markdown,
     retention_rows,
     retention_text,
+    verdict_lines,
 )
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
@@ -124,3 +127,41 @@ def test_terminal_and_dashboard_show_the_same_numbers():
 def test_names_from_files_cannot_break_the_markdown():
     text = retention_markdown(report(with_quality=False))
     assert "vit &lt;tiny> \\| x" in text
+
+
+def test_what_no_prediction_can_reach_stands_beside_the_verdict_and_in_the_file():
+    classes = [{"image_id": 1, "category_id": 1} for _ in range(120)]
+    content = {"images": [], "categories": [], "annotations": classes}
+    full, enough = measure_reach(content, 50), measure_reach(content, 150)
+    beside = SegmenterResult(name="wide", human=None, pseudo=metrics(), reach=enough)
+    shown = report(SegmenterResult(name="narrow", human=None, pseudo=metrics(), reach=full), beside)
+    ruler = (
+        "AP counts 150 detections per image and class instead of 100, because one image has 120 "
+        "objects: compare it with no AP by the usual limit"
+    )
+    assert verdict_lines(shown) == [
+        ruler,
+        "narrow: no prediction can reach 70 of 120 objects: of the detections on an image 50 are "
+        "kept, and one image has 120 objects. Cut such images into tiles, or raise the limits in "
+        "segmenter.options.model.test_cfg",
+    ]
+    assert all("no prediction can reach 70" in text(shown) for text in TEXTS)
+    written = json.loads(json.dumps(shown.to_json()))
+    assert written["segmenters"]["narrow"]["reach"]["unreachable"] == 70
+    assert report_from_json(written).segmenters == shown.segmenters
+    second = dataclasses.replace(
+        report(beside), second=SecondRuler(file="clean.json", segmenters=shown.segmenters)
+    )
+    by_second = verdict_lines(second)[1:]
+    assert by_second == [f"by clean.json: {line}" for line in verdict_lines(shown)]
+
+
+def test_ordinary_data_says_nothing_about_limits():
+    content = {"annotations": [{"image_id": 1, "category_id": 1} for _ in range(50)]}
+    result = SegmenterResult(
+        name="s", human=None, pseudo=metrics(), reach=measure_reach(content, 50)
+    )
+    assert verdict_lines(report(result)) == []
+
+
+TEXTS = (retention_text, retention_markdown)

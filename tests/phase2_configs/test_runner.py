@@ -25,6 +25,7 @@ from mal_core.evaluation import evaluate_masks
 from mal_core.process import child_environment
 from mal_core.segmenters import (
     CONFIG_FILE,
+    DETECTIONS_FILE,
     JOB_FILE,
     PREDICTIONS_FILE,
     SegmenterJob,
@@ -138,6 +139,20 @@ def test_both_arms_differ_in_the_annotation_path_only(
     assert re.fullmatch(rf"\+\s+ann_file='{drawn.pseudo}',", changed[1])
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("solov2_r18", 50), ("cascade_mask_rcnn_convnext_cpu", 50), ("mask2former_swin_cpu", 20)],
+)
+def test_a_run_says_how_many_detections_it_keeps(
+    name: str, kept: int, trained: tuple[Path, str]
+) -> None:
+    folder, output = trained
+    for arm in ARMS:
+        file = folder / name / arm / DETECTIONS_FILE
+        assert json.loads(file.read_text()) == {"per_image": kept}
+    assert f"detections per image: {kept}; up to 2 objects on one" in output
+
+
 def test_no_instance_is_ignored_silently(trained: tuple[Path, str]) -> None:
     _, output = trained
     lines = [line for line in output.splitlines() if line.startswith("instances:")]
@@ -240,6 +255,44 @@ def test_bad_jobs_end_with_status_2_and_one_message(drawn: Any, tmp_path: Path) 
     assert "category 3 is 'plate' here but 'disc'" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert not list((tmp_path / "work").glob("*.pth"))
+
+
+KEPT = """
+import json, sys
+from pathlib import Path
+from mmdet.utils import register_all_modules
+from phase2_configs.detections import kept_detections
+from phase2_configs.runner import build_config
+from mal_core.segmenters import job_from_json
+register_all_modules(init_default_scope=True)
+for path in map(Path, sys.argv[1:]):
+    config = build_config(job_from_json(json.loads(path.read_text())), path.parent)
+    print("@", json.dumps([path.parent.name, kept_detections(config.to_dict())]))
+"""
+
+
+def test_the_limit_follows_the_data_in_both_arms_and_options_have_the_last_word(
+    drawn: Any, tmp_path: Path
+) -> None:
+    jobs = {}
+    for name in FAMILIES:
+        for arm in ARMS:  # the validation file is small, the training file's fullest image is not
+            job = make_job(drawn, name, getattr(drawn, arm), drawn.human)
+            jobs[f"{name}-{arm}"] = replace(job, most_objects=120)
+    few = {"model": {"test_cfg": {"max_per_img": 60}}}
+    recipe = replace(jobs["solov2_r18-human"].recipe, options=few)
+    jobs["chosen"] = replace(jobs["solov2_r18-human"], recipe=recipe)
+    paths = [str(write_job(job, tmp_path / name)) for name, job in jobs.items()]
+    result = subprocess.run(
+        [sys.executable, "-c", KEPT, *paths],
+        capture_output=True,
+        text=True,
+        env=child_environment(),
+        check=True,
+    )
+    lines = [line[2:] for line in result.stdout.splitlines() if line.startswith("@ ")]
+    kept = dict(json.loads(line) for line in lines)
+    assert kept == {**dict.fromkeys(jobs, 150), "chosen": 60}
 
 
 BUILD_ALL = """

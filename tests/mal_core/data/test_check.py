@@ -159,3 +159,55 @@ def test_a_truncated_image_is_found_before_training(train: CocoFiles, val: CocoF
     with pytest.raises(DatasetError, match=r"image 20: .*cannot be read"):
         check(train, val)
     assert json.loads(val.annotations.read_text())
+
+
+def crowded(files: CocoFiles, count: int) -> CocoFiles:
+    """The first box of the file that many times on its image, and nothing else."""
+
+    def repeat(content: Content) -> None:
+        first = content["annotations"][0]
+        content["annotations"] = [{**first, "id": number} for number in range(1, count + 1)]
+
+    return change(files, repeat)
+
+
+FOLLOWS = (
+    "one image has {} objects: segmenters keep {} detections per image where their recipes keep "
+    "fewer, and AP counts more than the usual 100 (LVIS: 300) where the validation file needs it; "
+    "the report says how many"
+)
+
+
+@pytest.mark.parametrize(
+    ("in_train", "in_val", "notes"),
+    [
+        (100, 100, []),
+        (3, 120, [FOLLOWS.format(120, 150)]),
+        (120, 3, [FOLLOWS.format(120, 150)]),
+        (500, 101, [FOLLOWS.format(500, 630)]),
+        (2300, 3, [FOLLOWS.format(2300, 2000)]),
+        (
+            3,
+            2300,
+            [
+                FOLLOWS.format(2300, 2000),
+                "validation file: no prediction can reach 300 objects that lie beyond 2000 on "
+                "their image. Cut such images into tiles",
+            ],
+        ),
+    ],
+)
+def test_images_with_very_many_objects_are_noted(
+    train: CocoFiles, val: CocoFiles, in_train: int, in_val: int, notes: list[str]
+) -> None:
+    checked = check(crowded(train, in_train), crowded(val, in_val))
+    assert checked.most_objects == max(in_train, in_val)
+    first, second, *rest = checked.summary()
+    assert first.endswith(f", up to {in_train} objects per image")
+    assert second.endswith(f", up to {in_val} objects per image")
+    assert rest == notes
+
+
+def test_without_a_validation_file_the_training_file_counts(train: CocoFiles) -> None:
+    checked = check(crowded(train, 120), train, need_val=False)
+    assert checked.summary()[1:] == (FOLLOWS.format(120, 150),)

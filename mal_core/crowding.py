@@ -1,0 +1,136 @@
+"""Images with more objects than detections are usually kept: what follows from their number.
+
+COCO's AP looks at the 100 best detections of a class on an image, LVIS's at the 300 best
+detections of an image, and recipes keep 20 to 300 per image. An image with more objects than
+that would cap the recall of every training, on human masks as on pseudo-labels, and make the
+two look more alike than they are. So both limits follow the data, with a quarter to spare
+for detections that are wrong. Ordinary data stays within the usual limits and is scored as
+everywhere.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+COCO_LIMIT, LVIS_LIMIT = 100, 300
+SPARE = 1.25
+MOST_KEPT = 2000
+"""Detections per image up to which a recipe follows the data: 2,000 masks of 704 x 520 px are
+2.9 GB while SOLOv2 enlarges them."""
+MOST_COUNTED = 10_000
+"""Detections up to which AP follows the data: 10,000 by as many objects are 0.8 GB of IoU."""
+FEDERATED_FIELDS = frozenset(["neg_category_ids", "not_exhaustive_category_ids"])
+ADVICE = "Cut such images into tiles"
+OPTION = "the limits in segmenter.options.model.test_cfg"
+
+Content = Mapping[str, Any]
+"""A COCO file."""
+
+
+def followed(usual: int, most_objects: int, bound: int) -> int:
+    """The limit for data with that many objects: the usual one wherever it is enough."""
+    if most_objects <= usual:
+        return usual
+    return max(usual, min(bound, math.ceil(most_objects * SPARE / 10) * 10))
+
+
+def is_federated(content: Content) -> bool:
+    """Whether an annotation file is made as LVIS: not every class was looked for everywhere."""
+    images, classes = content.get("images", ()), content.get("categories", ())
+    return (
+        bool(images)
+        and all(image.keys() >= FEDERATED_FIELDS for image in images)
+        and all("frequency" in one for one in classes)
+    )
+
+
+def objects_of_images(content: Content) -> dict[Any, Counter[Any]]:
+    """Objects by image id and class id; crowds are none."""
+    found: dict[Any, Counter[Any]] = {}
+    for entry in content["annotations"]:
+        if not entry.get("iscrowd"):
+            found.setdefault(entry["image_id"], Counter())[entry["category_id"]] += 1
+    return found
+
+
+def most_objects(content: Content) -> int:
+    """Objects on the fullest image."""
+    return max((classes.total() for classes in objects_of_images(content).values()), default=0)
+
+
+def counted_detections(content: Content) -> int:
+    """Detections that AP looks at: per image in files of LVIS, else per image and class."""
+    images = objects_of_images(content).values()
+    if is_federated(content):
+        fullest = max((classes.total() for classes in images), default=0)
+        return followed(LVIS_LIMIT, fullest, MOST_COUNTED)
+    fullest = max((max(classes.values()) for classes in images), default=0)
+    return followed(COCO_LIMIT, fullest, MOST_COUNTED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reach:
+    """How many objects of an annotation file a segmenter's predictions can find at all.
+
+    Attributes:
+        objects, most_objects: In the file, and on its fullest image; crowds are left out.
+        unreachable: Objects beyond the detections that are kept or counted on their image.
+        kept: Detections per image that the segmenter keeps; None: it sets no limit.
+        counted: Detections that AP looks at, per image and class, or per image for LVIS.
+        usual: The same where no image is that full: 100 for COCO, 300 for LVIS.
+    """
+
+    objects: int
+    most_objects: int
+    unreachable: int
+    kept: int | None
+    counted: int
+    usual: int
+
+    def lines(self) -> list[str]:
+        """What a reader of an AP must know; nothing for ordinary data."""
+        return [*self.ruler_lines(), *self.unreachable_lines()]
+
+    def ruler_lines(self) -> list[str]:
+        """Whether AP counts otherwise than usual: the same for all segmenters."""
+        if self.counted <= self.usual:
+            return []
+        unit = "image" if self.usual == LVIS_LIMIT else "image and class"
+        return [
+            f"AP counts {self.counted} detections per {unit} instead of {self.usual}, because "
+            f"one image has {self.most_objects} objects: compare it with no AP by the usual limit"
+        ]
+
+    def unreachable_lines(self) -> list[str]:
+        """How many objects are out of reach of this segmenter, and what to do."""
+        if not self.unreachable:
+            return []
+        by_segmenter = self.kept is not None and self.kept < self.most_objects
+        what = f"{self.kept} are kept" if by_segmenter else f"AP counts {self.counted}"
+        return [
+            f"no prediction can reach {self.unreachable} of {self.objects} objects: of the "
+            f"detections on an image {what}, and one image has {self.most_objects} objects. "
+            f"{ADVICE}" + (f", or raise {OPTION}" if by_segmenter else "")
+        ]
+
+
+def measure_reach(content: Content, kept: int | None) -> Reach:
+    """Compare the objects of a file with what is kept of a segmenter's detections."""
+    images = objects_of_images(content)
+    federated, counted = is_federated(content), counted_detections(content)
+    reachable = 0
+    for classes in images.values():
+        by_class = classes.total() if federated else sum(min(n, counted) for n in classes.values())
+        limits = [by_class, *([counted] if federated else []), *([] if kept is None else [kept])]
+        reachable += min(limits)
+    objects = sum(classes.total() for classes in images.values())
+    return Reach(
+        objects=objects,
+        most_objects=most_objects(content),
+        unreachable=objects - reachable,
+        kept=kept,
+        counted=counted,
+        usual=LVIS_LIMIT if federated else COCO_LIMIT,
+    )
