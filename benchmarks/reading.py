@@ -1,12 +1,14 @@
 """Reading annotation files of COCO's size: time and memory beside pycocotools' own reading.
 
-    python -m benchmarks.reading                    # 860,000 annotations on 118,000 images
-    python -m benchmarks.reading 1000000 100000     # counts of annotations and images
+    python -m benchmarks.reading                           # 860,000 annotations, 118,000 images
+    python -m benchmarks.reading 1000000 100000 --check    # other counts, and `mal check` of them
 
 Every reading runs in a process of its own; its memory is the most that it held at once.
+`mal check` reads the headers of as many image files and digests them; it decodes none.
 """
 
 import json
+import os
 import random
 import resource
 import subprocess
@@ -17,8 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 WIDTH, HEIGHT = 640, 480
 ANNOTATIONS, IMAGES, CLASSES = 860_000, 118_000, 80
+LINKS = 10_000
+"""Names per image file: file systems allow no more than some ten thousand."""
+MAL = "import sys; from flows.cli import main; sys.exit(main())"
 MEAN_POINTS = 23
 """Of COCO's polygons: its training file has 520 bytes per annotation."""
 
@@ -86,11 +93,6 @@ def read_checked(path: Path) -> object:
     return read_view(path)
 
 
-def check(path: Path) -> object:
-    """`mal check` of the file, image headers left out."""
-    return read_checked(path)
-
-
 READERS: dict[str, Callable[[Path], object]] = {
     "pycocotools": read_with_pycocotools,
     "json": read_with_json,
@@ -103,6 +105,26 @@ def measure(name: str, path: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.reading", "--one", name, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure_check(path: Path, images: int) -> dict[str, Any]:
+    """The same of `mal check`, with an image file for every entry and an empty store."""
+    folder = path.parent / "images"
+    folder.mkdir()
+    for number in range(1, images + 1):
+        target = folder / f"{number:012d}.jpg"
+        if number % LINKS == 1:
+            first = target
+            Image.new("RGB", (WIDTH, HEIGHT)).save(target)
+        else:
+            target.hardlink_to(first)
+    files = [f"data.train.images={folder}", f"data.train.annotations={path}"]
+    command = [sys.executable, "-c", MAL, "check", *files, "data.decode_images=false"]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, env={**os.environ, "MAL_STORE": str(path.parent / "store")})
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": round(seconds, 2), "MB": round(peak)}
 
 
 def _one(name: str, path: Path) -> None:
@@ -118,12 +140,15 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--one"]:
         _one(arguments[1], Path(arguments[2]))
         return
-    annotations, images = (*map(int, arguments), *(ANNOTATIONS, IMAGES)[len(arguments) :])
+    counts = [int(one) for one in arguments if one != "--check"]
+    annotations, images = (*counts, *(ANNOTATIONS, IMAGES)[len(counts) :])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "annotations.json"
         write_file(path, annotations, images)
         size = path.stat().st_size / 2**20
         print(f"{annotations:,} annotations on {images:,} images, {size:.0f} MB")
+        if "--check" in arguments:  # first: a process counts the most that any child took
+            print(f"{'mal check':12s}", measure_check(path, images))
         for name in READERS:
             print(f"{name:12s}", measure(name, path))
 

@@ -89,6 +89,10 @@ def _with_detections(run: Run, given: Inputs) -> Inputs:
     detections, train = run.config.boxes, given.train
     assert detections is not None  # noqa: S101 - the caller asked
 
+    wrong = run.view(train.annotations).entry_problems
+    if wrong:
+        raise DatasetError(train.annotations, wrong)
+
     def work(folder: Path) -> None:
         coco = parse_coco(train.annotations, drop_mask)
         write_json(folder / "train.json", detections_to_coco(detections, coco))

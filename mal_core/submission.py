@@ -6,14 +6,15 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.config import SplitConfig
 from mal_core.data.images import image_problems
+from mal_core.data.json_lists import read_whole
+from mal_core.data.validation import CategoryTable, ImageTable
+from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.segmenters import PREDICTIONS_FILE, SegmenterRun, run_phase_2
-from mal_core.types import ImageRecord
 
 PREDICTOR_MODULE = "phase2_configs.predictor"
 JOB_FILE = "predict_job.json"
@@ -67,21 +68,22 @@ def read_image_list(listed: Path) -> tuple[tuple[ImageRecord, ...], dict[int, st
     Raises:
         DatasetError: It is none.
     """
-    try:
-        content: dict[str, Any] = json.loads(listed.read_bytes())
-        records = tuple(
-            ImageRecord(
-                image_id=one["id"],
-                file_name=one["file_name"],
-                height=one["height"],
-                width=one["width"],
-            )
-            for one in content["images"]
-        )
-        return records, {one["id"]: one["name"] for one in content["categories"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"no COCO list of images with categories: {type(error).__name__}: {error}"
-        raise DatasetError(listed, [problem]) from error
+    content = read_whole(listed)
+    lists = content if isinstance(content, dict) else {}
+    images, categories = ImageTable(), CategoryTable()
+    problems: list[str] = []
+    tables: dict[str, ImageTable | CategoryTable] = {"images": images, "categories": categories}
+    for key, table in tables.items():
+        if not isinstance(lists.get(key), list):
+            problems.append(f"no COCO list of images with categories: {key!r} is no list.")
+            continue
+        for index, entry in enumerate(lists[key]):
+            table.add(index, entry)
+    problems += [*images.problems, *categories.problems]
+    if problems:
+        raise DatasetError(listed, problems)
+    names = {one.category_id: one.name for one in categories.categories}
+    return tuple(images.records), names
 
 
 def check_image_list(test: SplitConfig, train: Path, *, max_image_pixels: int) -> None:
@@ -93,8 +95,8 @@ def check_image_list(test: SplitConfig, train: Path, *, max_image_pixels: int) -
     """
     records, classes = read_image_list(test.annotations)
     problems = image_problems(test.images, records, decode=False, max_pixels=max_image_pixels)
-    wanted = {one["id"]: one["name"] for one in json.loads(train.read_bytes())["categories"]}
-    if classes != wanted:
+    trained = read_view(train, masks=False).categories
+    if classes != {one.category_id: one.name for one in trained}:
         problems.append(
             f"its categories are not those of {train}: a server would read other classes."
         )

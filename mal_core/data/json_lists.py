@@ -30,9 +30,8 @@ WHITESPACE = b" \t\n\r"
 NAME_BYTES = 4096
 """Within which the name of a list and the blanks behind it are looked for."""
 QUOTE, BACKSLASH = ord('"'), ord("\\")
-_OPENS, _STRUCTURE = np.zeros((2, 256), np.bool_)
-_OPENS[[*b"[{"]] = True
-_STRUCTURE[[*b'"[]{}']] = True
+_OPENS = np.array([byte in b"[{" for byte in range(256)])
+_STRUCTURE = bytes(byte in b'"[]{}' for byte in range(256))
 
 Json = dict[str, Any]
 
@@ -67,6 +66,10 @@ class Piece:
             DatasetError: They are no JSON.
         """
         return list(_loads(self.path, self.text, lambda at: self.offset + at - 1))
+
+    def may_have_bools(self) -> bool:
+        """Whether `true` or `false` stands in the text, in whatever place."""
+        return b"true" in self.text or b"false" in self.text
 
 
 Visitor = Callable[[str, Piece], None]
@@ -210,9 +213,8 @@ class _Walker:
         self, text: bytes
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
         """All brackets outside of strings: their places, which open, the depth behind each."""
-        characters = np.frombuffer(text, np.uint8)
-        places = np.flatnonzero(_STRUCTURE[characters])
-        found = characters[places]
+        places = np.flatnonzero(np.frombuffer(text.translate(_STRUCTURE), np.bool_))
+        found = np.frombuffer(text, np.uint8)[places]
         quotes = found == QUOTE
         if b'\\"' in text:
             quotes[quotes] = [not _is_escaped(text, place) for place in places[quotes].tolist()]

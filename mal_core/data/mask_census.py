@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from mal_core.data.runs import compressed_runs_fit, plain_runs_fit
+from mal_core.data.runs import compressed_runs_fit, numbers_of, plain_runs_fit
 from mal_core.errors import MaskError
 from mal_core.mask_forms import (
     MAX_IMAGE_PIXELS,
@@ -80,7 +80,13 @@ class MaskTable:
         self._iou_sum, self._iou_count = 0.0, 0
 
     def add(
-        self, first: int, entries: Sequence[Entry], boxes_xywh: Floats, sizes_wh: Floats
+        self,
+        first: int,
+        entries: Sequence[Entry],
+        boxes_xywh: Floats,
+        sizes_wh: Floats,
+        *,
+        may_have_bools: bool = True,
     ) -> None:
         """Take entries whose boxes are sound.
 
@@ -88,10 +94,11 @@ class MaskTable:
             first: Place of the first one in its list.
             boxes_xywh: Their boxes, px, shape (N, 4).
             sizes_wh: Width and height of their images, px, shape (N, 2).
+            may_have_bools: False where their text has no `true` and no `false`.
         """
         self._first = first
         masks = [entry.get("segmentation") for entry in entries]
-        found = _quick_extents(masks, sizes_wh)
+        found = _quick_extents(masks, sizes_wh, may_have_bools)
         found[_is_beside(found, boxes_xywh)] = np.nan
         for index in np.flatnonzero(np.isnan(found[:, 0])).tolist():
             label = self._label(first + index, entries[index])
@@ -161,6 +168,11 @@ class MaskTable:
 
     def _count_fields(self, entries: Sequence[Entry], there: NDArray[np.bool_]) -> None:
         """Look at what stands beside a mask and both libraries compute with."""
+        areas: list[Any] = [entry.get("area") for entry in entries]
+        crowds = {type(entry.get("iscrowd")) for entry in entries}
+        numbers = set(map(type, areas)) <= {int, float}
+        if crowds == {int} and numbers and min(areas) >= 0 and max(areas) < np.inf:
+            return
         for index, entry in enumerate(entries):
             area = entry.get("area")
             if area is None:
@@ -218,42 +230,37 @@ def _box_iou(found: Floats, boxes_xywh: Floats) -> Floats:
     return shared / ((found[:, 2:] - found[:, :2]).prod(1) + boxes_xywh[:, 2:].prod(1) - shared)
 
 
-def _quick_extents(masks: Sequence[object], sizes_wh: Floats) -> Floats:
+def _quick_extents(masks: Sequence[object], sizes_wh: Floats, may_have_bools: bool) -> Floats:
     """Extent of each mask that is sound beyond doubt, xyxy, (N, 4); NaN elsewhere."""
     found = np.full((len(masks), 4), np.nan)
     lists = [i for i, mask in enumerate(masks) if type(mask) is list and mask]
     small = sizes_wh.prod(1) <= MAX_IMAGE_PIXELS
-    found[lists] = _polygon_extents([masks[i] for i in lists], sizes_wh[lists])
+    found[lists] = _polygon_extents([masks[i] for i in lists], sizes_wh[lists], may_have_bools)
     runs = [i for i, mask in enumerate(masks) if type(mask) is dict and small[i]]
     found[runs] = _rle_extents([masks[i] for i in runs], sizes_wh[runs])
     found[~small] = np.nan
     return found
 
 
-def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats) -> Floats:
+def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, may_have_bools: bool) -> Floats:
     found = np.full((len(masks), 4), np.nan)
     good = [i for i, mask in enumerate(masks) if all(type(part) is list for part in mask)]
     if not good:
         return found
     parts = list(chain.from_iterable(masks[i] for i in good))
     lengths = np.array([len(part) for part in parts])
-    numbers = list(chain.from_iterable(parts))
-    if not set(map(type, numbers)) <= {int, float} or not lengths.all():
-        return found if len(good) == 1 else _one_by_one(_polygon_extents, masks, sizes_wh)
-    try:
-        values = np.array(numbers, np.float64)
-    except OverflowError:
-        return found if len(good) == 1 else _one_by_one(_polygon_extents, masks, sizes_wh)
+    values = numbers_of(parts, may_have_bools) if lengths.all() else None
+    if values is None and len(good) > 1:
+        rows = [
+            _polygon_extents([mask], size[None], may_have_bools)
+            for mask, size in zip(masks, sizes_wh, strict=True)
+        ]
+        return np.concatenate(rows)
+    if values is None:
+        return found
     counts = np.array([len(masks[i]) for i in good])
     found[good] = _merged_extents(values, lengths, counts, sizes_wh[good])
     return found
-
-
-def _one_by_one(
-    measure: Callable[[Sequence[Any], Floats], Floats], masks: Sequence[Any], sizes_wh: Floats
-) -> Floats:
-    rows = [measure([mask], size[None]) for mask, size in zip(masks, sizes_wh, strict=True)]
-    return np.concatenate(rows)
 
 
 def _merged_extents(

@@ -1,7 +1,9 @@
-"""Run lengths of many RLE masks at once: do they fill their images?"""
+"""Numbers of many masks at once: run lengths that fill their images, coordinates."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,19 @@ from numpy.typing import NDArray
 from mal_core.mask_forms import CHARACTERS_PER_RUN, CONTINUED, NEGATIVE, ZERO
 
 Ints = NDArray[np.int64]
+
+
+def numbers_of(
+    lists: Iterable[Iterable[Any]], may_have_bools: bool = True
+) -> NDArray[np.float64] | None:
+    """All numbers of some lists, float64; None where something is no number or beyond floats."""
+    try:
+        values = array("d", chain.from_iterable(lists))
+        if may_have_bools and bool in set(map(type, chain.from_iterable(lists))):
+            return None
+    except (TypeError, OverflowError):
+        return None
+    return np.frombuffer(values, np.float64)
 
 
 def plain_runs_fit(counts: Sequence[list[object]], pixels: Ints) -> NDArray[np.bool_]:

@@ -166,6 +166,8 @@ def _image_problems(entry: Entry) -> Iterator[str]:
 
 def _text_problems(field: str, text: str) -> Iterator[str]:
     """Characters that no file system and no terminal takes."""
+    if text.isascii() and "\0" not in text:
+        return
     if "\0" in text:
         yield f"has {field}={text!r} with a NUL character. Write it without."
     if any("\ud800" <= character <= "\udfff" for character in text):

@@ -35,7 +35,8 @@ class CocoView:
         num_annotations: Entries of the list, wrong ones too.
         num_clipped: Boxes with an overhang of up to 2 px that was cut off.
         masks: What is known of the masks; they were dropped while reading.
-        problems: Everything that is wrong with boxes, images and categories.
+        emptiness: Why there is nothing to train on, where there is not.
+        entry_problems: Everything that is wrong with boxes, images and categories.
     """
 
     path: Path
@@ -48,7 +49,13 @@ class CocoView:
     num_crowds: int
     num_clipped: int
     masks: MaskCensus
-    problems: tuple[str, ...]
+    emptiness: tuple[str, ...]
+    entry_problems: tuple[str, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps phase 1 from the file."""
+        return (*self.emptiness, *self.entry_problems)
 
     @property
     def all_problems(self) -> tuple[str, ...]:
@@ -135,6 +142,10 @@ class _Parsed:
         """The same."""
         return self._entries
 
+    def may_have_bools(self) -> bool:
+        """Unknown, so they may."""
+        return True
+
 
 class _Reader:
     """Collects the entries of the three lists, in whatever order the file has them."""
@@ -182,7 +193,8 @@ class _Reader:
             self._find_constants("annotations", entries)
             self._add_one_by_one(first, entries)
         elif self._with_masks:
-            self.masks.add(first, entries, found.boxes_xywh, found.sizes_wh)
+            bools = piece.may_have_bools()
+            self.masks.add(first, entries, found.boxes_xywh, found.sizes_wh, may_have_bools=bools)
         self.counts["annotations"] += len(entries)
 
     def _add_one_by_one(self, first: int, entries: list[Any]) -> None:
@@ -231,8 +243,8 @@ class _Reader:
             num_crowds=boxes.num_crowds,
             num_clipped=boxes.num_clipped,
             masks=self.masks.census() if self._with_masks else NO_MASKS,
-            problems=(
-                *_emptiness_problems(self.counts, boxes),
+            emptiness=tuple(_emptiness_problems(self.counts, boxes)),
+            entry_problems=(
                 *self.categories.problems,
                 *self.images.problems,
                 *boxes.problems,
