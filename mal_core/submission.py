@@ -15,6 +15,7 @@ from mal_core.data.validation import CategoryTable, ImageTable
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.segmenters import PREDICTIONS_FILE, SegmenterRun, run_phase_2
+from mal_core.types import ImageRecord
 
 PREDICTOR_MODULE = "phase2_configs.predictor"
 JOB_FILE = "predict_job.json"
