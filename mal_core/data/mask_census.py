@@ -176,7 +176,8 @@ class MaskTable:
         for index, entry in enumerate(entries):
             area = entry.get("area")
             if area is None:
-                self._unusual[NO_AREA] += 1
+                # An object without a mask trains and scores nothing, whatever its area.
+                self._unusual[NO_AREA] += bool(there[index] or entry.get("iscrowd"))
             elif there[index] and (type(area) not in (int, float) or not 0 <= area < np.inf):
                 self._problems.append(
                     f"{self._label(self._first + index, entry)} has area={reprlib.repr(area)}, "

@@ -98,6 +98,65 @@ def test_voc_and_yolo_return_as_their_own_files(mal, trained, tmp_path):
     assert (target.parent / "skipped.json").is_file()
 
 
+def as_lvis(content: Json) -> Json:
+    for image in content["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+        image["neg_category_ids"], image["not_exhaustive_category_ids"] = [], []
+    for category in content["categories"]:
+        category["frequency"] = "f"
+    return content
+
+
+def as_objects365(content: Json) -> Json:
+    for image in content["images"]:
+        image["file_name"] = f"images/v1/patch8/{image['file_name']}"
+    return content
+
+
+def with_keys_of_its_own(content: Json) -> Json:
+    """Keys that our own files use, and every form of a mask, in a user's file."""
+    for number, entry in enumerate(content["annotations"]):
+        x, y, w, h = entry["bbox"]
+        corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+        entry["segmentation"] = corners if number % 2 else [corners, [1, 2]]
+        entry.update(origin={"tool": 1}, attributes={"image_id": 7, "segmentation": [1]})
+    for image in content["images"]:
+        image.update(image_id=f"shot {image['id']}", origin="camera")
+    return {**content, "extra": [{"image_id": 1, "deep": [[None, 2**70]]}]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "convert"),
+    [("coco", dict), ("lvis", as_lvis), ("objects365", as_objects365)],
+)
+def test_masks_in_both_splits_go_through_and_all_keys_return(name, convert, mal, trained, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    content = convert(with_keys_of_its_own(drawn_formats.coco()))
+    files = [drawn_formats.write_json(tmp_path / f"{key}.json", content) for key in ("t", "v")]
+    chosen = [f"data={name}", *split(images, files[0]), *split(images, files[1], "val")]
+    checked = mal.run("check", *chosen)
+    count = len(content["annotations"])
+    assert checked.count(f"{count} human masks") == 2
+    assert checked.count("masks are one flat polygon") == 2
+    mal.run("label", *chosen, *trained)
+    labeled = mal.workdir / "labels" / "train.json"
+    after = json.loads(labeled.read_text())
+    ours = {"segmentation", "area", "score"}
+    for old, new in zip(content["annotations"], after["annotations"], strict=True):
+        assert new.keys() >= ours
+        assert without(new, ours) == without(old, ours)
+    for old, new in zip(content["images"], after["images"], strict=True):
+        assert without(new, {"file_name"}) == without(old, {"file_name"})
+    assert (after["categories"], after["extra"]) == (content["categories"], content["extra"])
+    scored = mal.run("evaluate", f"labels={labeled}", f"human={files[0]}")
+    assert f"{count} objects with a human mask, 0 of them unlabeled" in scored
+
+
+def without(entry: Json, keys: set[str]) -> Json:
+    return {key: value for key, value in entry.items() if key not in keys}
+
+
 @pytest.mark.slow
 def test_lvis_keeps_what_its_evaluation_needs(mal, trained, tmp_path):
     images = drawn_formats.draw(tmp_path, ("train2017/a.jpg", "train2017/b.jpg"))

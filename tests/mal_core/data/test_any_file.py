@@ -94,7 +94,7 @@ def changed(content: dict[str, Any], several: list[tuple[str, int, str, Any]]) -
     content = copy.deepcopy(content)
     for key, index, field, value in several:
         part = content[key]
-        entry = part[index % len(part)] if isinstance(part, list) else part
+        entry = part[index % len(part)] if isinstance(part, list) and part else part
         if isinstance(entry, dict):
             entry[field] = value
         else:

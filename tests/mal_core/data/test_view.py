@@ -116,6 +116,7 @@ def test_what_is_wrong_is_said_in_one_sentence(
         (first(bbox=[4, 5, 0, 0], segmentation=[]), {"objects have neither size nor mask": 1}),
         (lambda c: c["annotations"][1].pop("segmentation"),
          {"crowds have no mask: their boxes stand for them": 1}),
+        (lambda c: [c["annotations"][2].pop(key) for key in ("segmentation", "area")], {}),
         (lambda c: [entry.pop("segmentation") for entry in c["annotations"]], {}),
     ],
 )  # fmt: skip
