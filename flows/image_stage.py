@@ -58,9 +58,10 @@ def plain_images(
     if not plan.changes:
         return split, plan.notes
     view = stored.path / f"view-{sha256_json(str(split.images))[:12]}"
+    written = set(stored.files)
     replaced = {
-        one.name: stored.path / PIXELS / str(number)
-        if one.needs_pixels
+        one.name: stored.path / name
+        if (name := f"{PIXELS}/{number}") in written
         else split.images / one.file
         for number, one in enumerate(plan.changes)
     }
@@ -74,7 +75,7 @@ def _planned(
     source, digest = run.config.data, run.images_digest(images, listed)
 
     def work(folder: Path) -> None:
-        from mal_core.data.image_plan import plan_images, write_pixels
+        from mal_core.data.image_plan import plan_images, write_all_pixels
 
         plan = plan_images(
             images,
@@ -83,9 +84,7 @@ def _planned(
             max_pixels=source.max_image_pixels,
             sizes_stated=sizes_stated,
         )
-        for number, change in enumerate(plan.changes):
-            if change.needs_pixels:
-                write_pixels(images, change, folder / PIXELS / str(number))
+        write_all_pixels(images, plan, folder / PIXELS)
         write_json(folder / PLAN, plan.to_json())
 
     sizes = [[one.file_name, *one.size] for one in listed]

@@ -1,7 +1,9 @@
 """What an image file says of itself before any pixel is decoded: kind, size, orientation, depth."""
 
+import contextlib
 import os
 import stat
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,10 @@ TURNED = (5, 6, 7, 8)
 """Orientations that exchange width and height."""
 MAX_IMAGE_PIXELS = 1_000_000_000
 """Of one image, unless a setting says otherwise: 3 GB once decoded."""
+LARGE_PIXELS = 50_000_000
+"""Larger images are decoded one at a time: eight of a gigabyte each would not fit."""
+
+_large = threading.Lock()
 
 Size = tuple[int, int]
 
@@ -46,6 +52,11 @@ class ImageHeader:
     def shown_size(self) -> Size:
         """Width and height as a viewer shows it."""
         return self.size[::-1] if self.orientation in TURNED else self.size
+
+    def turn_to_decode(self) -> contextlib.AbstractContextManager[object]:
+        """Held while the image is decoded: large ones wait for each other."""
+        large = self.size[0] * self.size[1] > LARGE_PIXELS
+        return _large if large else contextlib.nullcontext()
 
 
 class NotAFileError(OSError):
@@ -96,6 +107,17 @@ def require_file(path: Path, mode: int | None = None) -> None:
         if is_kind(mode):
             message = f"is {name}, not a file. Give a file, or copy its content into one."
             raise NotAFileError(message)
+
+
+def check_pixels(path: Path, header: ImageHeader) -> None:
+    """Read all pixels of a file; raises what Pillow does where some are missing.
+
+    By Pillow, because OpenCV fills the rest of a truncated JPEG with grey and reports success.
+    At draft scale all data is still read, in less time.
+    """
+    with header.turn_to_decode(), Image.open(path) as image:
+        image.draft(None, (1, 1))
+        image.load()
 
 
 def _header_of(image: Image.Image) -> ImageHeader:

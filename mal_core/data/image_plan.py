@@ -7,10 +7,9 @@ not touched.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,8 +18,10 @@ from PIL import Image
 
 from mal_core.artifacts import atomic_path
 from mal_core.data.frames import Orientation, frame_of, is_turned, preferred, turned, turned_back
-from mal_core.data.image_headers import ImageHeader, read_header
+from mal_core.data.image_headers import ImageHeader, check_pixels, read_header
 from mal_core.data.image_names import Found, ImageIndex
+from mal_core.data.pooled import in_order
+from mal_core.progress import Progress
 from mal_core.types import ImageRecord
 
 DEPTH_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -33,7 +34,6 @@ JPEG_OPTIONS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
-THREADS = 8
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError)
 """What the check of the images will say of them is said there."""
 
@@ -108,27 +108,34 @@ def plan_images(
         sizes_stated: The sizes are the annotation file's, not read from the pixels.
     """
     once = list({one.file_name: one for one in listed}.values())
-    found = _files_of(root, once)
-    with ThreadPoolExecutor(THREADS) as pool:
-        looks = pool.map(lambda one: _look(root, one, found, max_pixels), once)
-        seen = [look for look in looks if look is not None]
+    looks = list(in_order(lambda one: _look(root, one, one.file_name, max_pixels), once))
+    missing = [one for one, look in zip(once, looks, strict=True) if look is None]
+    found = _files_of(root, once, missing)
+    elsewhere = {
+        name: _look(root, one, found[name].file, max_pixels)
+        for one in missing
+        if (name := one.file_name) in found
+    }
+    seen = [
+        look
+        for one, first in zip(once, looks, strict=True)
+        if isinstance(look := elsewhere.get(one.file_name, first), _Look)
+    ]
     frames = _frames(seen, orientation, sizes_stated)
     changes = [_change(look, frames.shown.get(look.listed.file_name)) for look in seen]
     notes = [*frames.notes, *_depth_notes(changes), *_name_notes(found)]
     return ImagePlan(changes=tuple(c for c in changes if c is not None), notes=tuple(notes))
 
 
-def _files_of(root: Path, listed: Iterable[ImageRecord]) -> dict[str, Found]:
+def _files_of(
+    root: Path, listed: Iterable[ImageRecord], missing: Iterable[ImageRecord]
+) -> dict[str, Found]:
     """Files of the names that no file has exactly; each file is taken once."""
-    missing = [
-        one.file_name
-        for one in listed
-        if _can_be_linked(one.file_name) and not _is_there(root, one)
-    ]
-    if not missing or not root.is_dir():
+    names = [one.file_name for one in missing if _can_be_linked(one.file_name)]
+    if not names or not root.is_dir():
         return {}
     index = ImageIndex(root)
-    found = {name: file for name in missing if (file := index.find(name)) is not None}
+    found = {name: file for name in names if (file := index.find(name)) is not None}
     taken = Counter(file.file for file in found.values())
     taken.update(one.file_name for one in listed if one.file_name not in found)
     return {name: file for name, file in found.items() if taken[file.file] == 1}
@@ -145,23 +152,19 @@ def _can_be_linked(name: str) -> bool:
     )
 
 
-def _is_there(root: Path, one: ImageRecord) -> bool:
-    try:
-        return (root / one.file_name).exists()
-    except (OSError, ValueError):
-        return False
-
-
 def _look(
-    root: Path, listed: ImageRecord, found: Mapping[str, Found], max_pixels: int
-) -> _Look | None:
-    file = found[listed.file_name].file if listed.file_name in found else listed.file_name
+    root: Path, listed: ImageRecord, file: str, max_pixels: int
+) -> _Look | Literal["unreadable"] | None:
+    """What a file says of itself; None where there is none of that name."""
     try:
-        header = read_header(root / file)
-        small = header.size[0] * header.size[1] <= max_pixels
-        bits = _bits(root / file) if header.deep and small else None
-    except UNREADABLE:
+        header, bits = read_header(root / file), None
+        if header.deep and header.size[0] * header.size[1] <= max_pixels:
+            with header.turn_to_decode():
+                bits = _bits(root / file)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except UNREADABLE:
+        return "unreadable"
     return _Look(listed=listed, file=file, header=header, bits=bits)
 
 
@@ -248,13 +251,38 @@ def _name_notes(found: Mapping[str, Found]) -> Iterator[str]:
         )
 
 
+def write_all_pixels(root: Path, plan: ImagePlan, folder: Path) -> None:
+    """Write every image of a plan that needs new pixels; files are named by their places in it."""
+    wanted = [(n, one) for n, one in enumerate(plan.changes) if one.needs_pixels]
+
+    def write(item: tuple[int, Change]) -> None:
+        number, change = item
+        header = read_header(root / change.file)
+        try:
+            check_pixels(root / change.file, header)  # OpenCV fills what is missing with grey
+        except (*UNREADABLE, MemoryError):
+            return
+        with header.turn_to_decode():
+            write_pixels(root, change, folder / str(number))
+
+    if not wanted:
+        return
+    with Progress("turn and scale images", len(wanted)) as progress:
+        for done, _ in enumerate(in_order(write, wanted), start=1):
+            progress.update(done)
+
+
 def write_pixels(root: Path, change: Change, target: Path) -> None:
     """Write one image as an ordinary file: upright, 8 bits, no orientation tag.
 
     A JPEG stays one, of high quality: photos of phones would take ten times the room otherwise.
+    One that cannot be decoded is left out; the check says what is wrong with it.
     """
     source = root / change.file
-    pixels = _turned_tiff(source, change) if change.pillow else _turned_image(source, change)
+    try:
+        pixels = _turned_tiff(source, change) if change.pillow else _turned_image(source, change)
+    except (*UNREADABLE, cv2.error):
+        return
     is_jpeg = read_header(source).format == "JPEG"
     kind, options = (".jpg", JPEG_OPTIONS) if is_jpeg else (".png", ())
     _, encoded = cv2.imencode(kind, pixels, list(options))

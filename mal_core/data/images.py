@@ -8,12 +8,9 @@ taken. EXIF orientation is ignored here: where boxes refer to the photo as viewe
 What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by the check.
 """
 
-import contextlib
 import itertools
 import struct
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,17 +18,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mal_core.data.image_headers import (
     TURNED,
     UPRIGHT,
     ImageHeader,
     NotAFileError,
+    check_pixels,
     read_header,
 )
 from mal_core.data.image_names import ImageIndex
 from mal_core.data.image_view import source_of
+from mal_core.data.pooled import in_order
 from mal_core.errors import DatasetError
 from mal_core.progress import Progress
 from mal_core.types import ImageRecord
@@ -42,16 +40,11 @@ REFUSED_TIFF_MODES = {
     "I": "32-bit integer pixels",
     "LAB": "Lab colours",
 }
-CHECK_THREADS = 8
-LARGE_PIXELS = 50_000_000
-"""Larger images are decoded one at a time: eight of a gigabyte each would not fit."""
 IMAGES_WORTH_A_BAR = 1000
 HINTED = 50
 """Missing images that are told the closest existing name; the message shows no more anyway."""
 # What Pillow raises on damaged files, depending on the format.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
-
-_large = threading.Lock()
 
 
 def load_image(path: Path) -> NDArray[np.uint8]:
@@ -91,7 +84,7 @@ def image_problems(
     if not root.is_dir():
         return [f"the images folder {root} does not exist. Correct the path."]
     find = partial(_image_problem, root, decode=decode, max_pixels=max_pixels)
-    problems = [found for found in _in_order(records, find) if found]
+    problems = [found for found in _with_a_bar(records, find) if found]
     missing = sum(problem.missing for problem in problems)
     source = source_of(root)
     texts = list(_with_hints(source, problems))
@@ -100,18 +93,17 @@ def image_problems(
     return texts
 
 
-def _in_order(
+def _with_a_bar(
     records: Sequence[ImageRecord], find: "partial[_Problem | None]"
 ) -> Iterator[_Problem | None]:
-    with ThreadPoolExecutor(CHECK_THREADS) as pool:
-        found = pool.map(find, records)
-        if len(records) < IMAGES_WORTH_A_BAR:
-            yield from found
-            return
-        with Progress("check images", len(records)) as progress:
-            for done, problem in enumerate(found, 1):
-                progress.update(done)
-                yield problem
+    found = in_order(find, records)
+    if len(records) < IMAGES_WORTH_A_BAR:
+        yield from found
+        return
+    with Progress("check images", len(records)) as progress:
+        for done, problem in enumerate(found, 1):
+            progress.update(done)
+            yield problem
 
 
 def _with_hints(source: Path, problems: Sequence[_Problem]) -> Iterator[str]:
@@ -147,8 +139,9 @@ def _image_problem(
     try:
         header = read_header(path)
         problem = _header_problem(header, record, max_pixels)
-        if problem is None and decode:
-            _decode(path, header)
+        # One that was to be turned and was not is damaged: its size is not what is wrong.
+        if (problem is None and decode) or (problem and header.shown_size == record.size):
+            check_pixels(path, header)
         if problem is None and not cv2.haveImageReader(str(path)):
             problem = f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."
     except FileNotFoundError:
@@ -160,18 +153,6 @@ def _image_problem(
     except DECODE_ERRORS as error:
         problem = f"cannot be read as an image ({error}). Replace the file or drop the image."
     return None if problem is None else _Problem(record, problem, missing)
-
-
-def _decode(path: Path, header: ImageHeader) -> None:
-    """Read all pixels of a file.
-
-    By Pillow, because OpenCV fills the rest of a truncated JPEG with grey and reports success.
-    At draft scale all data is still read, in less time.
-    """
-    large = header.size[0] * header.size[1] > LARGE_PIXELS
-    with _large if large else contextlib.nullcontext(), Image.open(path) as image:
-        image.draft(None, (1, 1))
-        image.load()
 
 
 def _header_problem(header: ImageHeader, record: ImageRecord, limit: int | None) -> str | None:

@@ -347,6 +347,24 @@ def test_a_view_that_lost_a_link_is_mended(tmp_path: Path) -> None:
     assert (view / "p1.png").is_file()
 
 
+@pytest.mark.parametrize("name", ["p1.jpg", "p1.tif"])
+def test_a_damaged_photo_that_would_be_turned_is_told_by_the_check(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    kind: Json = {"tiffinfo": exif} if name.endswith("tif") else {"exif": exif}
+    photo = tmp_path / "photos" / name
+    Image.fromarray(pixels()).save(photo, **kind)
+    whole = photo.read_bytes()
+    start = whole.find(b"\xff\xda") if name.endswith("jpg") else 200
+    photo.write_bytes(whole[:start] if name.endswith("jpg") else whole[:8] + b"\0" * 100)
+    made = coco(tmp_path / "a.json", name, size=TURNED)
+    (problem,) = problems(opened(tmp_path, tmp_path / "photos", made))
+    assert problem.startswith(f"image 1: {str(photo)!r} cannot be read as an image (")
+
+
 def test_a_limit_below_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.max_image_pixels=0 is not possible: .* least 1"):
         opened(tmp_path, tmp_path, tmp_path / "a.json", "data.max_image_pixels=0")
