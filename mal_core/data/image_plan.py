@@ -5,6 +5,7 @@ in, 8 bits, under the very names of the annotation file. Most images are that al
 not touched.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ JPEG_OPTIONS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError)
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
 """What the check of the images will say of them is said there."""
 
 

@@ -1,5 +1,6 @@
 """YOLO: one text file of normalised boxes per image; labels return as YOLO's polygons."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ Json = dict[str, Any]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names")
 BOX_FIELDS = 5
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError)
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
 MIN_POLYGON_POINTS = 3
 
 
