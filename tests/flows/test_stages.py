@@ -9,7 +9,6 @@ import pytest
 
 from flows import cache, cache_verbs, stages, steps
 from flows.run import Run
-from mal_core.data import view
 from tests.flows.stand_ins import (
     EVERYTHING,
     HUMAN,
@@ -136,39 +135,6 @@ def test_changed_mask_never_reruns_phase_1_training(pipeline: Pipeline) -> None:
 
     pipeline.edit(swap)
     assert pipeline.run() == {LABEL, HUMAN}
-
-
-def test_both_arms_get_masks_as_mmdet_reads_them(pipeline: Pipeline) -> None:
-    usual = Run(pipeline.config())
-    assert stages.train_annotations(usual, "human")[0] == pipeline.annotations
-
-    def flatten(content: dict[str, Any]) -> None:
-        for entry in content["annotations"]:
-            x, y, w, h = entry["bbox"]
-            entry["segmentation"] = [x, y, x + w, y, x + w, y + h, x, y + h]
-            del entry["area"], entry["iscrowd"]
-
-    pipeline.edit(flatten)
-    run = Run(pipeline.config())
-    human, _ = stages.train_annotations(run, "human")
-    assert human.is_relative_to(run.store.root / "normal-masks")
-    assert run.view(pipeline.annotations).masks.unusual
-    assert run.view(human).masks.unusual == {}
-    assert run.view(stages.train_annotations(run, "pseudo")[0]).masks.unusual == {}
-
-
-def test_a_file_is_parsed_once_by_all_runs_of_a_process(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline.edit(lambda content: content["info"].update(version="new"))
-    opened: list[Path] = []
-    real = view.read_lists
-    monkeypatch.setattr(
-        view, "read_lists", lambda path, *rest: opened.append(path) or real(path, *rest)
-    )
-    for _ in range(3):
-        stages.check(Run(pipeline.config()), need_val=True)
-    assert opened.count(pipeline.annotations) == 1
 
 
 def test_force_reruns_the_stage_and_what_changes_after_it(pipeline: Pipeline) -> None:

@@ -1,0 +1,49 @@
+"""Files as phase 2 gets them, and how often they are read; trainings are stand-ins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import stages
+from flows.run import Run
+from mal_core.data import view
+from tests.flows.stand_ins import Pipeline, StandIns
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    return Pipeline(tmp_path, drawn, StandIns(monkeypatch))
+
+
+def test_both_arms_get_masks_as_mmdet_reads_them(pipeline: Pipeline) -> None:
+    usual = Run(pipeline.config())
+    assert stages.train_annotations(usual, "human")[0] == pipeline.annotations
+
+    def flatten(content: dict[str, Any]) -> None:
+        for entry in content["annotations"]:
+            x, y, w, h = entry["bbox"]
+            entry["segmentation"] = [x, y, x + w, y, x + w, y + h, x, y + h]
+            del entry["area"], entry["iscrowd"]
+
+    pipeline.edit(flatten)
+    run = Run(pipeline.config())
+    human, _ = stages.train_annotations(run, "human")
+    assert human.is_relative_to(run.store.root / "normal-masks")
+    assert run.view(pipeline.annotations).masks.unusual
+    assert run.view(human).masks.unusual == {}
+    assert run.view(stages.train_annotations(run, "pseudo")[0]).masks.unusual == {}
+
+
+def test_a_file_is_parsed_once_by_all_runs_of_a_process(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.edit(lambda content: content["info"].update(version="new"))
+    opened: list[Path] = []
+    real = view.read_lists
+    monkeypatch.setattr(
+        view, "read_lists", lambda path, *rest: opened.append(path) or real(path, *rest)
+    )
+    for _ in range(3):
+        stages.check(Run(pipeline.config()), need_val=True)
+    assert opened.count(pipeline.annotations) == 1
