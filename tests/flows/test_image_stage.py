@@ -173,6 +173,22 @@ def test_one_missing_name_among_found_ones_is_told_with_the_users_folder(tmp_pat
     ]
 
 
+def test_a_missing_frame_of_a_video_is_named_as_its_file_does(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "v" / "0.jpg")
+    names = ["v/0.jpg", "v/1.jpg"]
+    content = {
+        "videos": [{"id": 4, "width": WIDTH, "height": HEIGHT, "file_names": names}],
+        "annotations": [{"id": 1, "video_id": 4, "category_id": 1, "bboxes": [[2, 3, 9, 8], None]}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    run = opened(tmp_path, tmp_path / "photos", tmp_path / "a.json", "data=ytvis")
+    assert problems(run) == [
+        f"video 4, frame 1: {str(tmp_path / 'photos' / 'v' / '1.jpg')!r} is missing; the closest "
+        "existing file is 'v/0.jpg'. Add the file or drop the image."
+    ]
+
+
 def test_a_file_that_appears_is_found_by_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     made = coco(tmp_path / "a.json", "p1")

@@ -44,7 +44,8 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
             number = len(content["images"]) + 1
             image_of[video["id"], frame] = number
             size = {"width": video["width"], "height": video["height"]}
-            where = {"video_id": video["id"], "frame": frame}
+            origin = f"video {video['id']}, frame {frame}"
+            where = {"video_id": video["id"], "frame": frame, "origin": origin}
             content["images"].append({"id": number, "file_name": name, **size, **where})
     for track in source["annotations"]:
         wrong = list(_track_problems(track, frames_of))
