@@ -36,10 +36,10 @@ demo: setup
 
 # Two files at a time: most slow tests wait for processes of their own.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cpu-times 20 $(PYTEST_ARGS)
 
 quick: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cpu-times 5 -m "not slow and not gpu" $(PYTEST_ARGS)
 
 check: setup
 	$(BIN)/ruff check .

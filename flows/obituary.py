@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,8 +19,10 @@ logger = logging.getLogger(__name__)
 
 ENDED = b"ended\n"
 """What a flow process says that ends by itself."""
-WORKER_ENDS_S = 20.0
-"""How long a worker that kills its runs may take to end itself."""
+WORKER_ENDS_S = 600.0
+"""How long a worker that kills its runs may take to end itself; minutes where all is slow."""
+SECONDS_BETWEEN_LOOKS = 5.0
+"""A worker that lives on reports its dead run; then there is nothing to wait for."""
 MAX_ATTEMPTS = 3
 """A run that takes its worker with it each time must not take all workers."""
 
@@ -81,9 +84,18 @@ def main() -> None:
     if sys.stdin.buffer.readline() == ENDED:
         return
     crash_inner(run)
-    worker_ended, _, _ = select.select([worker], [], [], WORKER_ENDS_S)
-    if worker_ended and is_running(run):
+    if _ends_before_it_reports(worker, run):
         queue_again(run)
+
+
+def _ends_before_it_reports(worker: int, run: UUID) -> bool:
+    """Wait for the worker's end or its report; whether the run is left to nobody."""
+    deadline = time.monotonic() + WORKER_ENDS_S
+    while is_running(run) and time.monotonic() < deadline:
+        ended, _, _ = select.select([worker], [], [], SECONDS_BETWEEN_LOOKS)
+        if ended:
+            return is_running(run)
+    return False
 
 
 if __name__ == "__main__":

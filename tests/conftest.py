@@ -4,6 +4,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.cpu_times import CpuTimes
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = Path(tempfile.mkdtemp(prefix="mal-tests-"))
@@ -31,12 +34,37 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+# What a script starts in the background ignores SIGINT, and so would every child that is sent one.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cpu-times", type=int, metavar="N", help="list the N longest by CPU seconds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if count := config.getoption("--cpu-times"):
+        config.pluginmanager.register(CpuTimes(count))
+
+
+LONGEST = ("test_drills.py", "test_runner.py", "test_shards.py", "test_end_to_end.py")
+"""Files that take minutes (`--cpu-times` lists them)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with many slow cases first: with two processes none of them is left for last."""
+    """Files of quick tests first, so that what is wrong shows early.
+
+    Of the others the longest first: with two processes none of them is left for last.
+    """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    rank = {name: number for number, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> tuple[bool, int, int]:
+        count = slow[item.path]
+        return count > 0, rank.get(item.path.name, len(rank)), -count
+
+    items.sort(key=place)
 
 
 def pytest_unconfigure() -> None:

@@ -99,7 +99,7 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
+    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 600) -> Any:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -157,7 +157,7 @@ class Server:
     def state(self, run: str) -> str:
         return str(self.ask(f"/flow_runs/{run}")["state_type"])
 
-    def finish(self, run: str, seconds: float = 180) -> str:
+    def finish(self, run: str, seconds: float = 600) -> str:
         """Wait for the end of a run; returns the type of its last state."""
         return str(self.wait("end of the run", lambda: {self.state(run)} & FINAL, seconds).pop())
 
@@ -177,7 +177,7 @@ class Server:
                 continue
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

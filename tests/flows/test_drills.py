@@ -1,6 +1,6 @@
 """What happens to runs when processes, the server, the disk or the clock fail.
 
-MAL_DRILLS=10 repeats each cancel and kill that often, MAL_QUEUED_RUNS=8 queues fewer runs.
+MAL_DRILLS=10 repeats each cancel and kill that often, MAL_QUEUED_RUNS=50 queues more runs.
 """
 
 import contextlib
@@ -16,7 +16,11 @@ import pytest
 from mal_core.artifacts import sha256_file
 from tests.flows.prefect_server_process import Server, running
 
-pytestmark = pytest.mark.slow
+# Half a core must be enough: what is waited for may take minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+PATIENCE_S = 900.0
+BETWEEN_SIGNS_S = 30.0
+"""Time between two signs of life of a run (prefect.yaml)."""
 
 ATTEMPTS = range(int(os.environ.get("MAL_DRILLS", "1")))
 Finder = Callable[[str], list[str]]
@@ -60,7 +64,7 @@ class Drill:
     def start(self) -> str:
         """Run the deployment until both ranks have trained for a while."""
         run = self.server.run("train-mal", self.overrides)
-        self.server.wait("checkpoint", self.checkpoints)
+        self.server.wait("checkpoint", self.checkpoints, PATIENCE_S)
         assert len(self.processes()) >= 3, "flow, torchrun and its ranks"
         return run
 
@@ -71,7 +75,7 @@ class Drill:
         return list((self.root / "store").glob("train-mal/*.partial/state.pth"))
 
     def expect_checkpoint_and_silence(self) -> None:
-        self.server.wait("end of all processes", lambda: not self.processes(), seconds=60)
+        self.server.wait("end of all processes", lambda: not self.processes(), seconds=PATIENCE_S)
         assert self.checkpoints()
 
     def states_inside(self, run: str) -> set[str]:
@@ -86,7 +90,7 @@ class Drill:
     def continued(self) -> str:
         """Run the deployment again, to its end."""
         run = self.server.run("train-mal", self.overrides)
-        assert self.server.finish(run, seconds=300) == "COMPLETED", self.server.logs(run)
+        assert self.server.finish(run, seconds=PATIENCE_S) == "COMPLETED", self.server.logs(run)
         assert "continuing an interrupted attempt" in self.server.logs(run)
         return self.result()
 
@@ -100,36 +104,38 @@ def drill(server: Server, tmp_path: Path, ranks, processes_with: Finder) -> Dril
 def test_cancelled_ranks_save_and_continue(attempt: int, drill: Drill, undisturbed: str) -> None:
     run = drill.start()
     drill.server.command("flow-run", "cancel", run)
-    assert drill.server.finish(run) == "CANCELLED"
+    assert drill.server.finish(run, seconds=PATIENCE_S) == "CANCELLED"
     drill.expect_checkpoint_and_silence()
     assert drill.continued() == undisturbed
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_killed_flow_is_crashed_within_a_minute(
+def test_killed_flow_is_reported_by_its_worker(
     attempt: int, drill: Drill, undisturbed: str
 ) -> None:
     run = drill.start()
     os.kill(flow_process(drill), signal.SIGKILL)
-    drill.server.wait("crash", lambda: drill.server.state(run) == "CRASHED", seconds=60)
+    drill.server.wait("crash", lambda: drill.server.state(run) == "CRASHED", seconds=PATIENCE_S)
     drill.expect_checkpoint_and_silence()
     drill.server.wait("end of all inside", lambda: drill.states_inside(run) == {"CRASHED"})
+    # Its worker said so, at once; the server's automation takes minutes.
+    assert "No sign of life" not in drill.server.ask(f"/flow_runs/{run}")["state"]["message"]
     assert drill.continued() == undisturbed
 
 
 def test_runs_out_of_time_save_and_the_last_one_completes(
     drill: Drill, undisturbed: str, quiet_minutes: float
 ) -> None:
-    server, limit = drill.server, round(0.7 * quiet_minutes, 2)
+    server, limit = drill.server, round(0.5 * quiet_minutes, 2)
     ends = []
     while "COMPLETED" not in ends:
         run = server.run("train-mal", [*drill.overrides, f"time_limit_minutes={limit}"])
-        ends.append(server.finish(run, seconds=300))
-        server.wait("end of all processes", lambda: not drill.processes(), seconds=60)
+        ends.append(server.finish(run, seconds=PATIENCE_S))
+        server.wait("end of all processes", lambda: not drill.processes(), seconds=PATIENCE_S)
         if ends[-1] == "FAILED":
             message = server.ask(f"/flow_runs/{run}")["state"]["message"]
             assert f"stopped after {limit:g} minutes" in message
-        limit += 0.1  # a busy machine may need longer than the first one to begin
+        limit = round(1.4 * limit, 2)  # a busy machine may need longer to begin
     assert "continuing an interrupted attempt" in server.logs(run)
     assert set(ends) == {"FAILED", "COMPLETED"}
     assert drill.result() == undisturbed
@@ -144,28 +150,28 @@ def test_another_worker_takes_over_from_a_killed_one(
     worker = server.processes[-1]
     worker.kill()
     worker.wait()
-    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=60)
+    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=PATIENCE_S)
     drill.expect_checkpoint_and_silence()
     server.start_worker()
-    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
     assert "continuing an interrupted attempt" in server.logs(run)
     assert drill.result() == undisturbed
 
 
-@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
 def test_another_worker_takes_over_from_one_that_was_asked_to_end(
-    asked: signal.Signals, drill: Drill, undisturbed: str
+    drill: Drill, undisturbed: str
 ) -> None:
+    """By SIGTERM; a worker that gets one sends itself the SIGINT of Ctrl-C."""
     server = drill.server
     run = drill.start()
     worker = server.processes[-1]
-    worker.send_signal(asked)
-    worker.wait(60)
-    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=60)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(PATIENCE_S)
+    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=PATIENCE_S)
     drill.expect_checkpoint_and_silence()
     assert drill.states_inside(run) == {"CRASHED"}
     server.start_worker()
-    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
     assert drill.result() == undisturbed
 
 
@@ -176,7 +182,7 @@ def test_run_of_a_lost_machine_is_crashed_by_the_server(drill: Drill, undisturbe
     for process in family(worker.pid):
         os.kill(process, signal.SIGKILL)
     worker.wait()
-    server.wait("crash", lambda: server.state(run) == "CRASHED", seconds=120)
+    server.wait("crash", lambda: server.state(run) == "CRASHED", seconds=PATIENCE_S)
     assert "No sign of life" in server.ask(f"/flow_runs/{run}")["state"]["message"]
     drill.expect_checkpoint_and_silence()
     server.start_worker()
@@ -191,7 +197,7 @@ def test_server_that_restarts_during_a_run_is_found_again(drill: Drill, undistur
     process.wait()
     server.start_api()
     server.wait_for_api()
-    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
     assert drill.result() == undisturbed
 
 
@@ -202,13 +208,13 @@ def test_lost_server_leaves_no_process_and_what_was_trained(drill: Drill, undist
     for process in (server.server_process(), worker):
         process.kill()
         process.wait()
-    server.wait("end of all processes", lambda: not drill.processes(), seconds=180)
+    server.wait("end of all processes", lambda: not drill.processes(), seconds=PATIENCE_S)
     assert list((drill.root / "store").glob("train-mal/*/*.pth")), "neither finished nor saved"
     server.start_api()
     server.wait_for_api()
     server.start_worker()
     run = server.run("train-mal", drill.overrides)
-    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
     assert "train-mal: running" not in server.logs(run)
     assert drill.result() == undisturbed
 
@@ -221,23 +227,32 @@ def test_database_that_turns_read_only_for_a_while_does_not_end_a_run(
     children = drill.processes()
     with read_only([server.root / "prefect.db", server.root / "prefect.db-wal"]):
         assert server.refuses_to_write()
-        time.sleep(10)
+        time.sleep(10)  # the training goes on
         assert drill.processes() == children
-    assert server.finish(run, seconds=300) == "COMPLETED", server.logs(run)
+        halted = family(flow_process(drill))[1:]
+        for process in halted:  # so that it lasts as long as this takes
+            os.kill(process, signal.SIGSTOP)
+        time.sleep(BETWEEN_SIGNS_S)
+    # At least one sign of life was lost; the automation sees twice the usual time between two.
+    time.sleep(1.5 * BETWEEN_SIGNS_S)
+    assert server.state(run) == "RUNNING"
+    for process in halted:
+        os.kill(process, signal.SIGCONT)
+    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
     assert drill.result() == undisturbed
 
 
 def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> None:
     server = drill.server
     runs = [server.run("train-mal", drill.overrides) for _ in range(2)]
-    assert [server.finish(run, seconds=300) for run in runs] == ["COMPLETED", "COMPLETED"]
+    assert [server.finish(run, seconds=PATIENCE_S) for run in runs] == ["COMPLETED", "COMPLETED"]
     logs = [server.logs(run) for run in runs]
     assert sum("train-mal: running" in log for log in logs) == 1
     assert sum("another process is at work on it; waiting" in log for log in logs) >= 1
     assert drill.result() == undisturbed
 
 
-QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "50"))
+QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "8"))
 
 
 def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, mal, ranks) -> None:
@@ -245,7 +260,7 @@ def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, ma
     server.command("work-pool", "set-concurrency-limit", "mal", "2")
     try:
         queued = {server.queue("train-mal", [*ranks, *places]) for _ in range(QUEUED)}
-        server.wait("end of all runs", lambda: server.all_ended(queued), seconds=1200)
+        server.wait("end of all runs", lambda: server.all_ended(queued), seconds=2 * PATIENCE_S)
     finally:
         server.command("work-pool", "clear-concurrency-limit", "mal")
     runs = [server.wait("state", lambda run=run: server.ask(f"/flow_runs/{run}")) for run in queued]
@@ -261,11 +276,11 @@ def test_trainings_take_turns_and_a_killed_one_gives_its_turn_back(
     try:
         first = drill.start()
         os.kill(flow_process(drill), signal.SIGKILL)
-        server.wait("crash", lambda: server.state(first) == "CRASHED", seconds=60)
+        server.wait("crash", lambda: server.state(first) == "CRASHED", seconds=PATIENCE_S)
         places = drill.overrides[len(tiny) :]
         short = [*tiny, *[text for text in places if text.startswith(("workdir", "store"))]]
         run = server.run("train-segmenter", [*short, "segmenter_jobs=2"])
-        assert server.finish(run, seconds=600) == "COMPLETED", server.logs(run)
+        assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
     finally:
         server.command("concurrency-limit", "delete", "mal-gpu")
     tasks = server.task_runs(run)

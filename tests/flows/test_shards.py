@@ -75,7 +75,7 @@ def sharded(runner: str, count: int) -> list[str]:
     return [f"label_runner={runner}", f"label_shards={count}", "label_workers=2"]
 
 
-@pytest.mark.parametrize(("runner", "count"), [("threads", 5), ("dask", 2), ("ray", 2)])
+@pytest.mark.parametrize(("runner", "count"), [("threads", 3), ("dask", 2), ("ray", 2)])
 def test_labels_are_the_same_bytes_for_any_runner_and_any_cut(
     fresh_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str, count: int
 ) -> None:
@@ -152,7 +152,7 @@ def test_killed_shards_leave_no_process_and_continue_in_another_cut(
     assert ended != 0
     patient_mal.wait_until_alone(30)
 
-    finished = patient_mal.run("label", *overrides, "label_shards=4", "label_workers=2")
+    finished = patient_mal.run("label", *overrides, "label_shards=2", "label_workers=2")
     assert "continuing an interrupted attempt" in finished
     assert digests(patient_mal) == whole
 
