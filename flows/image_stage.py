@@ -18,12 +18,14 @@ PLAN, PIXELS = "plan.json", "pixels"
 Notes = tuple[str, ...]
 
 
-def plain_inputs(run: Run, given: Inputs, *, sizes_stated: bool) -> Inputs:
+def plain_inputs(run: Run, given: Inputs, *, sizes_stated: bool, val_sizes_stated: bool) -> Inputs:
     """Both splits with ordinary images, and notes on what that took."""
     train, notes = plain_images(run, given.train, sizes_stated=sizes_stated)
+    notes = given.train_notes + notes
     if given.val is None:
         return Inputs(train=train, val=None, train_notes=notes)
-    val, val_notes = plain_images(run, given.val, sizes_stated=sizes_stated)
+    val, val_notes = plain_images(run, given.val, sizes_stated=val_sizes_stated)
+    val_notes = given.val_notes + val_notes
     return Inputs(train=train, val=val, train_notes=notes, val_notes=val_notes)
 
 

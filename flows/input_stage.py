@@ -39,7 +39,12 @@ def inputs(run: Run) -> Inputs:
             given = Inputs(train=source.train, val=source.val)
         run.inputs = normal_form(run, given)
         if source.source == "files":
-            run.inputs = plain_inputs(run, run.inputs, sizes_stated=states_sizes(source.format))
+            run.inputs = plain_inputs(
+                run,
+                run.inputs,
+                sizes_stated=states_sizes(source.train_format),
+                val_sizes_stated=states_sizes(source.val_format),
+            )
     return run.inputs
 
 

@@ -18,6 +18,8 @@ from mal_core.tables import format_number
 logger = logging.getLogger(__name__)
 
 NORMAL_FORM, ONE_CLASS, NORMAL_MASKS = "normal-form", "one-class", "normal-masks"
+NOTES = "notes.json"
+KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}
 Json = dict[str, Any]
 
 
@@ -32,52 +34,115 @@ def normal_form(run: Run, given: Inputs) -> Inputs:
 
 
 def _annotated(run: Run, given: Inputs) -> Inputs:
-    return given if run.config.data.format == "coco" else _converted(run, given)
+    data = run.config.data
+    val = None if given.val is None else _in_utf8(run, given.val, data.val_format)
+    given = Inputs(train=_in_utf8(run, given.train, data.train_format), val=val)
+    formats = {data.train_format, *([] if val is None else [data.val_format])}
+    return given if formats == {"coco"} else _converted(run, given)
+
+
+def _in_utf8(run: Run, split: SplitConfig, name: str) -> SplitConfig:
+    """The split; its file is a copy where mmdet and pycocotools could not read it as text."""
+    from mal_core.data.text import TextError, is_plain, write_plain
+
+    if name != "coco" or not split.annotations.is_file() or is_plain(split.annotations):
+        return split
+
+    def work(folder: Path) -> None:
+        try:
+            write_plain(split.annotations, folder / "plain.json")
+        except TextError as error:
+            raise DatasetError(split.annotations, [str(error)]) from error
+
+    inputs = {"annotations": str(run.store.digests.digest(split.annotations))}
+    stored = _stage(run, {"format": "coco"}, inputs, work)
+    return SplitConfig(images=split.images, annotations=stored.path / "plain.json")
 
 
 def _converted(run: Run, given: Inputs) -> Inputs:
-    from mal_core.data.formats import FORMATS, align_classes
+    from mal_core.data.formats import FORMATS, adopt_classes, align_classes
 
-    name = run.config.data.format
-    one = FORMATS[name]
-    setting = {"orientation": run.config.data.orientation} if one.sizes_from_pixels else {}
+    data = run.config.data
+    names = {"train": data.train_format, "val": data.val_format}
     splits = {"train": given.train, **({} if given.val is None else {"val": given.val})}
+    setting = {"orientation": data.orientation} if _sizes_from_pixels(run, splits) else {}
+    mixed = len({names[key] for key in splits}) > 1
 
     def work(folder: Path) -> None:
-        contents = {
-            key: one.to_coco(s.images, s.annotations, **setting) for key, s in splits.items()
-        }
-        if one.numbers_classes:
-            align_classes(list(contents.values()))
+        contents, notes = {}, {}
+        for key, split in splits.items():
+            one = FORMATS[names[key]]
+            extra = setting if one.sizes_from_pixels else {}
+            contents[key] = one.to_coco(split.images, split.annotations, **extra)
+            notes[key] = one.notes(split.images, split.annotations, contents[key])
+        _match_classes(contents, mixed)
         for key, content in contents.items():
-            write_json(folder / f"{key}.json", content)
+            _write_normal(folder / f"{key}.json", content, splits[key].annotations)
+        write_json(folder / NOTES, notes)
 
-    inputs = {key: _source_digest(run, split) for key, split in splits.items()}
-    stored = _stage(run, {"format": name, **setting}, inputs, work)
+    def _match_classes(contents: dict[str, Json], mixed: bool) -> None:
+        if FORMATS[names["train"]].numbers_classes:
+            align_classes(list(contents.values()))
+        elif mixed:
+            adopt_classes(contents["train"], contents["val"])
+
+    inputs = {key: _source_digest(run, split, names[key]) for key, split in splits.items()}
+    config = {"format": [names[key] for key in splits], **setting}
+    stored = _stage(run, config, inputs, work)
+    notes = json.loads((stored.path / NOTES).read_text())
     normal = {
         key: SplitConfig(images=split.images, annotations=stored.path / f"{key}.json")
         for key, split in splits.items()
     }
-    return Inputs(train=normal["train"], val=normal.get("val"))
+    return Inputs(
+        train=normal["train"],
+        val=normal.get("val"),
+        train_notes=tuple(notes["train"]),
+        val_notes=tuple(notes.get("val", ())),
+    )
+
+
+def _write_normal(target: Path, content: Json, source: Path) -> None:
+    try:
+        write_json(target, content)
+    except ValueError as error:
+        from mal_core.data.validation import constant_problem, label_of
+
+        problems = [
+            f"{label_of(kind, index, entry, origins=True)} {problem}"
+            for key, kind in KINDS.items()
+            for index, entry in enumerate(content.get(key, ()))
+            if isinstance(entry, dict) and (problem := constant_problem(entry)) is not None
+        ]
+        problem = "holds a NaN or infinite number, which JSON does not allow."
+        raise DatasetError(source, problems or [problem]) from error
+
+
+def _sizes_from_pixels(run: Run, splits: dict[str, SplitConfig]) -> bool:
+    data = run.config.data
+    names = [data.train_format, *([data.val_format] if "val" in splits else [])]
+    return not all(map(states_sizes, names))
 
 
 def states_sizes(name: str) -> bool:
     """Whether a format's files state the sizes of images."""
     from mal_core.data.formats import FORMATS
 
-    return name == "coco" or not FORMATS[name].sizes_from_pixels
+    return not FORMATS[name].sizes_from_pixels
 
 
-def _source_digest(run: Run, split: SplitConfig) -> str:
+def _source_digest(run: Run, split: SplitConfig, name: str) -> str:
     """Of everything outside the images' pixels that a format's reader looks at."""
     from mal_core.data.formats import FORMATS
 
-    one = FORMATS[run.config.data.format]
+    one = FORMATS[name]
     paths = sorted(one.files(split.images, split.annotations))
     digests = run.store.digests.digests(paths)
     listing: list[str] = []
     if one.looks_for_images:
         listing = sorted(str(p.relative_to(split.images)) for p in split.images.rglob("*"))
+    if split.annotations.is_dir():  # a note counts what is not read
+        listing += sorted(ascii(str(path)) for path in split.annotations.rglob("*"))
     files = [[str(path), digests[path]] for path in paths]
     return sha256_json([files, listing])
 
@@ -179,7 +244,7 @@ def native_target(run: Run) -> str:
 
     if run.config.boxes is not None:
         return "detections.json"
-    name = run.config.data.format
+    name = run.config.data.train_format
     return "" if name == "coco" else FORMATS[name].target
 
 
@@ -228,7 +293,7 @@ def write_native(run: Run, labels: Path, target: Path) -> None:
     if run.config.boxes is not None:
         write_detections(labeled, run.config.boxes, target)
     elif train is not None:
-        write = FORMATS[run.config.data.format].write_masks
+        write = FORMATS[run.config.data.train_format].write_masks
         if write is not None:
             fresh = target.with_name(f"{target.name}.partial")
             _remove(fresh)

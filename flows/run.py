@@ -127,7 +127,8 @@ class Run:
         from mal_core.data.view import read_view
 
         data, digest = self.config.data, self.store.digests.digest(annotations)
-        origins = data.format in NUMBERED_FORMATS or self.config.boxes is not None
+        numbered = {data.train_format, data.val_format} & {*NUMBERED_FORMATS}
+        origins = bool(numbered) or self.config.boxes is not None
         read = partial(read_view, annotations, strict=data.strict, origins=origins)
         if digest is None:
             return read()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mal_core.config import (
+    AnnotationFormat,
     Config,
     DataConfig,
     EncoderConfig,
@@ -45,7 +46,7 @@ class DataSource(Config):
     """Where images and annotations come from: the user's files, or drawn scenes.
 
     Attributes:
-        format: How the annotations of both splits are written.
+        format: How annotations are written; a split may have its own, `data.val.format`.
         train, val: The user's files; None where this run does not need them, and
             for drawn scenes.
         test: Images without annotations and their COCO list, for `mal predict`.
@@ -60,7 +61,7 @@ class DataSource(Config):
     """
 
     source: Literal["files", "scenes"]
-    format: Literal["coco", "lvis", "objects365", "voc", "yolo", "ytvis"] = "coco"
+    format: AnnotationFormat = "coco"
     train: SplitConfig | None = None
     val: SplitConfig | None = None
     test: SplitConfig | None = None
@@ -85,6 +86,16 @@ class DataSource(Config):
         if self.name is not None and not re.search("[A-Za-z0-9]", self.name):
             message = f"data.name={self.name!r} is not possible: it needs a letter or a digit."
             raise ConfigError(message)
+
+    @property
+    def train_format(self) -> AnnotationFormat:
+        """Of the training split."""
+        return (self.train and self.train.format) or self.format
+
+    @property
+    def val_format(self) -> AnnotationFormat:
+        """Of the validation split."""
+        return (self.val and self.val.format) or self.format
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,12 +37,20 @@ def _require(condition: bool, key: str, seen: object, wanted: str) -> None:
         raise ConfigError(message)
 
 
+AnnotationFormat = Literal["coco", "lvis", "objects365", "voc", "yolo", "ytvis"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig(Config):
-    """One split: a folder of images and its COCO annotation file."""
+    """One split: a folder of images and its annotations.
+
+    Attributes:
+        format: How they are written; None means as `data.format` says.
+    """
 
     images: Path
     annotations: Path
+    format: AnnotationFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from mal_core.data.text import GZIP
 from mal_core.errors import DatasetError
 
 WINDOW_BYTES = 8 << 20
@@ -136,6 +137,8 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
             raise DatasetError(path, [f"cannot be read: {_kind(path)}. Give a file."])
         with path.open("rb") as stream:
             start = stream.read(4)
+            if start.startswith(GZIP):
+                raise DatasetError(path, ["is gzip. Unpack it with gunzip."])
             encoding = json.detect_encoding(start)
             stream.seek(len(BOM) if start.startswith(BOM) else 0)
             if encoding.startswith("utf-8"):

@@ -9,6 +9,7 @@ import reprlib
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+from mal_core.data.foreign import foreign_json
 from mal_core.types import Category, ImageRecord
 
 Entry = dict[str, Any]
@@ -33,6 +34,10 @@ ANNOTATION_FIELDS: Fields = {
 
 def structure_problems(content: object) -> list[str]:
     """Why a JSON value is no COCO object; without any, its three lists can be read."""
+    foreign = foreign_json(content)
+    lists = isinstance(content, dict) and all(key in content for key in ENTRY_LISTS)
+    if foreign is not None and not lists:
+        return [f"not a COCO file: {foreign}."]
     if not isinstance(content, dict):
         return [
             f"not a COCO file: a JSON {type(content).__name__} instead of an object with the "
@@ -102,7 +107,7 @@ class CategoryTable:
             self.problems.append(f"{label} occurs more than once. Give every category its own id.")
         self.ids.add(category_id)
         if not wrong:
-            self._add_name(label, category_id, entry["name"])
+            self._add_name(label, category_id, entry["name"].strip())
 
     def _add_name(self, label: str, category_id: int, name: str) -> None:
         first = self._id_of_name.setdefault(name, category_id)

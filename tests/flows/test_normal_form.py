@@ -1,5 +1,6 @@
 """Every annotation format through the real `mal`: boxes in, masks out in the same format."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -260,3 +261,48 @@ def test_impossible_settings_are_refused(overrides, said, mal, tmp_path):
     annotations = drawn_formats.write_json(tmp_path / "a.json", drawn_formats.coco())
     chosen = [text.format(images=images) for text in overrides]
     assert said in refused(mal, "label", *split(images, annotations), *chosen)
+
+
+def with_masks() -> Json:
+    """COCO's object with a polygon per box, under class numbers of its own."""
+    content = drawn_formats.coco()
+    for entry in content["annotations"]:
+        x, y, w, h = entry["bbox"]
+        entry["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        entry["category_id"] += 10
+    for entry in content["categories"]:
+        entry["id"] += 10
+    return content
+
+
+@pytest.mark.parametrize("name", ["voc", "yolo"])
+def test_validation_masks_may_come_in_another_format(name, mal, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    write = {"voc": drawn_formats.write_voc, "yolo": drawn_formats.write_yolo}[name]
+    annotations = write(tmp_path / "labels")
+    val = tmp_path / "val.json.gz"
+    val.write_bytes(gzip.compress(json.dumps(with_masks()).encode("utf-16")))
+    chosen = [f"data={name}", *split(images, annotations), *split(images, val, "val")]
+    output = mal.run("check", *chosen, "data.val.format=coco")
+    assert "validation file: 2 images, 3 annotations = 3 boxes" in output
+    assert "3 human masks, 2 classes" in output
+
+
+def test_polygons_of_yolo_are_validation_masks(mal, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    annotations = drawn_formats.write_yolo(tmp_path / "labels")
+    for name in ("a", "b"):
+        (annotations / f"{name}.txt").write_text("0 .1 .1 .6 .1 .6 .6\n1 .2 .2 .9 .2 .9 .9 .2 .8\n")
+    (annotations / "._a.txt").write_bytes(b"\0")
+    chosen = [*split(images, annotations), *split(images, annotations, "val")]
+    output = mal.run("check", "data=yolo", *chosen)
+    assert output.count("4 human masks") == 2
+    assert "1 files of" in output
+
+
+def test_a_file_in_a_code_page_is_refused_with_what_to_do(mal, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    annotations = drawn_formats.write_yolo(tmp_path / "labels")
+    (annotations / "classes.txt").write_bytes("狗\n苹果\n".encode("gbk"))
+    output = refused(mal, "check", "data=yolo", *split(images, annotations))
+    assert "classes.txt: line 1: byte 0xb9 is not UTF-8. Save the file as UTF-8." in output

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mal_core.data.coco import parse_coco
 from mal_core.data.formats.coco_family import lvis_to_coco, objects365_to_coco
-from mal_core.data.formats.voc import voc_files, voc_to_coco, write_voc_masks
-from mal_core.data.formats.yolo import write_yolo_masks, yolo_files, yolo_to_coco
+from mal_core.data.formats.voc import voc_files, voc_notes, voc_to_coco
+from mal_core.data.formats.voc_masks import write_voc_masks
+from mal_core.data.formats.yolo import write_yolo_masks, yolo_files, yolo_notes, yolo_to_coco
 from mal_core.data.formats.ytvis import write_ytvis_masks, ytvis_to_coco
 
 Json = dict[str, Any]
@@ -29,6 +31,7 @@ class Format:
         files: (images folder, annotations) -> all files whose content decides the normal form.
         looks_for_images: Which images exist decides the normal form too.
         sizes_from_pixels: The format states no sizes; `to_coco` takes `orientation`, too.
+        notes: (images folder, annotations, normal form) -> what is unusual about the files.
         numbers_classes: The format knows classes by name; the conversion numbers them.
     """
 
@@ -38,10 +41,17 @@ class Format:
     files: Callable[[Path, Path], Iterable[Path]] = lambda _images, annotations: (annotations,)
     looks_for_images: bool = False
     numbers_classes: bool = False
+    notes: Callable[[Path, Path, Json], list[str]] = lambda _images, _annotations, _content: []
     sizes_from_pixels: bool = False
 
 
+def coco_to_coco(_images: Path, annotations: Path) -> Json:
+    """A COCO file beside a split of another format: only its classes get other numbers."""
+    return parse_coco(annotations)
+
+
 FORMATS: dict[str, Format] = {
+    "coco": Format(to_coco=coco_to_coco),
     "lvis": Format(to_coco=lvis_to_coco, looks_for_images=True),
     "objects365": Format(to_coco=objects365_to_coco, looks_for_images=True),
     "voc": Format(
@@ -49,6 +59,7 @@ FORMATS: dict[str, Format] = {
         write_masks=write_voc_masks,
         target="voc",
         files=voc_files,
+        notes=voc_notes,
         numbers_classes=True,
     ),
     "yolo": Format(
@@ -56,11 +67,12 @@ FORMATS: dict[str, Format] = {
         write_masks=write_yolo_masks,
         target="yolo",
         files=yolo_files,
+        notes=yolo_notes,
         sizes_from_pixels=True,
     ),
     "ytvis": Format(to_coco=ytvis_to_coco, write_masks=write_ytvis_masks, target="ytvis.json"),
 }
-"""All formats but COCO itself, which is the normal form."""
+"""COCO itself is the normal form; it is converted only beside another one."""
 
 
 def align_classes(splits: Sequence[Json]) -> None:
@@ -72,3 +84,32 @@ def align_classes(splits: Sequence[Json]) -> None:
         for annotation in split["annotations"]:
             annotation["category_id"] = renamed[annotation["category_id"]]
         split["categories"] = [{"id": i, "name": name} for name, i in number_of.items()]
+
+
+def adopt_classes(train: Json, val: Json) -> None:
+    """Give the classes of a validation split the numbers that training has for their names.
+
+    Classes that training lacks get new numbers, so that the check of the pair can name them,
+    or go where no object is of them.
+    """
+    number_of = {_name(entry): entry["id"] for entry in train["categories"]}
+    used = {entry.get("category_id") for entry in val["annotations"]}
+    after, renamed, kept = max(number_of.values(), default=0), {}, []
+    for entry in val["categories"]:
+        number = number_of.get(_name(entry))
+        if number is None:
+            if entry["id"] not in used:
+                continue
+            number = after = after + 1
+        renamed[entry["id"]] = number
+        kept.append({**entry, "id": number, "name": _name(entry)})
+    for annotation in val["annotations"]:
+        annotation["category_id"] = renamed[annotation["category_id"]]
+    absent = number_of.keys() - {entry["name"] for entry in kept}
+    val["categories"] = kept + [
+        {**entry, "name": _name(entry)} for entry in train["categories"] if _name(entry) in absent
+    ]
+
+
+def _name(entry: Json) -> str:
+    return str(entry["name"]).strip()

@@ -1,11 +1,14 @@
 """Formats that are COCO with another way to name image files: LVIS v1 and Objects365."""
 
+import os
+import reprlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
 
 from mal_core.data.coco import parse_coco
 from mal_core.data.json_lists import read_whole
+from mal_core.data.validation import label_of
 from mal_core.errors import DatasetError
 
 Json = dict[str, Any]
@@ -37,18 +40,29 @@ def lvis_to_coco(images: Path, annotations: Path) -> Json:
         if not isinstance(image, dict) or "file_name" in image:
             continue
         url = image.get("coco_url")
-        if not isinstance(url, str) or not PurePosixPath(urlparse(url).path).name:
+        if not isinstance(url, str) or not _path_of(url).name:
             problems.append(
-                f"image {image.get('id', f'at position {index}')} has coco_url={url!r} and no "
+                f"{label_of('image', index, image)} has coco_url={reprlib.repr(url)} and no "
                 "file_name. LVIS v1 has a coco_url in every image."
             )
             continue
-        parts = PurePosixPath(urlparse(url).path).parts[-2:]
+        parts = _path_of(url).parts[-2:]
         nested = "/".join(parts)
-        image["file_name"] = nested if (images / nested).is_file() else parts[-1]
+        image["file_name"] = nested if _is_file(images / nested) else parts[-1]
     if problems:
         raise DatasetError(annotations, problems)
     return content
+
+
+def _path_of(url: str) -> PurePosixPath:
+    try:
+        return PurePosixPath(urlparse(url).path)
+    except ValueError:  # a broken host
+        return PurePosixPath()
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises for names that are too long
 
 
 def objects365_to_coco(images: Path, annotations: Path) -> Json:
@@ -71,4 +85,4 @@ def objects365_to_coco(images: Path, annotations: Path) -> Json:
 def _existing_tail(images: Path, name: str) -> str:
     parts = PurePosixPath(name).parts
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
-    return next((tail for tail in tails if (images / tail).is_file()), name)
+    return next((tail for tail in tails if _is_file(images / tail)), name)

@@ -1,15 +1,18 @@
 """Boxes of a detector: a COCO results list in, the same list with masks out."""
 
-import math
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
+from mal_core.data.foreign import foreign_json
 from mal_core.data.formats.coco_family import read_json
+from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
 
 Json = dict[str, Any]
+LARGEST = 1e9
 KEYS = ("image_id", "category_id", "bbox", "score")
 
 
@@ -29,7 +32,9 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     """
     entries = read_json(detections)
     if not isinstance(entries, list) or not entries:
+        foreign = foreign_json(entries)
         problem = "no list of detections. Give COCO results: image_id, category_id, bbox, score."
+        problem = problem if foreign is None else f"no list of detections: {foreign}."
         raise DatasetError(detections, [problem])
     known = {image["id"] for image in coco["images"]}, {c["id"] for c in coco["categories"]}
     problems = [p for i, entry in enumerate(entries) for p in _problems(i, entry, *known)]
@@ -68,19 +73,24 @@ def _problems(
     if missing:
         yield f"{label} has no {', '.join(missing)}."
         return
-    if entry["image_id"] not in image_ids:
-        yield f"{label} has image_id={entry['image_id']!r}, which the annotation file lacks."
-    if entry["category_id"] not in category_ids:
-        yield f"{label} has category_id={entry['category_id']!r}, which no category has."
+    image, category = entry["image_id"], entry["category_id"]
+    if type(image) is not int or image not in image_ids:
+        yield f"{label} has image_id={reprlib.repr(image)}, which the annotation file lacks."
+    if type(category) is not int or category not in category_ids:
+        yield f"{label} has category_id={reprlib.repr(category)}, which no category has."
     box = entry["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
-        yield f"{label} has bbox={box!r}, but it must be [x, y, width, height] in px."
+        yield f"{label} has bbox={reprlib.repr(box)}, but it must be [x, y, width, height] in px."
     if not _is_finite(entry["score"]):
-        yield f"{label} has score={entry['score']!r}, but it must be a number."
+        yield f"{label} has score={reprlib.repr(entry['score'])}, but it must be a number."
+    problem = constant_problem(entry, KEYS)
+    if problem is not None:
+        yield f"{label} {problem}"
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Whether a value is a number that a place in an image, or a score, can be."""
+    return type(value) in (int, float) and -LARGEST < value < LARGEST  # type: ignore[operator]
 
 
 def write_detections(labeled: Json, detections: Path, target: Path) -> None:

@@ -1,21 +1,22 @@
 """Pascal VOC: one XML file of boxes per image; masks are indexed PNG files."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import atomic_path
+from mal_core.data.foreign import foreign_xml
 from mal_core.data.formats.coco_family import read_json
+from mal_core.data.formats.folder_files import files_below, unread_note
+from mal_core.data.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
+from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
-from mal_core.masks import segmentation_to_mask
 
 Json = dict[str, Any]
-OUTSIDE, MAX_OBJECTS = 0, 254
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+LARGEST_PX = 1e6
+GIVE = "Give the folder `Annotations`, or a list in ImageSets."
 
 
 def voc_to_coco(_images: Path, annotations: Path) -> Json:
@@ -23,17 +24,19 @@ def voc_to_coco(_images: Path, annotations: Path) -> Json:
 
     VOC counts pixels from 1 and includes the last one: (xmin, xmax) becomes
     [xmin - 1, xmax). Classes are numbered in alphabetical order. `difficult`,
-    `truncated` and `pose` stay as fields of the annotation.
+    `truncated` and `pose` stay as fields of the annotation; `object` is its place in the XML
+    file. Masks come from SegmentationObject beside the folder, where it has the image.
 
     Args:
-        annotations: The folder `Annotations`, or a list of names (ImageSets/Main/x.txt)
-            whose XML files lie in `Annotations` two folders up.
+        annotations: The folder `Annotations` with what lies below it, one XML file, or a list
+            of names (ImageSets/Main/x.txt) whose XML files lie in `Annotations` two folders up.
 
     Raises:
         DatasetError: Carries every problem of every file.
     """
     problems: list[str] = []
-    parsed = [(path, _parse(path, problems)) for path in _xml_files(annotations, problems)]
+    root, paths = _xml_files(annotations, problems)
+    parsed = [(path.relative_to(root), _parse(path, root, problems)) for path in paths]
     names = sorted({str(o["name"]) for _, file in parsed if file for o in file["objects"]})
     category_of = {name: number for number, name in enumerate(names, start=1)}
     content: Json = {
@@ -41,69 +44,147 @@ def voc_to_coco(_images: Path, annotations: Path) -> Json:
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in category_of.items()],
     }
+    named: dict[str, Path] = {}
     for number, (path, file) in enumerate(parsed, start=1):
         if file is None:
             continue
+        first = named.setdefault(file["file_name"], path)
+        if first != path:
+            problems.append(f"{path} and {first} are both of {file['file_name']}. Keep one.")
         image = {key: file[key] for key in ("file_name", "width", "height")}
-        content["images"].append({"id": number, **image, "origin": path.name})
+        content["images"].append({"id": number, **image, "origin": str(path)})
         for index, entry in enumerate(file["objects"], start=1):
             known = {"category_id": category_of[entry.pop("name")], "image_id": number}
             entry_id = len(content["annotations"]) + 1
-            origin = f"{path.name}, object {index}"
-            content["annotations"].append(
-                {"id": entry_id, **known, "iscrowd": 0, **entry, "origin": origin}
-            )
+            place = {"object": index, "origin": f"{path}, object {index}"}
+            content["annotations"].append({"id": entry_id, **known, "iscrowd": 0, **entry, **place})
     if problems:
         raise DatasetError(annotations, problems)
     return content
 
 
 def voc_files(_images: Path, annotations: Path) -> list[Path]:
-    """The list, where there is one, and the XML files."""
-    return [*([annotations] if annotations.is_file() else []), *_xml_files(annotations, [])]
+    """The list, where there is one, the XML files and their masks."""
+    root, paths = _xml_files(annotations, [])
+    masks = [mask for path in paths if (mask := _mask_file(path, root)).is_file()]
+    listed = annotations.is_file() and annotations not in paths
+    return [*([annotations] if listed else []), *paths, *masks]
 
 
-def _xml_files(annotations: Path, problems: list[str]) -> list[Path]:
-    if annotations.is_file():
-        folder = annotations.absolute().parents[2] / "Annotations"
-        names = [line.split()[0] for line in annotations.read_text().splitlines() if line.strip()]
-        return [folder / f"{name}.xml" for name in names]
-    if not annotations.is_dir():
-        problems.append("does not exist. Give the folder `Annotations`, or a list in ImageSets.")
-        return []
-    files = sorted(annotations.glob("*.xml"))
-    if not files:
-        problems.append("no XML files. Give the folder `Annotations`, or a list in ImageSets.")
-    return files
+def voc_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
+    """What is unusual about files that were read."""
+    root, paths = _xml_files(annotations, [])
+    notes = unread_note(annotations, paths) if annotations.is_dir() else []
+    masked = sum("segmentation" in entry for entry in content["annotations"])
+    if 0 < masked < len(content["annotations"]):
+        count = len(content["annotations"])
+        notes.append(f"{masked} of {count} objects have a mask in {root.parent / OBJECTS}.")
+    return notes
 
 
-def _parse(path: Path, problems: list[str]) -> Json | None:
+def _mask_file(path: Path, root: Path) -> Path:
+    return root.parent / OBJECTS / path.relative_to(root).with_suffix(".png")
+
+
+def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]]:
+    """The folder `Annotations`, and the files in it that are to be read."""
+    if annotations.is_dir():
+        files = files_below(annotations, ".xml")
+        if not files:
+            problems.append(f"no XML files. {GIVE}")
+        return annotations, files
+    if annotations.suffix.lower() == ".xml":
+        return annotations.parent, [annotations]
     try:
-        root = ElementTree.parse(path).getroot()
+        lines = read_text(annotations).splitlines()
     except FileNotFoundError:
-        problems.append(f"{path.name}: the file does not exist. Add it or drop its name.")
-        return None
-    except ElementTree.ParseError as error:
-        problems.append(f"{path.name}: broken XML: {error}. Is the file complete?")
+        problems.append(f"does not exist. {GIVE}")
+        return annotations, []
+    except TextError as error:
+        problems.append(str(error))
+        return annotations, []
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if first[:1] in ("{", "["):
+        problems.append(f"is JSON, no list of names. {GIVE}")
+        return annotations, []
+    root = annotations.absolute().parents[min(2, len(annotations.absolute().parents) - 1)]
+    names = [line.split()[0] for line in lines if line.strip()]
+    wrong = [name for name in names if name.startswith("/") or ".." in Path(name).parts]
+    problems += [f"{name!r} leaves the folder `Annotations`." for name in wrong]
+    kept = dict.fromkeys(name for name in names if name not in wrong)
+    return root / "Annotations", [root / "Annotations" / f"{name}.xml" for name in kept]
+
+
+def _parse(path: Path, folder: Path, problems: list[str]) -> Json | None:
+    name = str(path.relative_to(folder))
+    root = _root(path, name, problems)
+    if root is None:
         return None
     before = len(problems)
     file: Json = {
-        "file_name": root.findtext("filename") or f"{path.stem}.jpg",
-        "width": _number(root, "size/width", path.name, problems),
-        "height": _number(root, "size/height", path.name, problems),
+        "file_name": (root.findtext("filename") or "").strip()
+        or f"{Path(name).with_suffix('')}.jpg",
+        "width": _number(root, "size/width", name, problems),
+        "height": _number(root, "size/height", name, problems),
         "objects": [],
     }
     for index, element in enumerate(root.iter("object"), start=1):
-        where = f"{path.name}: object {index}"
-        name = element.findtext("name")
-        if not name:
+        where = f"{name}: object {index}"
+        kind = (element.findtext("name") or "").strip()
+        if not kind:
             problems.append(f"{where} has no <name>. Add its class.")
-        corners = [
-            _number(element, f"bndbox/{key}", where, problems)
-            for key in ("xmin", "ymin", "xmax", "ymax")
-        ]
-        file["objects"].append({"name": name or "", "bbox": _to_xywh(corners), **_flags(element)})
+        file["objects"].append(
+            {"name": kind, "bbox": _box(element, where, problems), **_flags(element)}
+        )
+    if len(problems) == before:
+        _add_masks(file, _mask_file(path, folder), problems)
     return file if len(problems) == before else None
+
+
+def _root(path: Path, name: str, problems: list[str]) -> ElementTree.Element | None:
+    try:
+        text = read_text(path)
+        if "<!ENTITY" in text:
+            problems.append(f"{name}: declares entities, which no VOC file needs. Write them out.")
+            return None
+        root = ElementTree.fromstring(text)
+    except FileNotFoundError:
+        problems.append(f"{name}: the file does not exist. Add it or drop its name.")
+        return None
+    except TextError as error:
+        problems.append(f"{name}: {error}")
+        return None
+    except (ElementTree.ParseError, ValueError) as error:
+        problems.append(f"{name}: broken XML: {error}. Is the file complete?")
+        return None
+    if root.tag != "annotation":
+        advice = foreign_xml(str(root.tag))
+        problems.append(f"{name}: no VOC file, its root is <{root.tag}>: {advice}.")
+        return None
+    return root
+
+
+def _box(element: ElementTree.Element, where: str, problems: list[str]) -> list[float]:
+    if element.find("bndbox") is None:
+        other = [key for key in ("robndbox", "polygon") if element.find(key) is not None]
+        seen = f", only <{other[0]}>" if other else ""
+        problems.append(f"{where} has no <bndbox>{seen}. Add its box.")
+        return [0, 0, 0, 0]
+    corners = [_number(element, f"bndbox/{key}", where, problems) for key in CORNERS]
+    return _to_xywh(corners)
+
+
+def _add_masks(file: Json, path: Path, problems: list[str]) -> None:
+    if not path.is_file():
+        return
+    try:
+        found = read_object_masks(path, (file["width"], file["height"]), len(file["objects"]))
+    except MaskFileError as error:
+        problems.append(f"{OBJECTS}/{path.name} {error}")
+        return
+    for entry, rle in zip(file["objects"], found, strict=True):
+        if rle is not None:
+            entry.update(segmentation=rle, area=int(coco_mask.area(rle)))
 
 
 def _to_xywh(corners: list[float]) -> list[float]:
@@ -115,7 +196,7 @@ def _flags(element: ElementTree.Element) -> Json:
     kept: Json = {
         key: int(text)
         for key in ("difficult", "truncated")
-        if (text := element.findtext(key, "").strip()).isdigit()
+        if (text := element.findtext(key, "").strip()) in ("0", "1")
     }
     pose = element.findtext("pose")
     return {**kept, "pose": pose} if pose else kept
@@ -128,63 +209,10 @@ def _number(element: ElementTree.Element, key: str, where: str, problems: list[s
     except ValueError:
         problems.append(f"{where} has {key}={text!r}, but it must be a number.")
         return 0
+    if not -LARGEST_PX < value < LARGEST_PX:
+        problems.append(f"{where} has {key}={text!r}, which is no place in an image.")
+        return 0
     return int(value) if value == int(value) else value
-
-
-def write_voc_masks(labeled: Json, _annotations: Path, _images: Path, target: Path) -> None:
-    """Labels as VOC's SegmentationObject and SegmentationClass, one PNG each per image.
-
-    A pixel of SegmentationObject holds the number of its object within the image, in the
-    order of the XML file; where masks overlap, the smaller one lies on top. Index 0 is
-    no object.
-
-    Raises:
-        DatasetError: An image has more objects than a PNG has indices.
-    """
-    by_image: dict[int, list[Json]] = {image["id"]: [] for image in labeled["images"]}
-    for entry in labeled["annotations"]:
-        by_image[entry["image_id"]].append(entry)
-    crowded = [str(number) for number, entries in by_image.items() if len(entries) > MAX_OBJECTS]
-    if crowded:
-        problem = f"images {', '.join(crowded)} have more than {MAX_OBJECTS} objects."
-        raise DatasetError(target, [problem])
-    for image in labeled["images"]:
-        objects, classes = _paint(image, by_image[image["id"]])
-        stem = Path(image["origin"]).stem
-        for folder, pixels in (("SegmentationObject", objects), ("SegmentationClass", classes)):
-            with atomic_path(target / folder / f"{stem}.png") as temporary:
-                _write_indexed(pixels, temporary)
-
-
-def _paint(
-    image: Mapping[str, Any], entries: list[Json]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    height, width = image["height"], image["width"]
-    objects = np.full((height, width), OUTSIDE, dtype=np.uint8)
-    classes = objects.copy()
-    numbered = list(enumerate(entries, start=1))
-    for number, entry in sorted(numbered, key=lambda pair: -float(pair[1]["area"])):
-        mask = segmentation_to_mask(entry["segmentation"], height, width) > 0
-        objects[mask] = number
-        classes[mask] = entry["category_id"]
-    return objects, classes
-
-
-def _write_indexed(pixels: NDArray[np.uint8], path: Path) -> None:
-    picture = Image.fromarray(pixels, mode="P")
-    picture.putpalette([value for index in range(256) for value in _voc_color(index)])
-    picture.save(path, format="PNG")
-
-
-def _voc_color(index: int) -> tuple[int, int, int]:
-    """VOC's palette: the bits of the index, three at a time, from the highest bit down."""
-    red = green = blue = 0
-    for shift in range(7, -1, -1):
-        red |= (index & 1) << shift
-        green |= (index >> 1 & 1) << shift
-        blue |= (index >> 2 & 1) << shift
-        index >>= 3
-    return red, green, blue
 
 
 def read_class_names(path: Path) -> list[str]:

@@ -1,11 +1,14 @@
 """YouTube-VIS: boxes per frame of a video in, masks per frame out."""
 
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
+from mal_core.data.foreign import foreign_json
 from mal_core.data.formats.coco_family import read_json
+from mal_core.data.validation import constant_problem, label_of
 from mal_core.errors import DatasetError
 
 Json = dict[str, Any]
@@ -24,18 +27,14 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
         DatasetError: Carries every problem of the file.
     """
     source = read_json(annotations)
-    problems = [
-        f"no YouTube-VIS file: the list {key!r} is missing."
-        for key in LISTS
-        if not isinstance(source, dict) or not isinstance(source.get(key), list)
-    ]
+    problems = _structure_problems(source)
     if problems:
         raise DatasetError(annotations, problems)
     content: Json = {"images": [], "annotations": [], "categories": source["categories"]}
     image_of: dict[tuple[int, int], int] = {}
     frames_of: dict[int, int] = {}
-    for video in source["videos"]:
-        wrong = list(_video_problems(video))
+    for index, video in enumerate(source["videos"]):
+        wrong = list(_video_problems(index, video, frames_of))
         problems += wrong
         if wrong:
             continue
@@ -47,8 +46,9 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
             origin = f"video {video['id']}, frame {frame}"
             where = {"video_id": video["id"], "frame": frame, "origin": origin}
             content["images"].append({"id": number, "file_name": name, **size, **where})
-    for track in source["annotations"]:
-        wrong = list(_track_problems(track, frames_of))
+    seen: set[int] = set()
+    for index, track in enumerate(source["annotations"]):
+        wrong = list(_track_problems(index, track, frames_of, seen))
         problems += wrong
         if not wrong:
             content["annotations"] += list(_boxes(track, image_of, len(content["annotations"])))
@@ -57,21 +57,63 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
     return content
 
 
-def _video_problems(video: Json) -> Iterator[str]:
-    label = f"video {video.get('id')}"
-    if not isinstance(video.get("file_names"), list) or not video["file_names"]:
+def _structure_problems(source: object) -> list[str]:
+    foreign = foreign_json(source)
+    if foreign is not None and not (isinstance(source, dict) and "videos" in source):
+        return [f"no YouTube-VIS file: {foreign}."]
+    return [
+        f"no YouTube-VIS file: the list {key!r} is missing."
+        for key in LISTS
+        if not isinstance(source, dict) or not isinstance(source.get(key), list)
+    ]
+
+
+def _video_problems(index: int, video: object, known: Container[int]) -> Iterator[str]:
+    label = label_of("video", index, video)
+    if not isinstance(video, dict):
+        yield f"{label} is no object. Correct or drop it."
+        return
+    names = video.get("file_names")
+    if not isinstance(names, list) or not names:
         yield f"{label} has no file_names. List its frames."
+    elif not all(isinstance(name, str) for name in names):
+        yield f"{label} has file_names that are no texts. List its frames."
     for key in ("id", "width", "height"):
         if type(video.get(key)) is not int:
-            yield f"{label} has {key}={video.get(key)!r}, but it must be an integer."
+            seen = reprlib.repr(video.get(key))
+            yield f"{label} has {key}={seen}, but it must be an integer."
+    if type(video.get("id")) is int and video["id"] in known:
+        yield f"{label} occurs more than once. Give every video its own id."
 
 
-def _track_problems(track: Json, frames_of: dict[int, int]) -> Iterator[str]:
-    label = f"annotation {track.get('id')}"
-    if track.get("video_id") not in frames_of:
-        yield f"{label} has video_id={track.get('video_id')!r}, but no sound video has that id."
+def _track_problems(
+    index: int, track: object, frames_of: Mapping[int, int], known: set[int]
+) -> Iterator[str]:
+    label = label_of("annotation", index, track)
+    if not isinstance(track, dict):
+        yield f"{label} is no object. Correct or drop it."
         return
-    wanted = frames_of[track["video_id"]]
+    yield from _id_problems(label, track.get("id"), known)
+    video = track.get("video_id")
+    if type(video) is not int or video not in frames_of:
+        yield f"{label} has video_id={reprlib.repr(video)}, but no sound video has that id."
+        return
+    yield from _length_problems(label, track, frames_of[video])
+    problem = constant_problem(track)
+    if problem is not None:
+        yield f"{label} {problem}"
+
+
+def _id_problems(label: str, track_id: object, known: set[int]) -> Iterator[str]:
+    if type(track_id) is not int:
+        yield f"{label} has id={reprlib.repr(track_id)}, but it must be an integer."
+    elif track_id in known:
+        yield f"{label} occurs more than once. Give every track its own id."
+    else:
+        known.add(track_id)
+
+
+def _length_problems(label: str, track: Json, wanted: int) -> Iterator[str]:
     boxes = track.get("bboxes")
     if not isinstance(boxes, list):
         yield f"{label} has no bboxes. Add one box or null per frame."

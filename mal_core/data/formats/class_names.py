@@ -1,0 +1,141 @@
+"""Class names of YOLO: data.yaml of any name, classes.txt or obj.names, as they are written."""
+
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from mal_core.data.text import TextError, read_text
+
+NAME_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml", "classes.txt", "obj.names")
+SUFFIXES = (".yaml", ".yml", ".names")
+LARGEST_YAML = 1 << 18
+"""Characters; Python's parser takes seconds for more. Objects365 has 10,000."""
+
+
+class NamesError(ValueError):
+    """Why there are no class names; the message begins with the file."""
+
+
+def names_folders(annotations: Path) -> tuple[Path, Path, Path]:
+    """Where class names are looked for, in this order."""
+    return annotations, annotations.parent, annotations.parent.parent
+
+
+def name_files(annotations: Path) -> list[Path]:
+    """All files that may hold class names."""
+    return [path for folder in names_folders(annotations) for path in _candidates(folder)]
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    yield from (folder / name for name in NAME_FILES if (folder / name).is_file())
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        known = path.name in NAME_FILES or path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not known and path.is_file():
+            yield path
+
+
+def class_names(annotations: Path) -> list[str]:
+    """The names of classes 0, 1, ...
+
+    Raises:
+        NamesError: No file has any, two disagree, or one is wrong.
+    """
+    for folder in names_folders(annotations):
+        found: dict[Path, list[str]] = {}
+        for path in _candidates(folder):
+            if path.name in NAME_FILES:
+                return _read(path)
+            if path.suffix == ".names" or _mentions_names(path):
+                found[path] = _read(path)
+        (first, names), *others = found.items() or ((None, None),)
+        for path, other in others:
+            if other != names:
+                message = f"{folder}: {first and first.name} and {path.name} name other classes. "
+                raise NamesError(message + "Call the right one data.yaml.")
+        if names is not None:
+            return names
+    message = f"no class names: put one of {', '.join(NAME_FILES)} beside the labels."
+    raise NamesError(message)
+
+
+def _mentions_names(path: Path) -> bool:
+    try:
+        text = read_text(path)
+    except TextError:
+        return False
+    return len(text) <= LARGEST_YAML and any(
+        line.startswith(("names:", '"names":', "'names':")) for line in text.splitlines()
+    )
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        text = read_text(path)
+    except TextError as error:
+        message = f"{path}: {error}"
+        raise NamesError(message) from error
+    if path.suffix.lower() in (".yaml", ".yml"):
+        named = _of_yaml(path, text)
+    else:
+        lines = text.rstrip().splitlines()
+        named = [(line.strip(), number) for number, line in enumerate(lines, start=1)]
+    first: dict[str, int] = {}
+    for name, line in named:
+        if not name:
+            message = f"{path}, line {line}: no name, but each class needs one."
+            raise NamesError(message)
+        if name in first:
+            message = f"{path}, line {line}: {name!r} is the name of class {first[name]} already."
+            raise NamesError(message)
+        first[name] = len(first)
+    if not first:
+        message = f"{path}: no class names in it."
+        raise NamesError(message)
+    return list(first)
+
+
+def _of_yaml(path: Path, text: str) -> list[tuple[str, int]]:
+    """Names and their lines. Scalars stay text: YAML 1.1 would turn `no` into False."""
+    if len(text) > LARGEST_YAML:
+        message = f"{path}: has {len(text)} characters, which class names do not need."
+        raise NamesError(message)
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        message = f"{path}: no YAML mapping: {' '.join(str(error).split())[:300]}."
+        raise NamesError(message) from error
+    if not isinstance(root, yaml.MappingNode):
+        message = f"{path}: no YAML mapping."
+        raise NamesError(message)
+    members = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    if "kpt_shape" in members:
+        message = f"{path}: `kpt_shape`: labels are poses. Give rows of boxes or polygons."
+        raise NamesError(message)
+    names = members.get("names")
+    nodes = names.value if isinstance(names, yaml.SequenceNode) else _in_order(names)
+    if not nodes or not all(isinstance(node, yaml.ScalarNode) for node in nodes):
+        message = f"{path}: `names` must list the classes, or map 0, 1, ... to them."
+        raise NamesError(message)
+    return [(node.value.strip(), node.start_mark.line + 1) for node in nodes]
+
+
+def _in_order(names: yaml.Node | None) -> list[yaml.Node]:
+    """The values of a mapping of 0, 1, ...; none where it is another."""
+    if not isinstance(names, yaml.MappingNode):
+        return []
+    numbered: dict[int, yaml.Node] = {}
+    for key, value in names.value:
+        if not isinstance(key, yaml.ScalarNode) or not key.value.isascii():
+            return []
+        if not key.value.isdigit() or len(key.value) > 6 or int(key.value) in numbered:
+            return []
+        numbered[int(key.value)] = value
+    whole = sorted(numbered) == list(range(len(numbered)))
+    return [numbered[number] for number in sorted(numbered)] if whole else []
+
+
+def shown(text: str) -> str:
+    """A line of a file, short enough for a message."""
+    return reprlib.repr(text)
