@@ -63,7 +63,7 @@ def photos(folder: Path) -> BoxDataset:
     """Real photos with all their boxes, or drawn ones of the same size."""
     source = COCO_DEV / "annotations" / "instances_val.json"
     if not source.is_file():
-        return _drawn(folder)
+        return drawn_photos(folder)
     content = json.loads(source.read_text())
     records = tuple(_record(image) for image in content["images"][:NUM_PHOTOS])
     chosen = {record.image_id for record in records}
@@ -94,11 +94,11 @@ def _box(entry: dict[str, object]) -> BoxAnnotation:
     )
 
 
-def _drawn(folder: Path) -> BoxDataset:
+def drawn_photos(folder: Path, count: int = NUM_PHOTOS) -> BoxDataset:
     """JPEG photos of 640 x 480 px with structure at all scales, seven boxes each."""
     generator = np.random.default_rng(0)
     records, boxes = [], []
-    for index in range(NUM_PHOTOS):
+    for index in range(count):
         pixels = np.zeros((480, 640, 3), np.float32)
         for side in (8, 32, 128):
             noise = generator.normal(0, 45, (480 * side // 640, side, 3)).astype(np.float32)

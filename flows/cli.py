@@ -113,13 +113,20 @@ CACHE_ACTIONS = ("ls", "why", "rm", "gc")
 OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"
 
 
+def _version() -> str:
+    try:
+        return metadata.version("mal-pipeline")
+    except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH runs as well
+        return "(not installed)"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `mal`."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="mal", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter
     )
-    version = f"mal-pipeline {metadata.version('mal-pipeline')}"
+    version = f"mal-pipeline {_version()}"
     parser.add_argument("--version", action="version", version=version)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in HELP.items():

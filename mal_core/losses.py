@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mal_core.mean_field import Field, settle_in_graph, settle_step_by_step
+
 DICE_EPSILON = 0.002
 
 
@@ -121,20 +123,15 @@ def mean_field(  # noqa: PLR0913 - the published signature
         (dy * width + dx, _affinity(image, dy, dx, zeta).flatten())
         for dy, dx in _half_neighbourhood(kernel_size)
     ]
-    updated = torch.empty_like(log_odds)
-    for _ in range(iterations):
-        updated.copy_(log_odds)
-        for offset, affinity in neighbours:
-            near, far, weight = slice(None, -offset), slice(offset, None), affinity[:-offset]
-            updated[near].addcmul_(weight, log_odds[far])
-            updated[far].addcmul_(weight, log_odds[near])
-        if log_box is not None:
-            updated.add_(log_box)
-        updated.clamp_(*bounds)
-        if torch.equal(updated, log_odds):
-            break
-        log_odds, updated = updated, log_odds
-    return (log_odds > 0).view_as(prob).float()
+    field = Field(
+        log_odds=log_odds,
+        updated=torch.empty_like(log_odds),
+        neighbours=neighbours,
+        log_box=log_box,
+        bounds=bounds,
+    )
+    settle = settle_in_graph if log_odds.is_cuda else settle_step_by_step
+    return (settle(field, iterations) > 0).view_as(prob).float()
 
 
 def shrink_image(image: Tensor, side: int) -> Tensor:

@@ -114,9 +114,12 @@ class LabelerTrainer:
             weight_decay=config.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
-        if config.compile:  # in place: state_dict keeps its names
-            labeler.student.compile()
-            labeler.teacher.compile()
+        if config.compile:
+            # In place: state_dict keeps its names. Only the encoders, which are nearly all of
+            # the work: how many boxes of each size a batch has changes the heads' shapes, and
+            # every new shape would be compiled again.
+            labeler.student.encoder.compile()
+            labeler.teacher.encoder.compile()
         self.student = group.wrap(labeler.student)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:

@@ -59,3 +59,21 @@ def test_the_training_tool_that_mmdet_ships_starts_unmodified(tmp_path: Path) ->
     )
     assert result.returncode == 0, result.stderr
     assert "Train a detector" in result.stdout
+
+
+@pytest.mark.parametrize(("version", "left_out"), [("5.24.0", True), ("4.57.1", False)])
+def test_mmpretrains_language_models_stay_out_beside_a_transformers_too_new_for_them(
+    version: str, left_out: bool, tmp_path: Path
+) -> None:
+    info = tmp_path / f"transformers-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: transformers\nVersion: {version}\n"
+    )
+    result = run_python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+        "; import phase2_configs.mmcv_finder as finder"
+        "; print(finder.MultimodalFinder.find_spec(finder.MULTIMODAL) is not None)",
+        tmp_path,
+    )
+    assert result.stdout.strip() == str(left_out), result.stderr

@@ -1,0 +1,1 @@
+"""What this project does on a GPU, measured by one command; `__main__` says how."""
