@@ -1,0 +1,102 @@
+"""The pages for people are true in what a machine can look up: links, modules, cited sections."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+METHOD = ROOT / "docs" / "method.md"
+PACKAGES = ("mal_core", "flows", "phase2_configs", "scenes", "benchmarks", "tests")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "phase2_configs" / "README.md"]
+)
+CITATION = re.compile(
+    r"\bspec(?:\s+section)?\s+(?P<first>[QS]?\d+(?:\.\d+)*)(?P<more>(?:, [QS]\d+)*)", re.IGNORECASE
+)
+LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+MODULE = re.compile(r"`(?P<name>(?:flows|mal_core|phase2_configs)(?:\.\w+)+)`")
+SOURCE = re.compile(
+    r"`(?P<path>(?:flows|mal_core|phase2_configs|scenes|tests|benchmarks|scripts|conf)/[\w/.-]+)`"
+)
+
+
+def page_name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(path: Path) -> set[str]:
+    """Of the headings of a page, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.S)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def cited() -> dict[str, list[str]]:
+    """Every section, quirk and property of the method that the code names, and where."""
+    found: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for match in CITATION.finditer(path.read_text()):
+                for name in [match["first"], *re.findall(r"[QS]\d+", match["more"])]:
+                    found.setdefault(name, []).append(page_name(path))
+    return found
+
+
+def defined() -> list[str]:
+    """Sections of the method, and the names of its rows of quirks and properties."""
+    text = METHOD.read_text()
+    rows = re.findall(r"^\| ((?:[QS]\d+)(?:, [QS]\d+)*) ", text, flags=re.MULTILINE)
+    sections = re.findall(r"^#+ (\d+(?:\.\d+)*)\.? ", text, flags=re.MULTILINE)
+    return [*sections, *(name for row in rows for name in row.split(", "))]
+
+
+def test_every_cited_section_quirk_and_property_is_in_the_method():
+    citations, known = cited(), defined()
+    assert {"4.2", "Q9", "Q35", "S1"} <= citations.keys()  # the pattern finds what there is
+    assert {name: files for name, files in citations.items() if name not in known} == {}
+
+
+def test_the_method_has_each_section_quirk_and_property_once():
+    names = defined()
+    assert len(names) == len(set(names))
+    for letter, count in (("Q", 35), ("S", 20)):
+        numbered = {f"{letter}{number}" for number in range(1, count + 1)}
+        assert {name for name in names if name.startswith(letter)} == numbered
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_relative_links_lead_to_files_and_headings(page: Path):
+    broken = []
+    for match in LINK.finditer(page.read_text()):
+        target, _, anchor = match["target"].partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = page.parent / unquote(target) if target else page
+        known = file.exists() and (not anchor or file.suffix != ".md" or anchor in anchors(file))
+        if not known:
+            broken.append(match["target"])
+    assert broken == []
+
+
+def exists(dotted: str) -> bool:
+    """Whether a name is that of a module, or of something that a module's text defines."""
+    path = ROOT.joinpath(*dotted.split("."))
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    module = path.parent.with_suffix(".py")
+    return module.is_file() and bool(
+        re.search(rf"^(?:class |def )?{re.escape(path.name)}\b", module.read_text(), flags=re.M)
+    )
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=page_name
+)
+def test_modules_and_files_that_a_page_names_exist(page: Path):
+    text = page.read_text()
+    names = [match["name"] for match in MODULE.finditer(text) if not exists(match["name"])]
+    paths = [match["path"] for match in SOURCE.finditer(text)]
+    absent = [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+    assert names + absent == []
