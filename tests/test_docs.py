@@ -9,9 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ROOT / "docs" / "method.md"
 PACKAGES = ("mal_core", "flows", "phase2_configs", "scenes", "benchmarks", "tests")
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "phase2_configs" / "README.md"]
-)
+FOLDERS = (".", "docs", "docs/decisions", "docs/images", "phase2_configs", "work_pools")
+PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
 CITATION = re.compile(
     r"\bspec(?:\s+section)?\s+(?P<first>[QS]?\d+(?:\.\d+)*)(?P<more>(?:, [QS]\d+)*)", re.IGNORECASE
 )
