@@ -11,7 +11,7 @@ from typing import Any
 
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
-from mal_core.data.check import category_problems
+from mal_core.data.categories import category_problems
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
 from mal_core.nodes import run_ranks

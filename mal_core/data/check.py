@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mal_core import crowding
 from mal_core.config import DataConfig, SplitConfig
+from mal_core.data.categories import category_problems
 from mal_core.data.images import image_problems
 from mal_core.data.mask_census import MaskCensus
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import DatasetError
-from mal_core.types import Category
 
 SHOWN_IDS = 10
 
@@ -163,20 +163,3 @@ def missing_masks(masks: MaskCensus) -> str:
         f"or RLE), but this file scores the segmenters: {shown}"
         f"{f' and {hidden} more' if hidden > 0 else ''}. Add their masks or drop them."
     )
-
-
-def category_problems(
-    here: Iterable[Category], there: Iterable[Category], other: Path
-) -> list[str]:
-    """Classes that one file has and the other has not, or names otherwise."""
-    ours, theirs = ({one.category_id: one.name for one in part} for part in (here, there))
-    return [
-        f"category {category_id} is {_named(ours, category_id)} here but "
-        f"{_named(theirs, category_id)} in {other}. Both files must list the same classes."
-        for category_id in sorted(ours.keys() | theirs.keys())
-        if ours.get(category_id) != theirs.get(category_id)
-    ]
-
-
-def _named(names: dict[int, str], category_id: int) -> str:
-    return repr(names[category_id]) if category_id in names else "absent"
