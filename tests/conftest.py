@@ -48,7 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(CpuTimes(count))
 
 
-LONGEST = ("test_drills.py", "test_runner.py", "test_shards.py", "test_end_to_end.py")
+LONGEST = (
+    "test_drills.py",
+    "test_full_size.py",
+    "test_runner.py",
+    "test_shards.py",
+    "test_end_to_end.py",
+)
 """Files that take minutes (`--cpu-times` lists them)."""
 
 
