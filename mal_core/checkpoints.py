@@ -11,8 +11,10 @@ from mal_core.config import EncoderConfig, MalConfig, mal_config
 from mal_core.errors import CheckpointError
 from mal_core.models import MaskAutoLabeler, build_labeler
 from mal_core.models.official import is_official, labeler_from_official, official_config
+from mal_core.safe_weights import read_weights
 
 FORMAT = 1
+RETRAIN = "Give one that `mal train` of this version wrote, workdir/mal/checkpoint.pth."
 
 
 def save_labeler(
@@ -51,13 +53,18 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
     if is_official(content):
         official = labeler_from_official(content, path)
         return official, official_config(official)
-    encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
-    mal = mal_config(content["mal"])
+    try:
+        encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
+        mal = mal_config(content["mal"])
+        networks = {name: content[name] for name in ("student", "teacher")}
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"
+        raise CheckpointError(message) from error
     labeler, _ = build_labeler(encoder, mal)
-    for name, network in (("student", labeler.student), ("teacher", labeler.teacher)):
+    for name, tensors in networks.items():
         try:
-            network.load_state_dict(content[name])
-        except RuntimeError as error:
+            getattr(labeler, name).load_state_dict(tensors)
+        except (RuntimeError, TypeError, AttributeError) as error:
             message = f"{path}: the {name}'s tensors do not fit its settings: {error}"
             raise CheckpointError(message) from error
     return labeler.eval(), mal
@@ -67,14 +74,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         message = f"checkpoint={path}: no such file. Train one with `mal train`."
         raise CheckpointError(message)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated types here
-        message = (
-            f"checkpoint={path} is no readable PyTorch file ({type(error).__name__}). Give one "
-            "that `mal train` wrote, workdir/mal/checkpoint.pth."
-        )
-        raise CheckpointError(message) from error
+    content = read_weights(path, f"checkpoint={path}")
     if is_official(content):
         return dict(content)
     if not isinstance(content, dict) or content.get("format") != FORMAT:

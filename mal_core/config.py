@@ -74,6 +74,12 @@ class DataConfig(Config):
     max_image_pixels: int | None = None
 
 
+OTHER_WEIGHTS = frozenset(
+    ["pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"]
+)
+"""Ways of timm's builder to files that no key knows and our reader of weights does not see."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(Config):
     """An encoder of timm: a plain Vision Transformer or a hierarchical model.
@@ -101,6 +107,12 @@ class EncoderConfig(Config):
     def __post_init__(self) -> None:
         _require(self.frozen_stages >= 0, "encoder.frozen_stages", self.frozen_stages, ">= 0")
         _require(0 <= self.drop_path < 1, "encoder.drop_path", self.drop_path, "in [0, 1)")
+        for key in sorted(OTHER_WEIGHTS & set(self.options)):
+            message = (
+                f"encoder.options.{key} is not possible: weights come by encoder.weights=FILE or "
+                "encoder.pretrained=true only."
+            )
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True)

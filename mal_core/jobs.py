@@ -6,21 +6,15 @@ A job is a JSON file; the child is `python -m mal_core.worker train|label|shard 
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
+from mal_core.child_errors import forget_failure, read_failure
 from mal_core.config import EncoderConfig, MalConfig, mal_config
-from mal_core.errors import (
-    CheckpointError,
-    ConfigError,
-    MalCoreError,
-    TrainingError,
-    WorkerError,
-)
+from mal_core.errors import WorkerError
 from mal_core.nodes import run_ranks
 from mal_core.types import PseudoLabelSet
 
@@ -112,7 +106,7 @@ def run_job(
         MalCoreError: As the child raised it.
         WorkerError: The child died otherwise; carries its last lines.
     """
-    _failure_path(job_path).unlink(missing_ok=True)
+    forget_failure(job_path)
     try:
         run_ranks(
             ["-m", "mal_core.worker", verb, str(job_path)],
@@ -123,34 +117,11 @@ def run_job(
             environment=environment,
         )
     except WorkerError as error:
-        raise _read_failure(job_path) or error from error
+        raise read_failure(job_path) or error from error
 
 
 def _processes(job: TrainJob | LabelJob) -> int:
     return 1 if isinstance(job, LabelJob) else job.mal.num_processes
-
-
-def _failure_path(job_path: Path) -> Path:
-    return job_path.with_name("failure.json")
-
-
-def write_failure(job_path: Path, error: MalCoreError) -> None:
-    """Child side: leave what went wrong for the parent, which raises it again.
-
-    Only node 0 has such a parent; what goes wrong on another one is in that one's log.
-    """
-    if os.environ.get("GROUP_RANK", "0") != "0":
-        return
-    write_json(_failure_path(job_path), {"type": type(error).__name__, "message": str(error)})
-
-
-def _read_failure(job_path: Path) -> MalCoreError | None:
-    path = _failure_path(job_path)
-    if not path.exists():
-        return None
-    content = json.loads(path.read_text())
-    known = {kind.__name__: kind for kind in (ConfigError, CheckpointError, TrainingError)}
-    return known.get(content["type"], MalCoreError)(content["message"])
 
 
 def train_in_child(job: TrainJob, *, on_line: Callable[[str], None] | None = None) -> None:
@@ -159,7 +130,7 @@ def train_in_child(job: TrainJob, *, on_line: Callable[[str], None] | None = Non
     Leaves `checkpoint.pth`, `scalars.jsonl` and `train.log` there.
 
     Raises:
-        ConfigError, CheckpointError, TrainingError: As the child raised them.
+        ConfigError, DatasetError, CheckpointError, TrainingError: As the child raised them.
         WorkerError: The child died otherwise; carries its last lines.
         NodeError: Another machine of the run has ended or is out of reach.
     """

@@ -99,6 +99,9 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment["PYTHONUNBUFFERED"] = "1"
     environment[EVENTS_VARIABLE] = "events"
+    # Torch's own loader then runs nothing in a child, whoever asks it and however.
+    environment.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    environment["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     environment.update(_variables.get())
     environment.update(extra or {})
     return environment

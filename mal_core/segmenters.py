@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import sha256_file, write_json
+from mal_core.child_errors import forget_failure, read_failure
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.data.categories import category_problems
 from mal_core.data.view import CocoView, read_view
@@ -91,8 +92,9 @@ def train_segmenter(
         The files of the finished run.
 
     Raises:
-        ConfigError: `work_dir` belongs to another job, or the recipe does not exist.
+        ConfigError: `work_dir` belongs to another job, or mmdet refuses the recipe.
         DatasetError: The two annotation files cannot be trained and scored together.
+        CheckpointError: A file of weights is refused.
         SegmenterError: The child failed; carries return code, log and last lines.
     """
     check_segmenter_data(job.train.annotations, job.val.annotations)
@@ -122,8 +124,10 @@ def run_phase_2(
     """Run a module of phase2_configs on a job file, with its log beside that.
 
     Raises:
-        SegmenterError: The child failed; a killed one comes with advice.
+        ConfigError, DatasetError, CheckpointError: As the child raised them.
+        SegmenterError: The child failed otherwise; a killed one comes with advice.
     """
+    forget_failure(job_path)
     try:
         run_ranks(
             ["-m", module, str(job_path)],
@@ -139,7 +143,8 @@ def run_phase_2(
         if error.return_code == -signal.SIGKILL:
             # What the kernel kills for memory cannot say so itself.
             error.args = (f"{error}\nIt was killed. {MEMORY_ADVICE}",)
-        raise
+        # What the user can correct comes back as the child said it, not as the end of its log.
+        raise read_failure(job_path) or error from error
 
 
 def read_run(segmenter: str, work_dir: Path) -> SegmenterRun:

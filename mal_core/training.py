@@ -20,11 +20,12 @@ from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.crops import BoxCropBatch, TrainBatches
 from mal_core.distributed import Group, joined_group, without_exchange
 from mal_core.divergence import DivergenceWatch
-from mal_core.errors import ConfigError
+from mal_core.errors import CheckpointError, ConfigError, lacks_memory
 from mal_core.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.models import MaskAutoLabeler, build_labeler
 from mal_core.models.encoder import normalize
 from mal_core.progress import Progress
+from mal_core.safe_weights import read_weights
 from mal_core.scalars import Scalars, check_trackers
 from mal_core.schedule import learning_rate_at, peak_rate, ramp
 from mal_core.types import BoxDataset
@@ -208,12 +209,23 @@ class LabelerTrainer:
             torch.save(state, stream)
 
     def load(self, path: Path) -> None:
-        """Continue from a state written by `save`."""
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        self.labeler.load_state_dict(state["labeler"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
+        """Continue from a state written by `save`.
+
+        Raises:
+            CheckpointError: It names code, or is no state of this training.
+        """
+        state: dict[str, Any] = read_weights(path, f"state {path}", map_location=self.device)
+        try:
+            self.labeler.load_state_dict(state["labeler"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.step = int(state["step"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if lacks_memory(error):
+                raise
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            message = f"state {path} is not of this training ({reason}). Delete it to start again."
+            raise CheckpointError(message) from error
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ import torch
 
 from mal_core.artifacts import write_json
 from mal_core.checkpoints import load_labeler
+from mal_core.child_errors import write_failure
 from mal_core.config import LABELING_KEYS, MalConfig
 from mal_core.data.coco import read_boxes
 from mal_core.distributed import record_hardware
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
-from mal_core.jobs import LabelJob, read_label_job, read_train_job, write_failure
+from mal_core.jobs import LabelJob, read_label_job, read_train_job
 from mal_core.labeling import generate_pseudo_labels, label_shard
 from mal_core.models import MaskAutoLabeler
 from mal_core.shards import is_wanted, read_shard_job, report_shard

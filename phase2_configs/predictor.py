@@ -18,10 +18,13 @@ from mmengine.runner import Runner
 from mal_core.artifacts import write_json
 from mal_core.distributed import record_hardware
 from mal_core.errors import MalCoreError
-from mal_core.segmenters import INPUT_IS_WRONG
-from phase2_configs import recipe, yapf_grammar  # noqa: F401 - before mmengine formats a config
+from phase2_configs import (
+    plain_weights,
+    recipe,
+    yapf_grammar,  # noqa: F401 - before mmengine formats a config
+)
 from phase2_configs.monitor import PredictionProgress
-from phase2_configs.runner import in_order_of, publish_predictions, result_writer
+from phase2_configs.runner import in_order_of, publish_predictions, refuse, result_writer
 
 logger = logging.getLogger("phase2")
 
@@ -29,12 +32,12 @@ logger = logging.getLogger("phase2")
 def main(arguments: list[str]) -> int:
     """Run one job; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    plain_weights.install()
     path = Path(arguments[0]).resolve()
     try:
         predict(json.loads(path.read_text()), path.parent)
     except (MalCoreError, OSError) as error:
-        logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
-        return INPUT_IS_WRONG
+        return refuse(path, error)
     return 0
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from mal_core.errors import ConfigError
 
-STEP_KEYS = ("begin", "end", "T_max", "step_size")
+STEP_KEYS = ("begin", "end", "T_max", "step_size", "total_steps")
+LENGTHS = ("T_max", "step_size", "total_steps")
+"""Of these a schedule has at least one step."""
 SIZE_KEYS = {
     "Resize": ("scale",),
     "RandomResize": ("scale",),
@@ -20,6 +22,16 @@ SIZE_KEYS = {
     "BatchFixedSizePad": ("size",),
 }
 PAD_DIVISOR = 32
+NEEDED = (
+    "model",
+    "train_dataloader",
+    "val_dataloader",
+    "test_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+)
+"""Parts of an mmdet config that a training and a prediction are made of."""
 NOT_OPTIONS = frozenset(
     ["ann_file", "data_prefix", "data_root", "metainfo", "work_dir", "randomness", "num_classes"]
 )
@@ -165,6 +177,7 @@ def set_length(
     schedulers = [schedulers] if isinstance(schedulers, dict) else list(schedulers)
     config["param_scheduler"] = [_scaled(item, length, total) for item in schedulers]
     _join(config["param_scheduler"])
+    config["param_scheduler"] = [one for one in config["param_scheduler"] if _has_steps(one)]
     config["train_cfg"] = {
         "type": "IterBasedTrainLoop",
         "max_iters": total,
@@ -183,12 +196,19 @@ def _scaled(scheduler: dict[str, Any], length: Length, total: int) -> dict[str, 
     warms_up = scaled["type"] == "LinearLR" and not in_epochs
     for key in STEP_KEYS:
         if scaled.get(key) is not None:
-            scaled[key] = round(scaled[key] * factor)
+            scaled[key] = max(int(key in LENGTHS), round(scaled[key] * factor))
     if warms_up and scheduler.get("end") is not None:
         scaled["end"] = max(1, min(scheduler["end"], total // 10))
     if "milestones" in scaled:
         scaled["milestones"] = [round(step * factor) for step in scaled["milestones"]]
+    if "periods" in scaled:
+        scaled["periods"] = [max(1, round(steps * factor)) for steps in scaled["periods"]]
     return {**scaled, "by_epoch": False}
+
+
+def _has_steps(scheduler: dict[str, Any]) -> bool:
+    # Of one or two steps in all, a part of the schedule can have none: mmengine refuses that.
+    return scheduler.get("end") is None or scheduler["end"] > scheduler.get("begin", 0)
 
 
 def _join(schedulers: list[dict[str, Any]]) -> None:

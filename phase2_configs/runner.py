@@ -28,6 +28,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core import crowding
 from mal_core.artifacts import atomic_path, write_json
+from mal_core.child_errors import write_failure
 from mal_core.distributed import Group, joined_group, record_hardware
 from mal_core.errors import (
     SPACE_ADVICE,
@@ -48,10 +49,15 @@ from mal_core.segmenters import (
     SegmenterJob,
     check_segmenter_data,
     job_from_json,
-    resolve_config,
 )
-from phase2_configs import detections, recipe, yapf_grammar  # noqa: F401 - before mmengine formats a config
+from phase2_configs import (
+    detections,
+    plain_weights,
+    recipe,
+    yapf_grammar,  # noqa: F401 - before mmengine formats a config
+)
 from phase2_configs.monitor import Monitor
+from phase2_configs.users_config import read_config, users_config
 
 logger = logging.getLogger("phase2")
 
@@ -64,9 +70,11 @@ COLLECTED = "collected"
 def main(arguments: list[str]) -> int:
     """Run the job files named on the command line; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    plain_weights.install()
     if not arguments:
         logger.error("usage: python -m phase2_configs.runner JOB.json [JOB.json ...]")
         return 2
+    path = Path(arguments[0]).resolve()
     try:
         with joined_group() as group:
             for argument in arguments:
@@ -77,16 +85,23 @@ def main(arguments: list[str]) -> int:
         return TRAINING_FAILED
     except (MalCoreError, OSError) as error:
         if lacks_space(error):
-            logger.error("error: %s: %s", Path(arguments[0]).parent, SPACE_ADVICE)  # noqa: TRY400
+            logger.error("error: %s: %s", path.parent, SPACE_ADVICE)  # noqa: TRY400
             return TRAINING_FAILED
-        logger.error("error: %s", error)  # noqa: TRY400
-        return INPUT_IS_WRONG
+        return refuse(path, error)
     except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
         logger.error("error: memory ran out: %s. %s", _first_line(error), MEMORY_ADVICE)  # noqa: TRY400
         return TRAINING_FAILED
     return 0
+
+
+def refuse(job_path: Path, error: MalCoreError | OSError) -> int:
+    """Say what is wrong with the input, here and to the parent; returns the exit status."""
+    logger.error("error: %s", error)
+    if job_path.parent.is_dir():  # else the store was removed under the run
+        write_failure(job_path, ConfigError(str(error)) if isinstance(error, OSError) else error)
+    return INPUT_IS_WRONG
 
 
 def _first_line(error: BaseException) -> str:
@@ -120,13 +135,9 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
         write_json(work_dir / DETECTIONS_FILE, {"per_image": kept})
         with atomic_path(work_dir / CONFIG_FILE) as temporary:
             temporary.write_text(config.pretty_text)
-    try:
+    with users_config(job.recipe):
         runner = build_runner(config, job, group)
-    except (TypeError, ValueError, KeyError) as error:
-        if not job.recipe.options:
-            raise
-        message = f"segmenter.options={job.recipe.options}: mmdet refuses it: {error}"
-        raise ConfigError(message) from error
+        runner.train_loop  # noqa: B018 - built when it is asked for: datasets and their pipelines
     runner.train()
     for metric in runner.test_loop.evaluator.metrics:
         # Where processes put together what each predicted: mmengine would take the current
@@ -152,7 +163,8 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     if settings.amp and not torch.cuda.is_available():
         message = "segmenter.amp=true needs a CUDA device, and there is none; set it to false."
         raise ConfigError(message)
-    config = _read_config(settings.config)
+    with users_config(settings):
+        config = read_config(settings.config)
     classes = _class_names(job.train.annotations)
     recipe.set_classes(config, classes)
     recipe.set_data(config, "train", job.train.images, job.train.annotations)
@@ -212,15 +224,6 @@ def _images_per_epoch(config: dict[str, Any], job: SegmenterJob) -> int:
         return len(json.loads(job.train.annotations.read_text())["images"])
     # It shows some images more often, such as those with rare classes: mmdet counts them.
     return len(DATASETS.build(copy.deepcopy(dataset)))
-
-
-def _read_config(config: Path) -> dict[str, Any]:
-    location = resolve_config(config)
-    if "::" in location:
-        from mmengine.hub import get_config
-
-        return get_config(location).to_dict()
-    return Config.fromfile(location).to_dict()
 
 
 def _class_names(annotations: Path) -> list[str]:

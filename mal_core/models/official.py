@@ -19,6 +19,7 @@ from mal_core.config import MalConfig
 from mal_core.errors import CheckpointError
 from mal_core.models.encoder import ConvStem, Encoder
 from mal_core.models.labeler import MaskAutoLabeler, MaskNetwork
+from mal_core.safe_weights import read_weights
 
 NUM_HEADS = {96: 3, 192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Attention heads leave no trace in the tensors; these widths fix them (spec 3.1)."""
@@ -202,11 +203,7 @@ def _read(path: Path) -> dict[str, object]:
     if not path.is_file():
         message = f"checkpoint={path}: no such file."
         raise CheckpointError(message)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated types here
-        message = f"checkpoint={path} is no readable PyTorch file ({type(error).__name__})."
-        raise CheckpointError(message) from error
+    content = read_weights(path, f"checkpoint={path}")
     if not is_official(content):
         message = f"checkpoint={path} has no tensors `student.*`: not the reference's format."
         raise CheckpointError(message)

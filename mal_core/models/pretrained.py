@@ -4,14 +4,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
+from timm.models._hub import download_cached_file
 from torch import Tensor
 
 from mal_core.errors import CheckpointError
+from mal_core.safe_weights import read_weights, refusal
 
 CONTAINERS = ("state_dict", "model", "model_state", "teacher", "student")
 """Where training programs put the tensors of a checkpoint; the first that fits is taken."""
@@ -71,16 +72,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: Unreadable, or nothing in it is a mapping of names to tensors.
     """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated types here
-        message = (
-            f"encoder.weights={path} is no readable file of weights ({type(error).__name__}). "
-            "Wanted: .safetensors, or a PyTorch file that holds tensors and plain values only."
-        )
-        raise CheckpointError(message) from error
+    content = read_weights(path, f"encoder.weights={path}")
     tensors = _tensors_in(content)
     if not tensors:
         message = f"encoder.weights={path} holds no named tensors."
@@ -104,20 +96,27 @@ def hub_tensors(settings: Mapping[str, Any]) -> dict[str, Tensor]:
         settings: timm's pretrained_cfg of the model.
 
     Raises:
-        CheckpointError: timm knows no weights of this model.
+        CheckpointError: timm knows no weights of this model, or its file names code.
         OSError: The hub is out of reach.
     """
-    filename = settings.get("hf_hub_filename")
     if settings.get("hf_hub_id"):
-        named = {"filename": filename} if filename else {}
-        return dict(load_state_dict_from_hf(settings["hf_hub_id"], weights_only=True, **named))
+        return _from_hugging_face(settings["hf_hub_id"], settings.get("hf_hub_filename"))
     if settings.get("url") and not settings.get("custom_load"):
-        loaded = torch.hub.load_state_dict_from_url(
-            settings["url"], map_location="cpu", weights_only=True
-        )
-        return _tensors_in(loaded)
+        path = Path(download_cached_file(settings["url"], progress=False))
+        return _tensors_in(read_weights(path, f"the hub's file {path}"))
     message = f"timm has no weights for {settings.get('architecture')}: give encoder.weights=FILE."
     raise CheckpointError(message)
+
+
+def _from_hugging_face(repository: str, filename: str | None) -> dict[str, Tensor]:
+    named = {"filename": filename} if filename else {}
+    try:
+        return dict(load_state_dict_from_hf(repository, weights_only=True, **named))
+    except (RuntimeError, UnpicklingError) as error:
+        found = error if isinstance(error, UnpicklingError) else error.__cause__
+        if not isinstance(found, UnpicklingError):
+            raise
+        raise CheckpointError(refusal(found, f"the hub's file of {repository}")) from error
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -1,0 +1,148 @@
+"""The one reader of weights: tensors and plain values come in, nothing in a file is run.
+
+A PyTorch file is a pickle, a small program that may call anything. Torch's restricted reader
+calls an allow-list only; this one is the same list and, by name, inert stand-ins for what
+honest trainings leave beside their tensors (numpy's numbers, argparse's settings, mmengine's
+logs). Nobody's additions to torch's list count while a file is read, and nothing falls back.
+"""
+
+import argparse
+import re
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import IO, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from mal_core.errors import CheckpointError
+
+Source = Path | str | IO[bytes]
+
+WANTED = "Wanted: .safetensors, or a PyTorch file that holds tensors and plain values only."
+NUMBERS_AND_TEXTS = re.compile(r"[?biufcSU]\d{0,6}")
+"""Types of numpy whose bytes are just that; others hold Python objects or are built of parts."""
+UNKNOWN_NAME = re.compile(r"GLOBAL (\S+)")
+_torch_load = torch.load
+"""Torch's own, although a child puts this reader in its place."""
+_one_reader = threading.Lock()
+"""Torch's list is one per process."""
+
+
+class _DType:
+    """Stands for numpy.dtype."""
+
+    def __init__(self, code: object, *_flags: object) -> None:
+        if not NUMBERS_AND_TEXTS.fullmatch(str(code)):
+            message = f"numpy.dtype({code!r}) is neither a number nor a text"
+            raise UnpicklingError(message)
+        self.value = np.dtype(str(code))
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        self.value = self.value.newbyteorder(state[1])
+
+
+class _Array(np.ndarray[Any, Any]):
+    """Stands for numpy.ndarray; pickles as one again."""
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        _version, shape, kind, fortran, content = state
+        if not isinstance(kind, _DType) or not isinstance(content, bytes):
+            message = "an array of Python objects"
+            raise UnpicklingError(message)
+        super().__setstate__((1, shape, kind.value, bool(fortran), content))
+
+    def __reduce__(self) -> Any:
+        return np.array(self, subok=False).__reduce__()
+
+
+def _empty_array(*_kind_shape_code: object) -> _Array:
+    return np.ndarray.__new__(_Array, (0,))
+
+
+def _scalar(kind: _DType, content: bytes) -> Any:
+    return np.frombuffer(content, kind.value, count=1)[0]
+
+
+def _nothing(*_arguments: object) -> None:
+    """Stands for getattr, by which a pickle of protocol 2 names methods: none is fetched."""
+
+
+STAND_INS: Mapping[str, Any] = {
+    **{
+        f"numpy.{core}.multiarray.{name}": stand_in
+        for core in ("core", "_core")
+        for name, stand_in in (("scalar", _scalar), ("_reconstruct", _empty_array))
+    },
+    "numpy.dtype": _DType,
+    "numpy.ndarray": _Array,
+    "builtins.getattr": _nothing,
+    "argparse.Namespace": argparse.Namespace,
+    "mmengine.config.config.ConfigDict": dict,
+    "addict.addict.Dict": dict,
+}
+"""What a name in a file is taken for."""
+
+
+def read_weights(
+    source: Source,
+    what: str,
+    *,
+    map_location: Any = "cpu",
+    stand_ins: Mapping[str, Any] | None = None,
+) -> Any:
+    """Read a file of weights: .safetensors, or PyTorch's, without running anything in it.
+
+    Args:
+        source: The file, or an open one.
+        what: How messages call it, such as `checkpoint=FILE`.
+        map_location: See torch.load.
+        stand_ins: More of STAND_INS.
+
+    Returns:
+        What the file holds; a mapping of names to tensors for .safetensors.
+
+    Raises:
+        CheckpointError: It names code, or is no readable file of weights.
+    """
+    try:
+        if isinstance(source, str | Path) and str(source).endswith(".safetensors"):
+            return load_file(source)
+        return _read_plain(source, map_location, {**STAND_INS, **(stand_ins or {})})
+    except UnpicklingError as error:
+        raise CheckpointError(refusal(error, what)) from error
+    except (OSError, MemoryError) as error:
+        message = f"{what} cannot be read ({error or 'memory ran out'})."
+        raise CheckpointError(message) from error
+    except Exception as error:  # torch raises half a dozen unrelated types here
+        message = f"{what} is no readable file of weights ({type(error).__name__}). {WANTED}"
+        raise CheckpointError(message) from error
+
+
+def refusal(error: BaseException, what: str) -> str:
+    """What a restricted reader found in a file, in one sentence."""
+    found = UNKNOWN_NAME.search(str(error))
+    if found is None:
+        return f"{what} is no readable file of weights ({type(error).__name__}). {WANTED}"
+    return (
+        f"{what} is refused: to open it is to call {found[1]}, which is code and no weights. "
+        f"Nothing of it was run. {WANTED}"
+    )
+
+
+def _read_plain(source: Source, map_location: Any, stand_ins: Mapping[str, Any]) -> Any:
+    allowed = [(value, name) for name, value in stand_ins.items()]
+    with _one_reader, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about files of other kinds
+        before = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
+        try:
+            return _torch_load(source, map_location=map_location, weights_only=True)
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
