@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from types import FrameType
 
-from flows import interruption
+from flows import interruption, text_encoding
 from mal_core.errors import (
     CheckpointError,
     ConfigError,
@@ -157,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     interruption.listen()
     try:
+        text_encoding.require_utf8()
         from flows import verbs
 
         if options.verb == "cache":

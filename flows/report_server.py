@@ -1,10 +1,13 @@
 """`mal serve`: reports in a browser, from this machine only.
 
 `/` is the page of all runs that the store remembers; below it lie their reports, by working
-folder. Nothing else on the disk can be asked for.
+folder. Nothing else on the disk can be asked for, not by a link in such a folder either, and
+no page of another site can ask: a name that leads here by DNS is not ours.
 """
 
 import functools
+import os
+import stat
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +17,8 @@ from mal_core import history
 from mal_core.errors import ConfigError
 
 HOST = "127.0.0.1"
+OWN_NAMES = frozenset([HOST, "localhost", "::1"])
+"""What a browser calls this machine; the port may be that of a tunnel."""
 TYPES = {"report.html": "text/html", "retention.json": "application/json"}
 
 
@@ -31,6 +36,9 @@ class ReportHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page of all runs, or a file of one of them."""
+        if not self._is_asked_by_own_name():
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, f"Ask http://{HOST} or localhost.")
+            return
         path = Path(unquote(urlsplit(self.path).path))
         runs = history.read_history(self.remembered)
         if str(path) == "/":
@@ -42,9 +50,15 @@ class ReportHandler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - its name
 
+    def _is_asked_by_own_name(self) -> bool:
+        try:
+            return urlsplit(f"//{self.headers.get('Host', '')}").hostname in OWN_NAMES
+        except ValueError:
+            return False
+
     def _send_file(self, path: Path) -> None:
         try:
-            content = path.read_bytes()
+            content = _read_own(path)
         except OSError:
             self.send_error(HTTPStatus.NOT_FOUND, "The run is remembered, its folder is gone.")
             return
@@ -60,6 +74,18 @@ class ReportHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """Requests are not worth a line each."""
+
+
+def _read_own(path: Path) -> bytes:
+    """A regular file that is no link.
+
+    Raises:
+        OSError: It is something else, or absent.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - of a descriptor
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise FileNotFoundError(path)
+        return stream.read()
 
 
 def make_server(remembered: Path, port: int) -> ThreadingHTTPServer:

@@ -25,6 +25,7 @@ CONFIG, PREDICTIONS = "config.py", "predictions.json"
 PLACES = (
     "workdir",
     "store",
+    "shared_store",
     "output",
     "checkpoint",
     "segmenter_jobs",

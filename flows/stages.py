@@ -131,6 +131,7 @@ def check_settings(config: RunConfig) -> None:
 
     Raises:
         ConfigError: The message names similar ones.
+        CheckpointError: A segmenter's file of weights is none; phase 1 would train before it.
     """
     from flows.label_runners import check_label_runner
     from mal_core.segmenters import resolve_config
@@ -140,6 +141,10 @@ def check_settings(config: RunConfig) -> None:
         check_encoder_name(config.encoder.name)
     for recipe in config.segmenters:
         resolve_config(recipe.config)
+    for weights in {recipe.weights for recipe in config.segmenters} - {None, "hub"}:
+        from mal_core.safe_weights import read_weights  # torch: only where there is a file
+
+        read_weights(str(weights), f"segmenter.weights={weights}")
 
 
 def generate_pseudo_labels(run: Run) -> Stored:

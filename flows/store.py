@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.held_folder import must_stay
 from flows.manifest import MANIFEST as MANIFEST
 from flows.manifest import is_intact, sealed
 from flows.shared_store import SharedStore
@@ -242,7 +243,8 @@ class Store:
         logger.info("%s: %s", title, "continuing an interrupted attempt" if resumed else "running")
         partial.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        work(partial)
+        with must_stay(partial, title):
+            work(partial)
         seconds = round(time.monotonic() - started, 1)
         files = {str(path.relative_to(partial)): sha256_file(path) for path in _files_in(partial)}
         manifest = {"key": key.digest, **key.as_json(), "seconds": seconds, "files": files}
@@ -333,6 +335,9 @@ class DigestCache:
         try:
             return _open(self.path)
         except sqlite3.DatabaseError as error:
+            if not self.path.parent.is_dir():
+                message = f"store={self.path.parent} was removed under this run. Start it again."
+                raise ArtifactError(message) from error
             if isinstance(error, sqlite3.OperationalError):
                 message = f"{self.path}: {error}. Is another process stuck on this store?"
                 raise ArtifactError(message) from error

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,20 +31,29 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it over `target` on success.
 
     A reader sees the old file or the new one, never a part. On an error the
-    temporary file is removed and `target` stays as it was.
+    temporary file is removed and `target` stays as it was. Who may read it is what the
+    umask says.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _new_file_beside(target)
     try:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_file_beside(target: Path) -> Path:
+    # Not by tempfile, whose files nobody else may read: this one is what the umask says.
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            path.touch(0o666, exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
 
 
 def write_json(target: Path, value: object, *, indent: int | None = None) -> None:

@@ -54,7 +54,7 @@ class _Array(np.ndarray[Any, Any]):
         if not isinstance(kind, _DType) or not isinstance(content, bytes):
             message = "an array of Python objects"
             raise UnpicklingError(message)
-        super().__setstate__((1, shape, kind.value, bool(fortran), content))
+        super().__setstate__((1, shape, kind.value, np.bool_(fortran), content))
 
     def __reduce__(self) -> Any:
         return np.array(self, subok=False).__reduce__()
@@ -72,6 +72,13 @@ def _nothing(*_arguments: object) -> None:
     """Stands for getattr, by which a pickle of protocol 2 names methods: none is fetched."""
 
 
+class _Ignored:
+    """Stands for a log of mmengine: whoever wants its numbers brings a stand-in of their own."""
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+
 STAND_INS: Mapping[str, Any] = {
     **{
         f"numpy.{core}.multiarray.{name}": stand_in
@@ -82,6 +89,7 @@ STAND_INS: Mapping[str, Any] = {
     "numpy.ndarray": _Array,
     "builtins.getattr": _nothing,
     "argparse.Namespace": argparse.Namespace,
+    "mmengine.logging.history_buffer.HistoryBuffer": _Ignored,
     "mmengine.config.config.ConfigDict": dict,
     "addict.addict.Dict": dict,
 }
@@ -135,7 +143,7 @@ def refusal(error: BaseException, what: str) -> str:
 
 
 def _read_plain(source: Source, map_location: Any, stand_ins: Mapping[str, Any]) -> Any:
-    allowed = [(value, name) for name, value in stand_ins.items()]
+    allowed: list[Any] = [(value, name) for name, value in stand_ins.items()]
     with _one_reader, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about files of other kinds
         before = torch.serialization.get_safe_globals()

@@ -1,8 +1,8 @@
 """Scenes as COCO datasets on disk: whole or absent, the same bytes for the same seed."""
 
 import json
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,13 @@ def write_scenes(output: Path, *, num_train: int, num_val: int, size: int, seed:
         seed: The same seed gives the same bytes.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    aside = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    aside.mkdir()
     try:
         for index, (split, count) in enumerate((("train", num_train), ("val", num_val))):
             generator = np.random.default_rng([seed, index])
             _write_split(aside / split, generator, count, size, seed)
         shutil.rmtree(output, ignore_errors=True)
-        aside.chmod(0o755)
         aside.rename(output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
