@@ -48,5 +48,6 @@ def _load(f: Any, map_location: Any = None, *_arguments: Any, **_options: Any) -
 
 
 def _refuse_pickle(_handler: Any, file: Any, **_options: Any) -> Any:
-    message = f"{getattr(file, 'name', file)}: pickle files are not opened, they can run code."
+    name = f"{file}: " if isinstance(file, str) else ""
+    message = f"{name}pickle files are not opened, they can run code. Give JSON instead."
     raise ConfigError(message)

@@ -1,5 +1,7 @@
 """Reports in a browser: what the store remembers, and nothing else of the disk."""
 
+import http.client
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -69,6 +71,65 @@ def test_nothing_else_can_be_asked_for(path, served):
     port, workdir = served
     asked = path.format(workdir=workdir, root=workdir.parents[1]).replace(" ", "%20")
     assert get(f"http://127.0.0.1:{port}{asked}")[0] == 404
+
+
+HOSTS = {
+    "127.0.0.1": 200,
+    "127.0.0.1:9000": 200,  # through a tunnel
+    "localhost:4280": 200,
+    "LOCALHOST": 200,
+    "[::1]:4280": 200,
+    "evil.example": 421,
+    "127.0.0.1.evil.example:4280": 421,
+    "localhost@evil.example": 421,
+    "0.0.0.0:4280": 421,
+    "[::1": 421,
+    "": 421,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_only_this_machines_own_names_are_answered(host, served):
+    port, workdir = served
+    for path in ("/", report_url(port, workdir).partition(str(port))[2]):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+        assert answer.status == HOSTS[host]
+        assert answer.status == 200 or (
+            answer.reason == "Ask http://127.0.0.1 or localhost." and "the report" not in body
+        )
+
+
+def link(path: Path, secret: Path) -> None:
+    path.symlink_to(secret)
+
+
+def pipe(path: Path, _secret: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path, _secret: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [link, pipe, folder])
+@pytest.mark.parametrize("name", ["report.html", "retention.json"])
+def test_what_is_no_file_of_the_run_is_not_served(make, name, served):
+    port, workdir = served
+    (workdir / name).unlink(missing_ok=True)
+    make(workdir / name, workdir / "secret.txt")
+    asked = report_url(port, workdir).replace("report.html", name)
+    assert get(asked) == (404, "")
+
+
+def test_a_working_folder_that_is_a_link_itself_is_the_users_own(served, tmp_path):
+    port, workdir = served
+    workdir.rename(tmp_path / "elsewhere")
+    workdir.symlink_to(tmp_path / "elsewhere")
+    assert get(report_url(port, workdir)) == (200, "<p>the report</p>")
 
 
 def test_a_taken_port_is_named(served, tmp_path):

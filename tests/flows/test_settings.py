@@ -262,3 +262,14 @@ def test_empty_path_is_not_the_current_folder(key: str) -> None:
 def test_half_a_split_names_the_other_half() -> None:
     with pytest.raises(ConfigError, match=r"value: data\.train\.images"):
         settings.compose(["data.train.annotations=boxes.json"], required=settings.TRAIN_KEYS)
+
+
+def test_where_the_second_level_of_the_store_is_decides_no_report() -> None:
+    from flows.retention_stage import shown_settings
+
+    named = ["file:///mnt/a", "s3://bucket/of/the/same"]
+    shown = [
+        shown_settings(settings.compose(["experiment=smoke", f"shared_store={url}"]))
+        for url in named
+    ]
+    assert shown[0] == shown[1] == shown_settings(settings.compose(["experiment=smoke"]))

@@ -40,12 +40,23 @@ def test_a_digest_of_nan_is_refused() -> None:
         sha256_json({"a": float("nan")})
 
 
-def test_a_written_file_can_be_read_by_everybody_and_replaces_the_old(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_written_file_can_be_read_by_whom_the_umask_says(
+    umask: int, mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", 1)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == mode
+
+
+def test_a_written_file_replaces_the_old(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.json"
     for value in ({"old": 1}, {"new": [1, "\u00e9"]}):
         write_json(target, value)
         assert json.loads(target.read_bytes()) == value
-    assert target.stat().st_mode & 0o777 == 0o644
     assert list(target.parent.iterdir()) == [target]
 
 

@@ -131,6 +131,6 @@ def test_a_checkpoint_of_the_reference_implementation_is_exported_too(tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "a.pth").write_text(json.dumps({}))
-    with pytest.raises(CheckpointError, match="no readable PyTorch file"):
+    with pytest.raises(CheckpointError, match="no readable file of weights"):
         export_onnx(tmp_path / "a.pth", tmp_path / "a.onnx", tiny_mal())
     assert not (tmp_path / "a.onnx").exists()

@@ -36,7 +36,10 @@ REFUSED = {
     "zip": (write_checkpoint, "posix.mkdir"),
     "the format before zip": (legacy, "eval"),
     "a bare pickle": (lambda path, mark: path.write_bytes(bare_pickle(mark, 2)), "posix.mkdir"),
-    "a program": (called(subprocess.check_output, "true"), "commands.check_output"),  # by its name in Python 2, as protocol 2 has it
+    "a program": (
+        called(subprocess.check_output, "true"),
+        "commands.check_output",
+    ),  # by its name in Python 2, as protocol 2 has it
     "a module's content": (called(os.getenv, "HOME"), "os.getenv"),
     "code as text": (called(exec, "raise SystemExit"), "exec"),
     "an import": (called(__import__, "antigravity"), "__import__"),

@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from mmengine.optim.scheduler import _ParamScheduler
+from mmengine.registry import PARAM_SCHEDULERS
 
 from mal_core.config import SegmenterConfig
 from mal_core.errors import ConfigError
@@ -171,7 +174,7 @@ def test_recipe_file_names_an_existing_config_and_all_keys(path: Path) -> None:
 
 def test_every_config_has_its_recipe_file() -> None:
     configs = {path.stem for path in (PROJECT_ROOT / "phase2_configs").glob("*_*.py")}
-    configs -= {"mmcv_ops", "mmcv_finder", "yapf_grammar"}
+    configs -= {"mmcv_ops", "mmcv_finder", "yapf_grammar", "plain_weights", "users_config"}
     assert configs == {path.stem for path in RECIPES}
 
 
@@ -200,3 +203,41 @@ def test_options_without_a_place_or_against_the_twins_are_refused(
     config["model"]["extra"] = [1, 2]
     with pytest.raises(ConfigError, match=message):
         recipe.set_options(config, options)
+
+
+SCHEDULES: dict[str, list[dict[str, Any]]] = {
+    "warm-up and steps": [
+        {"type": "LinearLR", "by_epoch": False, "begin": 0, "end": 500},
+        {"type": "MultiStepLR", "begin": 0, "end": 12, "milestones": [8, 11]},
+    ],
+    "warm-up and cosine": [
+        {"type": "LinearLR", "by_epoch": False, "start_factor": 0.01, "begin": 0, "end": 100},
+        {"type": "CosineAnnealingLR", "begin": 1, "end": 12, "T_max": 11, "by_epoch": True},
+    ],
+    "a warm-up of epochs": [
+        {"type": "LinearLR", "begin": 0, "end": 1},
+        {"type": "CosineAnnealingLR", "begin": 6, "end": 12, "T_max": 6},
+    ],
+    "steps": [{"type": "StepLR", "step_size": 3}],
+    "one cycle": [{"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 12}],
+    "restarts": [
+        {"type": "CosineRestartLR", "periods": [3, 9], "restart_weights": [1, 0.5], "eta_min": 0}
+    ],
+    "polynomial": [{"type": "PolyLR", "power": 0.9, "begin": 3, "end": 12}],
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_a_schedule_of_a_step_or_two_is_one_that_mmengine_takes(name: str, steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    config = {**a_config(), "param_scheduler": SCHEDULES[name]}
+    assert recipe.set_length(config, 40, steps) == steps
+    built: list[_ParamScheduler] = [
+        PARAM_SCHEDULERS.build({**one, "optimizer": optimizer}) for one in config["param_scheduler"]
+    ]
+    for _ in range(steps):
+        assert 0 <= optimizer.param_groups[0]["lr"] <= 0.2
+        optimizer.step()
+        for scheduler in built:
+            scheduler.step()

@@ -159,7 +159,7 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
 
 def test_text_is_refused(tmp_path):
     (tmp_path / "a.ckpt").write_text("these are no weights")
-    with pytest.raises(CheckpointError, match="no readable PyTorch file"):
+    with pytest.raises(CheckpointError, match="no readable file of weights"):
         load_official_checkpoint(tmp_path / "a.ckpt")
 
 
