@@ -136,7 +136,8 @@ meta = {"epoch": 12, "cfg": "model = dict()", "CLASSES": ("a", "b"), "PALETTE": 
         "hook_msgs": {"best": np.float32(0.5)},
         "args": ConfigDict(a=dict(b=1))}
 save_checkpoint({"meta": meta, "state_dict": layer.state_dict(),
-                 "optimizer": optimizer.state_dict(), "param_schedulers": [{"last_step": 12}], "message_hub": hub.state_dict()}, path)
+                 "optimizer": optimizer.state_dict(), "param_schedulers": [{"last_step": 12}],
+                 "message_hub": hub.state_dict()}, path)
 plain_weights.install()
 for _ in range(2):  # what was read can be saved and read again
     content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
