@@ -85,7 +85,9 @@ EXAMPLES = {
     "evaluate": f"""\
   mal evaluate {FILES} {VAL_FILES} workdir=runs/mine
   mal evaluate labels=masks.json human=instances.json
-  mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR""",
+  mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR
+  mal evaluate data=voc labels=runs/mine/labels/voc human=VOC/Annotations
+  mal evaluate data=yolo labels=DIR human=DIR images=DIR     labels/train.json serves, too""",
     "predict": f"""\
   mal predict {FILES} {VAL_FILES} workdir=runs/mine \\
               data.test.images=DIR data.test.annotations=image_info_test-dev2017.json""",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.code_version import code_version
+from flows.normal_form import in_utf8, told_of
 from flows.run import Run
 from flows.store import StageKey, Stored
 from mal_core.artifacts import write_json
@@ -25,13 +26,14 @@ def given_labels(run: Run, train: SplitConfig, labels: Path) -> Stored:
     Raises:
         DatasetError: The file has no mask for any box, or one of another size than its image.
     """
+    plain = in_utf8(run, labels)
 
     def work(folder: Path) -> None:
         from mal_core.data.adopted import adopt_labels
 
         result = adopt_labels(
             train.annotations,
-            labels,
+            plain,
             strict=run.config.data.strict,
             images=train.images,
             output=folder / "train.json",
@@ -43,12 +45,13 @@ def given_labels(run: Run, train: SplitConfig, labels: Path) -> Stored:
         stage=LABEL,
         config={"given": True},
         inputs={
-            "labels": str(run.store.digests.digest(labels)),
+            "labels": str(run.store.digests.digest(plain)),
             "train.annotations": run.digests(train).annotations,
         },
         code=code_version(["mal_core.data.adopted"], packages=["pycocotools"]),
     )
-    return run.get(key, work)
+    with told_of({plain: labels}):
+        return run.get(key, work)
 
 
 def counts_of(labels: PseudoLabelSet) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.code_version import code_version
 from flows.image_stage import plain_inputs
-from flows.normal_form import in_users_words, normal_form, states_sizes
+from flows.normal_form import in_users_words, in_utf8, normal_form, states_sizes, told_of
 from flows.run import Run
 from flows.run_config import DataSource, Inputs, data_config
 from flows.store import StageKey, Stored
@@ -110,8 +110,15 @@ def _check_second_ruler(run: Run) -> None:
     if ruler is not None and ruler not in _accepted_rulers:
         from mal_core.data.second_ruler import check_second_ruler
 
-        check_second_ruler(ruler, val_split(run).annotations)
+        plain, val = in_utf8(run, ruler), val_split(run).annotations
+        with told_of({plain: ruler, val: _own_val(run, val)}):
+            check_second_ruler(plain, val)
         _accepted_rulers.add(ruler)
+
+
+def _own_val(run: Run, normal: Path) -> Path:
+    given = run.config.data.val
+    return normal if given is None else given.annotations
 
 
 _accepted_rulers: set[Path] = set()

@@ -4,7 +4,9 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from flows.compared_files import compared_files
 from flows.image_stage import plain_images
+from flows.normal_form import states_sizes
 from flows.run import Run
 from flows.run_config import RunConfig
 from mal_core.artifacts import write_json
@@ -19,7 +21,7 @@ def score_labels(config: RunConfig, target: Path) -> str:
     """Write the metrics as JSON and return them as text.
 
     Args:
-        config: Names the files.
+        config: Names the files: COCO, or of the format `data` says.
         target: Receives the JSON form.
 
     Raises:
@@ -35,27 +37,32 @@ def score_labels(config: RunConfig, target: Path) -> str:
     if target.resolve() in (labels.resolve(), human.resolve()):
         message = f"output={target} is the input. Choose another place."
         raise ConfigError(message)
-    if (config.checkpoint is None) != (config.images is None):
+    sizes_stated = states_sizes(config.data.train_format)
+    if (config.checkpoint is None) != (config.images is None) and sizes_stated:
         message = "the clustering score needs both checkpoint=FILE and images=DIR."
         raise ConfigError(message)
-    objects = measure_agreement(labels, human)
-    content = parse_coco(human)
-    metrics = label_metrics(objects, (str(entry["name"]) for entry in content["categories"]))
-    metrics = dataclasses.replace(metrics, clustering=_clustering(config, content))
-    files = {"labels": str(labels), "human": str(human)}
-    write_json(target, {**files, **metrics.to_json()}, indent=1)
+    with compared_files(config) as files:
+        objects = measure_agreement(files.labels, files.human)
+        content = parse_coco(files.human)
+        metrics = label_metrics(objects, (str(entry["name"]) for entry in content["categories"]))
+        clustering = _clustering(config, files.human, content, sizes_stated or human.is_file())
+    metrics = dataclasses.replace(metrics, clustering=clustering)
+    compared = {"labels": str(labels), "human": str(human)}
+    write_json(target, {**compared, **metrics.to_json()}, indent=1)
     return metrics_text(metrics)
 
 
-def _clustering(config: RunConfig, human: dict[str, object]) -> Clustering | None:
-    if config.checkpoint is None or config.images is None or config.human is None:
+def _clustering(
+    config: RunConfig, annotations: Path, human: dict[str, object], sizes_stated: bool
+) -> Clustering | None:
+    if config.checkpoint is None or config.images is None:
         return None
     from mal_core.checkpoints import load_labeler
     from mal_core.clustering import measure_clustering
 
     labeler, settings = load_labeler(config.checkpoint)
-    split = SplitConfig(images=config.images, annotations=config.human)
-    plain, notes = plain_images(Run(config), split)
+    split = SplitConfig(images=config.images, annotations=annotations)
+    plain, notes = plain_images(Run(config), split, sizes_stated=sizes_stated)
     for note in notes:
         logger.info("images: %s", note)
     return measure_clustering(labeler, settings, human, plain.images)

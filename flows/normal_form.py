@@ -1,14 +1,16 @@
 """Annotations of any format as COCO files in the store, and labels back in that format."""
 
+import contextlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from flows.code_version import code_version
-from flows.run import Run
-from flows.run_config import Inputs
+from flows.run import NUMBERED_FORMATS, Run
+from flows.run_config import Inputs, RunConfig
 from flows.store import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
@@ -42,21 +44,49 @@ def _annotated(run: Run, given: Inputs) -> Inputs:
 
 
 def _in_utf8(run: Run, split: SplitConfig, name: str) -> SplitConfig:
-    """The split; its file is a copy where mmdet and pycocotools could not read it as text."""
+    """The split, a COCO file in plain UTF-8."""
+    if name != "coco":
+        return split
+    return SplitConfig(images=split.images, annotations=in_utf8(run, split.annotations))
+
+
+def in_utf8(run: Run, path: Path) -> Path:
+    """The file; a copy in the store where mmdet and pycocotools could not read it as text.
+
+    Raises:
+        DatasetError: It is broken gzip, or not in the encoding that it shows.
+    """
     from mal_core.data.text import TextError, is_plain, write_plain
 
-    if name != "coco" or not split.annotations.is_file() or is_plain(split.annotations):
-        return split
+    if not path.is_file() or is_plain(path):
+        return path
 
     def work(folder: Path) -> None:
         try:
-            write_plain(split.annotations, folder / "plain.json")
+            write_plain(path, folder / "plain.json")
         except TextError as error:
-            raise DatasetError(split.annotations, [str(error)]) from error
+            raise DatasetError(path, [str(error)]) from error
 
-    inputs = {"annotations": str(run.store.digests.digest(split.annotations))}
-    stored = _stage(run, {"format": "coco"}, inputs, work)
-    return SplitConfig(images=split.images, annotations=stored.path / "plain.json")
+    inputs = {"annotations": str(run.store.digests.digest(path))}
+    return _stage(run, {"format": "coco"}, inputs, work).path / "plain.json"
+
+
+@contextlib.contextmanager
+def told_of(own: Mapping[Path, Path]) -> Iterator[None]:
+    """Errors about copies (the keys) as errors about the user's own files (the values)."""
+    try:
+        yield
+    except DatasetError as error:
+        raise _renamed(error, own) from error
+
+
+def _renamed(error: DatasetError, own: Mapping[Path, Path]) -> DatasetError:
+    text = str(error)
+    for copy, file in own.items():
+        text = text.replace(str(copy), str(file))
+    told = DatasetError(error.path, error.problems)
+    told.args = (text,)
+    return told
 
 
 def _converted(run: Run, given: Inputs) -> Inputs:
@@ -77,7 +107,8 @@ def _converted(run: Run, given: Inputs) -> Inputs:
             notes[key] = one.notes(split.images, split.annotations, contents[key])
         _match_classes(contents, mixed)
         for key, content in contents.items():
-            _write_normal(folder / f"{key}.json", content, splits[key].annotations)
+            numbered = names[key] in NUMBERED_FORMATS
+            _write_normal(folder / f"{key}.json", content, splits[key].annotations, numbered)
         write_json(folder / NOTES, notes)
 
     def _match_classes(contents: dict[str, Json], mixed: bool) -> None:
@@ -90,6 +121,9 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     config = {"format": [names[key] for key in splits], **setting}
     stored = _stage(run, config, inputs, work)
     notes = json.loads((stored.path / NOTES).read_text())
+    run.numbered |= {
+        stored.path / f"{key}.json" for key in splits if names[key] in NUMBERED_FORMATS
+    }
     normal = {
         key: SplitConfig(images=split.images, annotations=stored.path / f"{key}.json")
         for key, split in splits.items()
@@ -102,14 +136,14 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     )
 
 
-def _write_normal(target: Path, content: Json, source: Path) -> None:
+def _write_normal(target: Path, content: Json, source: Path, numbered: bool) -> None:
     try:
         write_json(target, content)
     except ValueError as error:
         from mal_core.data.validation import constant_problem, label_of
 
         problems = [
-            f"{label_of(kind, index, entry, origins=True)} {problem}"
+            f"{label_of(kind, index, entry, origins=numbered)} {problem}"
             for key, kind in KINDS.items()
             for index, entry in enumerate(content.get(key, ()))
             if isinstance(entry, dict) and (problem := constant_problem(entry)) is not None
@@ -167,6 +201,7 @@ def _with_detections(run: Run, given: Inputs) -> Inputs:
         "train": str(run.store.digests.digest(train.annotations)),
     }
     stored = _stage(run, {"format": "detections"}, inputs, work)
+    run.numbered.add(stored.path / "train.json")
     labeled = SplitConfig(images=train.images, annotations=stored.path / "train.json")
     return Inputs(train=labeled, val=given.val)
 
@@ -221,15 +256,16 @@ def normal_masks(run: Run, annotations: Path) -> tuple[Path, str]:
 
 def in_users_words(run: Run, found: Inputs, error: DatasetError) -> DatasetError:
     """The same error about the user's own files instead of their copies in the store."""
-    config, text = run.config, str(error)
-    pairs = ((found.train, config.data.train), (found.val, config.data.val))
-    for normal, own in pairs:
-        if normal is not None and own is not None:
-            chosen = config.boxes if normal is found.train and config.boxes else own.annotations
-            text = text.replace(str(normal.annotations), str(chosen))
-    told = DatasetError(error.path, error.problems)
-    told.args = (text,)
-    return told
+    return _renamed(error, _own_files(run.config, found))
+
+
+def _own_files(config: RunConfig, found: Inputs) -> dict[Path, Path]:
+    own: dict[Path, Path] = {}
+    for normal, given in ((found.train, config.data.train), (found.val, config.data.val)):
+        if normal is not None and given is not None:
+            chosen = config.boxes if normal is found.train and config.boxes else given.annotations
+            own[normal.annotations] = chosen
+    return own
 
 
 def _remove(path: Path) -> None:

@@ -58,6 +58,7 @@ class Run:
 
     Attributes:
         inputs: The splits in normal form, once a stage has asked for them.
+        numbered: Files in which `origin` is ours and says where an entry came from.
 
     Raises:
         ArtifactError: The store or the shared store cannot be used.
@@ -77,6 +78,7 @@ class Run:
         self._force = frozenset(force)
         self._stored: dict[str, Stored] = {}
         self.inputs: Inputs | None = None
+        self.numbered: set[Path] = set()
         self._digests: dict[SplitConfig, SplitDigests] = {}
         self._images: dict[tuple[Path, tuple[str, ...]], ImagesDigest] = {}
 
@@ -127,8 +129,7 @@ class Run:
         from mal_core.data.view import read_view
 
         data, digest = self.config.data, self.store.digests.digest(annotations)
-        numbered = {data.train_format, data.val_format} & {*NUMBERED_FORMATS}
-        origins = bool(numbered) or self.config.boxes is not None
+        origins = annotations in self.numbered
         read = partial(read_view, annotations, strict=data.strict, origins=origins)
         if digest is None:
             return read()

@@ -156,9 +156,9 @@ class RunConfig(Config):
         pseudo_labels: Masks from elsewhere for the training file's boxes, by annotation id;
             phase 2 uses them and nothing is trained in phase 1.
         serve_port: Of `mal serve`, on the loopback interface; the dashboard links to it.
-        labels, human: A labeled COCO file and one with human masks, for `mal evaluate` to
-            compare instead of segmenters.
-        images: Photos of `human`, for the clustering score of `checkpoint`.
+        labels, human: Labels and human masks, for `mal evaluate` to compare instead of
+            segmenters: COCO files, or of the format that `data` says.
+        images: Photos of `human`, for the clustering score of `checkpoint`, and for YOLO.
     """
 
     data: DataSource

@@ -27,6 +27,7 @@ from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 
 GROUPS = ("data", "encoder", "mal", "experiment")
+FOLDER_FORMATS = ("voc", "yolo")
 FREE_KEYS = ("encoder.options", "segmenter.options")
 MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
@@ -319,7 +320,8 @@ def _require_files(config: RunConfig) -> None:
         ("human", config.human),
         ("second_ruler", config.second_ruler),
     ):
-        if path is not None and not path.is_file():
+        may_be_folder = key in ("labels", "human") and config.data.train_format in FOLDER_FORMATS
+        if path is not None and not path.is_file() and not (may_be_folder and path.is_dir()):
             seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
             hint = ""
             if key in upstream.SOURCES:

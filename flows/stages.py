@@ -21,7 +21,7 @@ from flows.input_stage import check as check
 from flows.input_stage import digest_inputs, val_split
 from flows.input_stage import inputs as inputs
 from flows.input_stage import read_check as read_check
-from flows.normal_form import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS, normal_masks, one_class
+from flows.normal_form import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS, in_utf8, normal_masks, one_class
 from flows.run import Run
 from flows.run_config import RunConfig
 from flows.store import StageKey, Stored
@@ -223,7 +223,7 @@ def second_ruler(run: Run) -> Path | None:
     ruler = run.config.second_ruler
     if ruler is None:
         return None
-    ruler, _ = normal_masks(run, ruler)
+    ruler, _ = normal_masks(run, in_utf8(run, ruler))
     if not run.config.data.class_agnostic:
         return ruler
     return one_class(run, ruler).path / "merged.json"

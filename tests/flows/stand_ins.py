@@ -45,11 +45,12 @@ class StandIns:
         self.asked.append(LABEL)
         content = json.loads(job.annotations.read_text())
         digest = hashlib.sha256(f"{job.checkpoint.read_bytes()!r} {job.mal}".encode()).hexdigest()
+        sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
         for entry in content["annotations"]:
             x, y, width, height = entry["bbox"]
             box_xyxy = np.array([x, y, x + width, y + height])
-            rle = box_to_rle(box_xyxy, 96, 96)
-            entry.update(segmentation=rle, score=0.5, made_by=digest)
+            rle = box_to_rle(box_xyxy, *sizes[entry["image_id"]])
+            entry.update(segmentation=rle, area=width * height, score=0.5, made_by=digest)
         job.output.write_text(json.dumps(content))
         job.ledger.write_text("[]")
         count = len(content["annotations"])

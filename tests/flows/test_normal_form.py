@@ -95,7 +95,7 @@ def test_voc_and_yolo_return_as_their_own_files(mal, trained, tmp_path):
 
     target = tmp_path / "out" / "masks"
     mal.run("label", "data=yolo", *split(images, yolo), *trained, f"output={target}")
-    assert sorted(path.name for path in target.iterdir()) == ["a.txt", "b.txt"]
+    assert sorted(path.name for path in target.iterdir()) == ["a.txt", "b.txt", "data.yaml"]
     assert (target.parent / "skipped.json").is_file()
 
 
@@ -306,3 +306,15 @@ def test_a_file_in_a_code_page_is_refused_with_what_to_do(mal, tmp_path):
     (annotations / "classes.txt").write_bytes("狗\n苹果\n".encode("gbk"))
     output = refused(mal, "check", "data=yolo", *split(images, annotations))
     assert "classes.txt: line 1: byte 0xb9 is not UTF-8. Save the file as UTF-8." in output
+
+
+def test_an_origin_of_the_users_own_does_not_name_entries_beside_another_format(mal, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    voc = drawn_formats.write_voc(tmp_path / "Annotations")
+    content = with_masks()
+    content["annotations"][1].update(origin="my tool", bbox=[500, 500, 10, 10])
+    val = drawn_formats.write_json(tmp_path / "val.json", content)
+    chosen = ["data=voc", *split(images, voc), *split(images, val, "val")]
+    output = refused(mal, "check", *chosen, "data.val.format=coco")
+    assert "annotation 2 " in output
+    assert "my tool" not in output

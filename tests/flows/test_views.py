@@ -1,5 +1,7 @@
 """Files as phase 2 gets them, and how often they are read; trainings are stand-ins."""
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from flows import stages
 from flows.run import Run
 from mal_core.data import view
+from mal_core.errors import DatasetError
 from tests.flows.stand_ins import Pipeline, StandIns
 
 
@@ -47,3 +50,37 @@ def test_a_file_is_parsed_once_by_all_runs_of_a_process(
     for _ in range(3):
         stages.check(Run(pipeline.config()), need_val=True)
     assert opened.count(pipeline.annotations) == 1
+
+
+def test_a_packed_second_ruler_and_packed_labels_reach_phase_2_unpacked(pipeline: Pipeline) -> None:
+    packed = {}
+    for split in ("train", "val"):
+        text = (pipeline.data / split / "annotations.json").read_bytes()
+        packed[split] = pipeline.root / f"{split}.json.gz"
+        packed[split].write_bytes(gzip.compress(b"\xef\xbb\xbf" + text))
+    given = [f"pseudo_labels={packed['train']}", f"second_ruler={packed['val']}"]
+    run = Run(pipeline.config(*given))
+    stages.check(run, need_val=True)
+    ruler = stages.second_ruler(run)
+    assert ruler is not None
+    assert ruler.read_bytes() == (pipeline.data / "val" / "annotations.json").read_bytes()
+    labels = json.loads((stages.generate_pseudo_labels(run).path / "train.json").read_text())
+    assert all("segmentation" in entry for entry in labels["annotations"])
+
+
+@pytest.mark.parametrize("key", ["pseudo_labels", "second_ruler"])
+def test_what_is_wrong_in_a_packed_file_is_told_with_its_own_name(
+    key: str, pipeline: Pipeline
+) -> None:
+    given = pipeline.root / "given.json.gz"
+    given.write_bytes(gzip.compress(b'{"images": [], "annotations": [], "categories": []}'))
+    run = Run(pipeline.config(f"{key}={given}"))
+    needs = stages.generate_pseudo_labels if key == "pseudo_labels" else check_both
+    with pytest.raises(DatasetError) as caught:
+        needs(run)
+    assert str(caught.value).startswith(f"{given}: ")
+    assert str(run.store.root) not in str(caught.value)
+
+
+def check_both(run: Run) -> None:
+    stages.check(run, need_val=True)

@@ -29,7 +29,7 @@ def name_files(annotations: Path) -> list[Path]:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    yield from (folder / name for name in NAME_FILES if (folder / name).is_file())
+    yield from (folder / name for name in NAME_FILES if (folder / name).exists())
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         known = path.name in NAME_FILES or path.name.startswith(".")
         if path.suffix.lower() in SUFFIXES and not known and path.is_file():

@@ -19,7 +19,7 @@ LARGEST_PX = 1e6
 GIVE = "Give the folder `Annotations`, or a list in ImageSets."
 
 
-def voc_to_coco(_images: Path, annotations: Path) -> Json:
+def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) -> Json:
     """A folder of VOC XML files -> COCO.
 
     VOC counts pixels from 1 and includes the last one: (xmin, xmax) becomes
@@ -30,13 +30,14 @@ def voc_to_coco(_images: Path, annotations: Path) -> Json:
     Args:
         annotations: The folder `Annotations` with what lies below it, one XML file, or a list
             of names (ImageSets/Main/x.txt) whose XML files lie in `Annotations` two folders up.
+        masks: Another folder SegmentationObject than the one beside `Annotations`.
 
     Raises:
         DatasetError: Carries every problem of every file.
     """
     problems: list[str] = []
     root, paths = _xml_files(annotations, problems)
-    parsed = [(path.relative_to(root), _parse(path, root, problems)) for path in paths]
+    parsed = [(path.relative_to(root), _parse(path, root, masks, problems)) for path in paths]
     names = sorted({str(o["name"]) for _, file in parsed if file for o in file["objects"]})
     category_of = {name: number for number, name in enumerate(names, start=1)}
     content: Json = {
@@ -66,7 +67,7 @@ def voc_to_coco(_images: Path, annotations: Path) -> Json:
 def voc_files(_images: Path, annotations: Path) -> list[Path]:
     """The list, where there is one, the XML files and their masks."""
     root, paths = _xml_files(annotations, [])
-    masks = [mask for path in paths if (mask := _mask_file(path, root)).is_file()]
+    masks = [mask for path in paths if (mask := _mask_file(path, root, None)).exists()]
     listed = annotations.is_file() and annotations not in paths
     return [*([annotations] if listed else []), *paths, *masks]
 
@@ -82,8 +83,8 @@ def voc_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
     return notes
 
 
-def _mask_file(path: Path, root: Path) -> Path:
-    return root.parent / OBJECTS / path.relative_to(root).with_suffix(".png")
+def _mask_file(path: Path, root: Path, masks: Path | None) -> Path:
+    return (masks or root.parent / OBJECTS) / path.relative_to(root).with_suffix(".png")
 
 
 def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]]:
@@ -115,7 +116,7 @@ def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]
     return root / "Annotations", [root / "Annotations" / f"{name}.xml" for name in kept]
 
 
-def _parse(path: Path, folder: Path, problems: list[str]) -> Json | None:
+def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) -> Json | None:
     name = str(path.relative_to(folder))
     root = _root(path, name, problems)
     if root is None:
@@ -137,7 +138,7 @@ def _parse(path: Path, folder: Path, problems: list[str]) -> Json | None:
             {"name": kind, "bbox": _box(element, where, problems), **_flags(element)}
         )
     if len(problems) == before:
-        _add_masks(file, _mask_file(path, folder), problems)
+        _add_masks(file, _mask_file(path, folder, masks), problems)
     return file if len(problems) == before else None
 
 
@@ -175,7 +176,7 @@ def _box(element: ElementTree.Element, where: str, problems: list[str]) -> list[
 
 
 def _add_masks(file: Json, path: Path, problems: list[str]) -> None:
-    if not path.is_file():
+    if not path.exists():
         return
     try:
         found = read_object_masks(path, (file["width"], file["height"]), len(file["objects"]))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mal_core.artifacts import atomic_path
+from mal_core.data.image_headers import NotAFileError, require_file
 from mal_core.masks import mask_to_rle, segmentation_to_mask
 from mal_core.types import Rle
 
@@ -33,8 +34,12 @@ def read_object_masks(path: Path, size: tuple[int, int], num_objects: int) -> li
         num_objects: In the XML file.
 
     Raises:
-        MaskFileError: Another size, or an index that no object has.
+        MaskFileError: Another size, an index that no object has, or no file at all.
     """
+    try:
+        require_file(path)
+    except NotAFileError as error:
+        raise MaskFileError(str(error)) from error
     indices, void = _indices(path)
     height, width = indices.shape
     if (width, height) != size:

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
@@ -226,8 +227,13 @@ def write_yolo_masks(labeled: Json, _annotations: Path, _images: Path, target: P
     """Labels as YOLO segmentation files: `class x1 y1 x2 y2 ...` in shares of the size.
 
     YOLO has one polygon per object. The parts of a mask, and its holes, are joined at their
-    nearest points by a line of no width; the normal form beside it has the exact masks.
+    nearest points by a line of no width; the normal form beside it has the exact masks. Class
+    names are in data.yaml, quoted where YAML would make other types of them.
     """
+    names = {entry["id"] - 1: entry["name"] for entry in labeled["categories"]}
+    with atomic_path(target / "data.yaml") as temporary:
+        text = yaml.safe_dump({"names": names}, allow_unicode=True)
+        temporary.write_text(text, encoding="utf-8")
     lines: dict[int, list[str]] = {image["id"]: [] for image in labeled["images"]}
     image_of = {image["id"]: image for image in labeled["images"]}
     for entry in labeled["annotations"]:

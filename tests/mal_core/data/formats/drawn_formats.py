@@ -29,13 +29,14 @@ def masks() -> list[NDArray[np.uint8]]:
     return made
 
 
-def draw(folder: Path, names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Path:
+def draw(folder: Path, names: tuple[str, ...] = ("a.jpg", "b.jpg"), scale: int = 1) -> Path:
     """The pictures."""
+    size = (HEIGHT * scale, WIDTH * scale, 3)
     generator = np.random.default_rng(0)
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
+        Image.fromarray(generator.integers(0, 255, size, dtype=np.uint8)).save(path)
     return folder
 
 
@@ -63,19 +64,23 @@ def boxes_of(normal: Json) -> list[tuple[str, str, tuple[float, ...]]]:
 EXPECTED = [(("a.jpg", "b.jpg")[p], NAMES[c], tuple(map(float, box))) for p, c, box in OBJECTS]
 
 
-def write_voc(folder: Path) -> Path:
+def write_voc(folder: Path, scale: int = 1) -> Path:
     """VOC's XML: corners counted from 1, the last pixel included."""
+    s = scale
     folder.mkdir(parents=True, exist_ok=True)
     for picture, stem in enumerate("ab"):
         objects = "".join(
             f"<object><name>{NAMES[c]}</name><difficult>0</difficult><bndbox>"
-            f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax>"
+            f"<xmin>{s * x + 1}</xmin><ymin>{s * y + 1}</ymin>"
+            f"<xmax>{s * (x + w)}</xmax><ymax>{s * (y + h)}</ymax>"
             "</bndbox></object>"
             for p, c, (x, y, w, h) in OBJECTS
             if p == picture
         )
-        size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
-        text = f"<annotation><filename>{stem}.jpg</filename>{size}{objects}</annotation>"
+        size = f"<width>{s * WIDTH}</width><height>{s * HEIGHT}</height><depth>3</depth>"
+        text = (
+            f"<annotation><filename>{stem}.jpg</filename><size>{size}</size>{objects}</annotation>"
+        )
         (folder / f"{stem}.xml").write_text(text)
     return folder
 
@@ -113,3 +118,35 @@ def write_json(path: Path, content: object) -> Path:
     """A JSON file."""
     path.write_text(json.dumps(content))
     return path
+
+
+def write_voc_with_masks(folder: Path, scale: int = 1) -> Path:
+    """VOC's XML in folder/Annotations, and the masks of `masks` in SegmentationObject beside it."""
+    objects = folder / "SegmentationObject"
+    objects.mkdir(parents=True)
+    for picture, stem in enumerate("ab"):
+        shapes = [m for m, (p, _, _) in zip(masks(), OBJECTS, strict=True) if p == picture]
+        indices = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for number, mask in enumerate(shapes, start=1):
+            indices[mask > 0] = number
+        Image.fromarray(indices.repeat(scale, 0).repeat(scale, 1)).save(objects / f"{stem}.png")
+    return write_voc(folder / "Annotations", scale)
+
+
+def write_yolo_with_masks(folder: Path) -> Path:
+    """YOLO's polygons around the masks of `masks`, and classes.txt."""
+    write_yolo(folder)
+    for picture, stem in enumerate("ab"):
+        rows = []
+        for p, c, box in OBJECTS:
+            shares = (f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in outline(box))
+            rows += [f"{c} {' '.join(shares)}\n"] * (p == picture)
+        (folder / f"{stem}.txt").write_text("".join(rows))
+    return folder
+
+
+def outline(box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+    """Corners of the mask in `masks` that a box of `OBJECTS` has, px."""
+    x, y, w, h = box
+    left, top, right, bottom = x + w // 2, y + h // 2, x + w, y + h
+    return [(left, y), (right, y), (right, bottom), (x, bottom), (x, top), (left, top)]

@@ -1,12 +1,13 @@
 """What real exports hold: masks, encodings, folders, other tools' files; each with its message."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from mal_core.data.coco import parse_coco
 from mal_core.data.formats import FORMATS, adopt_classes
-from mal_core.data.formats.class_names import NamesError, class_names
 from mal_core.data.formats.detections import detections_to_coco
 from mal_core.errors import DatasetError
 from mal_core.masks import rle_iou, segmentation_to_mask, segmentation_to_rle
@@ -18,6 +19,7 @@ from tests.mal_core.data.formats.drawn_formats import (
     label,
     write_json,
     write_voc,
+    write_voc_with_masks,
     write_yolo,
 )
 
@@ -98,7 +100,6 @@ def test_what_we_write_as_polygons_is_read_as_the_same_masks_parts_and_holes_inc
 
     labeled["annotations"][0]["segmentation"] = mask_to_rle(mask)
     YOLO.write_masks(labeled, annotations, images, tmp_path / "new")
-    (tmp_path / "new" / "classes.txt").write_text("cat\ndog\n")
     again = YOLO.to_coco(images, tmp_path / "new")
     assert len(again["annotations"]) == len(labeled["annotations"])
     for one, other in zip(labeled["annotations"], again["annotations"], strict=True):
@@ -121,73 +122,6 @@ def test_rows_of_polygons_and_boxes_together_are_counted(tmp_path):
         "1 rows are polygons, 2 are boxes.",
         "all 1 polygons have four corners: if they are rotated boxes (OBB), they are no masks.",
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "names"),
-    [
-        ("data.yaml", "names: [no, yes, 1, ~, 1.0]", ["no", "yes", "1", "~", "1.0"]),
-        ("data.yaml", "names: {0: off, '1': 0x10}", ["off", "0x10"]),
-        ("fruits.yaml", "path: .\nnames:\n  0: ' apple '\n  1: pear", ["apple", "pear"]),
-        ("coco.names", " cat \r\ndog\r\n\r\n", ["cat", "dog"]),
-        ("classes.txt", "\ufeffcat\ndog", ["cat", "dog"]),
-    ],
-)
-def test_class_names_stay_as_written(name, text, names, tmp_path):
-    (tmp_path / name).write_bytes(text.encode())
-    (tmp_path / "hyp.yaml").write_text("lr0: 0.01\n")
-    assert class_names(tmp_path) == names
-
-
-BOMB = "a: &a [x]\n" + "".join(
-    f"{k}: &{k} [{f'*{p},' * 9}]\n" for p, k in zip("abcdefgh", "bcdefghi", strict=True)
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("classes.txt", "cat\n\ndog\n", "classes.txt, line 2: no name, but each class needs one."),
-        (
-            "data.yaml",
-            "names:\n- cat\n- 'cat '\n",
-            "data.yaml, line 3: 'cat' is the name of class 0 already.",
-        ),
-        (
-            "data.yaml",
-            f"{BOMB}names: *i\n",
-            "data.yaml: `names` must list the classes, or map 0, 1, ... to them.",
-        ),
-        (
-            "data.yaml",
-            "names: {0: a, 2: b}",
-            "data.yaml: `names` must list the classes, or map 0, 1, ... to them.",
-        ),
-        ("data.yaml", "- cat", "data.yaml: no YAML mapping."),
-        (
-            "data.yaml",
-            "kpt_shape: [17, 3]\nnames: [person]",
-            "data.yaml: `kpt_shape`: labels are poses. Give rows of boxes or polygons.",
-        ),
-        (
-            "data.yaml",
-            "names: " + "[" * 300_000,
-            "data.yaml: has 300007 characters, which class names do not need.",
-        ),
-        ("classes.txt", "", "classes.txt: no class names in it."),
-    ],
-)
-def test_class_names_that_are_none_are_refused(name, text, said, tmp_path):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(NamesError) as caught:
-        class_names(tmp_path)
-    assert str(caught.value) == f"{tmp_path}/{said}"
-
-
-def test_deep_yaml_ends_in_a_sentence(tmp_path):
-    (tmp_path / "data.yaml").write_text("names: " + "[" * 5000)
-    with pytest.raises(NamesError, match=r"data\.yaml: no YAML mapping: "):
-        class_names(tmp_path)
 
 
 def voc(folder, old: str, new: str, encoding: str = "utf-8"):
@@ -418,3 +352,34 @@ def test_classes_of_another_format_are_matched_by_name():
     adopt_classes(train, val)
     assert [one["category_id"] for one in val["annotations"]] == [1, 2, 2]
     assert {one["id"]: one["name"] for one in val["categories"]} == {1: "cat", 2: "dog"}
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("labels/a.txt", "a.txt: is no regular file. Give a file."),
+        ("Annotations/a.xml", "a.xml: is no regular file. Give a file."),
+        (
+            "SegmentationObject/a.png",
+            "SegmentationObject/a.png is a pipe (FIFO), not a file. Give a file, or copy its "
+            "content into one.",
+        ),
+    ],
+)
+def test_a_pipe_among_the_files_is_refused_not_waited_for(place, said, tmp_path):
+    images, annotations = draw(tmp_path / "images"), write_voc_with_masks(tmp_path)
+    labels = write_yolo(tmp_path / "labels")
+    (tmp_path / place).unlink()
+    os.mkfifo(tmp_path / place)
+    kind, folder = (YOLO, labels) if place.startswith("labels") else (VOC, annotations)
+    assert [*kind.files(images, folder)], "their digests are asked for first"
+    assert problems_of(kind.to_coco, images, folder) == (said,)
+
+
+def test_class_names_return_beside_the_polygons_as_they_were_written(tmp_path):
+    images, annotations = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    (annotations / "classes.txt").write_text("no\n1: 'ü'\n")
+    labeled = label(YOLO.to_coco(images, annotations))
+    YOLO.write_masks(labeled, annotations, images, tmp_path / "new")
+    again = YOLO.to_coco(images, tmp_path / "new")
+    assert again["categories"] == labeled["categories"]

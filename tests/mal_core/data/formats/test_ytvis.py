@@ -95,3 +95,24 @@ def test_what_is_wrong_is_said_with_its_id(change, said, tmp_path):
     change(broken)
     with pytest.raises(DatasetError, match=said):
         YTVIS.to_coco(tmp_path, write_json(tmp_path / "y.json", broken))
+
+
+def test_keys_of_a_track_that_we_use_ourselves_have_no_meaning_and_return(tmp_path):
+    own = {"track_id": "mine", "frame": [7], "origin": {"tool": 1}}
+    track = {"id": 1, "video_id": 1, "category_id": 1}
+    content = {
+        "videos": [{"id": 1, "width": 40, "height": 30, "file_names": ["a.jpg", "b.jpg"]}],
+        "annotations": [{**track, **own, "bboxes": [[1, 1, 5, 5], None]}, {**track, "id": 2}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    content["annotations"][1]["bboxes"] = [None, [2, 2, 6, 6]]
+    path = write_json(tmp_path / "ytvis.json", content)
+    normal = YTVIS.to_coco(tmp_path, path)
+    assert [(one["track_id"], one["frame"]) for one in normal["annotations"]] == [(1, 0), (2, 1)]
+    for entry in normal["annotations"]:
+        entry.update(segmentation={"size": [30, 40], "counts": "x"}, area=1)
+    YTVIS.write_masks(normal, path, tmp_path, tmp_path / "new.json")
+    first, second = json.loads((tmp_path / "new.json").read_text())["annotations"]
+    assert own.items() <= first.items()
+    assert [mask is None for mask in first["segmentations"]] == [False, True]
+    assert [mask is None for mask in second["segmentations"]] == [True, False]
