@@ -39,8 +39,8 @@ def _drop_moved_attempt(folder: Path, job: dict[str, object]) -> None:
     path = folder / "job.json"
     if path.exists() and json.loads(path.read_text()) != job:
         logger.info("%s: the data has moved since this attempt began; starting again", folder)
-        shutil.rmtree(folder)
-        folder.mkdir()
+        for one in folder.iterdir():  # the folder itself stays: the stage at work in it is watched
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
 
 
 def side_by_side(calls: Sequence[Callable[[], Result]], limit: int) -> list[Result]:

@@ -65,11 +65,12 @@ def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
     settings = dataclasses.asdict(source)["scenes"]
 
     def work(folder: Path) -> None:
-        from scenes.write import write_scenes
+        from scenes.write import write_splits
 
         # Drawing takes seconds and cannot be continued: nothing of an old attempt may stay.
-        shutil.rmtree(folder)
-        write_scenes(folder, **settings)
+        for split in ("train", "val"):
+            shutil.rmtree(folder / split, ignore_errors=True)
+        write_splits(folder, **settings)
 
     version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless"])
     key = StageKey(stage=SCENES, config=settings, inputs={}, code=version)

@@ -229,11 +229,18 @@ def one_class(run: Run, annotations: Path) -> Stored:
     return run.get(key, work)
 
 
-def normal_masks(run: Run, annotations: Path) -> tuple[Path, str]:
+def normal_masks(run: Run, annotations: Path, digest: str | None = None) -> tuple[Path, str]:
     """A file whose masks mmdet and pycocotools read as this project does, and its digest.
 
     Most files are that already.
+
+    Args:
+        run: Whose store and views are used.
+        annotations: COCO file.
+        digest: Of the file, where it is known.
     """
+    if digest is not None and not annotations.exists():
+        return annotations, digest  # only the shared store has it, and a question fetches nothing
     if not run.view(annotations).masks.unusual:
         return annotations, str(run.store.digests.digest(annotations))
 

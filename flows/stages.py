@@ -211,7 +211,8 @@ def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
     if arm == "human":
         path, digest = normal_masks(run, train.annotations)
     else:
-        path, digest = normal_masks(run, generate_pseudo_labels(run).path / "train.json")
+        labels = generate_pseudo_labels(run)
+        path, digest = normal_masks(run, labels.path / "train.json", labels.files["train.json"])
     if not run.config.data.class_agnostic:
         return path, digest
     merged = one_class(run, path)

@@ -33,13 +33,18 @@ def write_scenes(output: Path, *, num_train: int, num_val: int, size: int, seed:
     aside = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     aside.mkdir()
     try:
-        for index, (split, count) in enumerate((("train", num_train), ("val", num_val))):
-            generator = np.random.default_rng([seed, index])
-            _write_split(aside / split, generator, count, size, seed)
+        write_splits(aside, num_train=num_train, num_val=num_val, size=size, seed=seed)
         shutil.rmtree(output, ignore_errors=True)
         aside.rename(output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_splits(folder: Path, *, num_train: int, num_val: int, size: int, seed: int) -> None:
+    """`write_scenes` into a folder that exists and holds neither split."""
+    for index, (split, count) in enumerate((("train", num_train), ("val", num_val))):
+        generator = np.random.default_rng([seed, index])
+        _write_split(folder / split, generator, count, size, seed)
 
 
 def _write_split(
