@@ -1,6 +1,7 @@
 """How well each mask of a labeled file agrees with the human mask of the same object."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,16 @@ def measure_agreement(labeled: Path, human: Path) -> list[Agreement]:
     judged = [entry for entry in truth["annotations"] if is_judged(entry)]
     if not judged:
         raise DatasetError(human, ["no object has a human mask. Give the file with masks."])
-    label_of = {
-        entry["id"]: entry["segmentation"]
+    ids = [
+        entry
         for entry in ours["annotations"]
         if isinstance(entry, dict) and type(entry.get("id")) is int
-        if is_mask(entry.get("segmentation"))
+    ]
+    unpaired = _pairing_problems(ids, {entry["id"]: entry["image_id"] for entry in judged})
+    if unpaired:
+        raise DatasetError(labeled, unpaired)
+    label_of = {
+        entry["id"]: entry["segmentation"] for entry in ids if is_mask(entry.get("segmentation"))
     }
     if not any(entry["id"] in label_of for entry in judged):
         problem = f"no annotation id in common with {human}. Are both files of the same split?"
@@ -81,6 +87,23 @@ def measure_agreement(labeled: Path, human: Path) -> list[Agreement]:
         _compare(entry, label_of.get(entry["id"]), sizes[entry["image_id"]], name_of)
         for entry in judged
     ]
+
+
+def _pairing_problems(labels: Sequence[Json], image_of: Mapping[int, int]) -> list[str]:
+    """Labels of which one cannot say what object they are for."""
+    problems = [
+        f"annotation {key} occurs more than once. Give every annotation its own id."
+        for key, count in Counter(entry["id"] for entry in labels).items()
+        if count > 1
+    ]
+    problems += [
+        f"annotation {entry['id']} is on image {entry['image_id']!r}, but on image "
+        f"{image_of[entry['id']]} in the human file. Are both files of the same split?"
+        for entry in labels
+        if entry.get("image_id", image_of.get(entry["id"])) != image_of.get(entry["id"])
+        if entry["id"] in image_of
+    ]
+    return problems
 
 
 def _compare(

@@ -80,6 +80,14 @@ def no_masks(content):
             lambda c: c["annotations"][1]["segmentation"].update(size=[40, 30]),
             r"annotation 2 has a mask of \[40, 30\]",
         ),
+        (
+            lambda c: c["annotations"].append(dict(c["annotations"][0])),
+            r"annotation 1 occurs more than once\. Give every annotation its own id\.",
+        ),
+        (
+            lambda c: c["annotations"][0].update(image_id=77),
+            r"annotation 1 is on image 77, but on image \d+ in the human file\. Are both",
+        ),
         (lambda c: c.pop("images"), "the list 'images' is missing"),
     ],
 )
