@@ -1,7 +1,6 @@
 """How well each mask of a labeled file agrees with the human mask of the same object."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.boundary import boundary_iou
-from mal_core.data.coco import parse_coco
+from mal_core.data.coco import annotations_by_id, parse_coco
 from mal_core.data.view import view_of
 from mal_core.errors import DatasetError
 from mal_core.evaluation import clipped_box, is_judged
@@ -53,23 +52,20 @@ def measure_agreement(labeled: Path, human: Path) -> list[Agreement]:
     Raises:
         DatasetError: A file is no COCO file, there is nothing to compare, or a mask is wrong.
     """
-    ours, truth = parse_coco(labeled), parse_coco(human)
+    labels, truth = annotations_by_id(labeled), parse_coco(human)
     wrong = view_of(human, truth).all_problems
     if wrong:
         raise DatasetError(human, wrong)
     judged = [entry for entry in truth["annotations"] if is_judged(entry)]
     if not judged:
         raise DatasetError(human, ["no object has a human mask. Give the file with masks."])
-    ids = [
-        entry
-        for entry in ours["annotations"]
-        if isinstance(entry, dict) and type(entry.get("id")) is int
-    ]
-    unpaired = _pairing_problems(ids, {entry["id"]: entry["image_id"] for entry in judged})
-    if unpaired:
-        raise DatasetError(labeled, unpaired)
+    misplaced = list(_misplaced(labels, judged))
+    if misplaced:
+        raise DatasetError(labeled, misplaced)
     label_of = {
-        entry["id"]: entry["segmentation"] for entry in ids if is_mask(entry.get("segmentation"))
+        key: entry["segmentation"]
+        for key, entry in labels.items()
+        if is_mask(entry.get("segmentation"))
     }
     if not any(entry["id"] in label_of for entry in judged):
         problem = f"no annotation id in common with {human}. Are both files of the same split?"
@@ -89,21 +85,15 @@ def measure_agreement(labeled: Path, human: Path) -> list[Agreement]:
     ]
 
 
-def _pairing_problems(labels: Sequence[Json], image_of: Mapping[int, int]) -> list[str]:
-    """Labels of which one cannot say what object they are for."""
-    problems = [
-        f"annotation {key} occurs more than once. Give every annotation its own id."
-        for key, count in Counter(entry["id"] for entry in labels).items()
-        if count > 1
-    ]
-    problems += [
-        f"annotation {entry['id']} is on image {entry['image_id']!r}, but on image "
-        f"{image_of[entry['id']]} in the human file. Are both files of the same split?"
-        for entry in labels
-        if entry.get("image_id", image_of.get(entry["id"])) != image_of.get(entry["id"])
-        if entry["id"] in image_of
-    ]
-    return problems
+def _misplaced(labels: Mapping[int, Json], judged: Sequence[Json]) -> Iterator[str]:
+    """Labels that say another image than the object of their id is on."""
+    for human in judged:
+        entry = labels.get(human["id"], {})
+        if entry.get("image_id", human["image_id"]) != human["image_id"]:
+            yield (
+                f"annotation {human['id']} is on image {entry['image_id']!r}, but on image "
+                f"{human['image_id']} in the human file. Are both files of the same split?"
+            )
 
 
 def _compare(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mal_core.data.coco import parse_coco, read_boxes
+from mal_core.data.coco import annotations_by_id, read_boxes
 from mal_core.data.mask_census import LEAST_BOX_IOU
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import DatasetError, MaskError
@@ -32,12 +32,12 @@ def adopt_labels(
         ledger: Receives the boxes without a mask, with reasons.
 
     Raises:
-        DatasetError: No mask for any box, a mask of another size than its image, or masks that
-            are not where the boxes are.
+        DatasetError: An id twice, no mask for any box, a mask of another size than its image,
+            or masks that are not where the boxes are.
     """
     dataset = read_boxes(images, source, strict=strict)
     sizes = {image.image_id: (image.height, image.width) for image in dataset.images}
-    given = _by_id(parse_coco(labels)["annotations"])
+    given = annotations_by_id(labels)
     found: list[PseudoLabel] = []
     fits: list[float] = []
     skipped: list[SkippedBox] = []
@@ -69,14 +69,6 @@ def adopt_labels(
     if problems:
         raise DatasetError(labels, problems)
     return write_pseudo_labels(source, found, [*dataset.skipped, *skipped], output, ledger)
-
-
-def _by_id(entries: list[Any]) -> dict[int, dict[str, Any]]:
-    return {
-        entry["id"]: entry
-        for entry in entries
-        if isinstance(entry, dict) and type(entry.get("id")) is int
-    }
 
 
 def _score(entry: dict[str, Any], problems: list[str]) -> float:

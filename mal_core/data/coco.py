@@ -1,5 +1,6 @@
 """COCO JSON in: boxes, categories and images; masks are dropped while parsing."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,28 @@ def parse_coco(annotations: Path, change: Callable[[Json], Json] | None = None) 
     if problems:
         raise DatasetError(annotations, problems)
     return {**content, **lists}
+
+
+def annotations_by_id(annotations: Path) -> dict[int, Json]:
+    """The annotations of a labeled file by their ids; entries without one are nobody's.
+
+    Raises:
+        DatasetError: The file is absent or broken, or an id occurs twice.
+    """
+    entries = [
+        entry
+        for entry in parse_coco(annotations)["annotations"]
+        if isinstance(entry, dict) and type(entry.get("id")) is int
+    ]
+    counts = Counter(entry["id"] for entry in entries)
+    problems = [
+        f"annotation {key} occurs more than once. Give every annotation its own id."
+        for key, count in counts.items()
+        if count > 1
+    ]
+    if problems:
+        raise DatasetError(annotations, problems)
+    return {entry["id"]: entry for entry in entries}
 
 
 def drop_mask(entry: Json) -> Json:

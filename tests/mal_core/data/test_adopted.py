@@ -67,6 +67,10 @@ def no_masks(content):
             lambda c: c["annotations"][0].update(segmentation="x"),
             "annotation 1 has segmentation='x', but a mask is",
         ),
+        (
+            lambda c: c["annotations"].append(dict(c["annotations"][0], score=0.1)),
+            r"annotation 1 occurs more than once\. Give every annotation its own id\.",
+        ),
         (lambda c: c.pop("annotations"), "the list 'annotations' is missing"),
     ],
 )
