@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.normal_form import told_of
+from flows.normal_form import is_utf8, told_of, write_utf8
 from flows.run_config import RunConfig
 from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError, DatasetError
@@ -53,17 +53,12 @@ def compared_files(config: RunConfig) -> Iterator[Compared]:
 
 def _plain(given: Path, content: Json | None, target: Path) -> Path:
     """The file itself where it can be read as it is, else a copy at `target`."""
-    from mal_core.data.text import TextError, is_plain, write_plain
-
     if content is not None:
         write_json(target, content)
-        return target
-    if not given.is_file() or is_plain(given):
+    elif is_utf8(given):
         return given
-    try:
-        write_plain(given, target)
-    except TextError as error:
-        raise DatasetError(given, [str(error)]) from error
+    else:
+        write_utf8(given, target)
     return target
 
 
@@ -88,9 +83,9 @@ def _converted(config: RunConfig, given: Path) -> Json | None:
 
 
 def _has_videos(given: Path) -> bool:
-    from mal_core.data.formats.coco_family import read_json
+    from mal_core.data.json_lists import read_whole
 
-    content = read_json(given) if given.is_file() else None
+    content = read_whole(given) if given.is_file() else None
     return isinstance(content, dict) and "videos" in content
 
 

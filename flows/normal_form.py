@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.code_version import code_version
-from flows.run import NUMBERED_FORMATS, Run
+from flows.run import Run
 from flows.run_config import Inputs, RunConfig
 from flows.store import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
@@ -56,19 +56,35 @@ def in_utf8(run: Run, path: Path) -> Path:
     Raises:
         DatasetError: It is broken gzip, or not in the encoding that it shows.
     """
-    from mal_core.data.text import TextError, is_plain, write_plain
-
-    if not path.is_file() or is_plain(path):
+    if is_utf8(path):
         return path
 
     def work(folder: Path) -> None:
-        try:
-            write_plain(path, folder / "plain.json")
-        except TextError as error:
-            raise DatasetError(path, [str(error)]) from error
+        write_utf8(path, folder / "plain.json")
 
     inputs = {"annotations": str(run.store.digests.digest(path))}
     return _stage(run, {"format": "coco"}, inputs, work).path / "plain.json"
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a file can be read as it is; of what is no file its reader says so."""
+    from mal_core.data.text import is_plain
+
+    return not path.is_file() or is_plain(path)
+
+
+def write_utf8(path: Path, target: Path) -> None:
+    """A copy of a file, unpacked and in UTF-8.
+
+    Raises:
+        DatasetError: It is broken gzip, or not in the encoding that it shows.
+    """
+    from mal_core.data.text import TextError, write_plain
+
+    try:
+        write_plain(path, target)
+    except TextError as error:
+        raise DatasetError(path, [str(error)]) from error
 
 
 @contextlib.contextmanager
@@ -95,34 +111,32 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     data = run.config.data
     names = {"train": data.train_format, "val": data.val_format}
     splits = {"train": given.train, **({} if given.val is None else {"val": given.val})}
-    setting = {"orientation": data.orientation} if _sizes_from_pixels(run, splits) else {}
-    mixed = len({names[key] for key in splits}) > 1
+    formats = {key: FORMATS[names[key]] for key in splits}
+    from_pixels = any(one.sizes_from_pixels for one in formats.values())
+    setting = {"orientation": data.orientation} if from_pixels else {}
 
     def work(folder: Path) -> None:
         contents, notes = {}, {}
         for key, split in splits.items():
-            one = FORMATS[names[key]]
+            one = formats[key]
             extra = setting if one.sizes_from_pixels else {}
             contents[key] = one.to_coco(split.images, split.annotations, **extra)
             notes[key] = one.notes(split.images, split.annotations, contents[key])
-        _match_classes(contents, mixed)
+        if formats["train"].numbers_classes:
+            align_classes(list(contents.values()))
+        elif len({names[key] for key in splits}) > 1:
+            adopt_classes(contents["train"], contents["val"])
         for key, content in contents.items():
-            numbered = names[key] in NUMBERED_FORMATS
+            numbered = formats[key].numbers_entries
             _write_normal(folder / f"{key}.json", content, splits[key].annotations, numbered)
         write_json(folder / NOTES, notes)
-
-    def _match_classes(contents: dict[str, Json], mixed: bool) -> None:
-        if FORMATS[names["train"]].numbers_classes:
-            align_classes(list(contents.values()))
-        elif mixed:
-            adopt_classes(contents["train"], contents["val"])
 
     inputs = {key: _source_digest(run, split, names[key]) for key, split in splits.items()}
     config = {"format": [names[key] for key in splits], **setting}
     stored = _stage(run, config, inputs, work)
     notes = json.loads((stored.path / NOTES).read_text())
     run.numbered |= {
-        stored.path / f"{key}.json" for key in splits if names[key] in NUMBERED_FORMATS
+        stored.path / f"{key}.json" for key, one in formats.items() if one.numbers_entries
     }
     normal = {
         key: SplitConfig(images=split.images, annotations=stored.path / f"{key}.json")
@@ -150,12 +164,6 @@ def _write_normal(target: Path, content: Json, source: Path, numbered: bool) -> 
         ]
         problem = "holds a NaN or infinite number, which JSON does not allow."
         raise DatasetError(source, problems or [problem]) from error
-
-
-def _sizes_from_pixels(run: Run, splits: dict[str, SplitConfig]) -> bool:
-    data = run.config.data
-    names = [data.train_format, *([data.val_format] if "val" in splits else [])]
-    return not all(map(states_sizes, names))
 
 
 def states_sizes(name: str) -> bool:

@@ -19,8 +19,6 @@ from mal_core.types import ImageRecord
 if TYPE_CHECKING:  # it needs pycocotools
     from mal_core.data.view import CocoView
 
-NUMBERED_FORMATS = ("voc", "yolo", "ytvis")
-"""Without ids of their own: their normal form says where each entry came from."""
 VIEWS_KEPT = 6
 
 ShardRunner = Callable[[RunConfig, Sequence[Path]], None]

@@ -10,7 +10,7 @@ everywhere.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +57,21 @@ def objects_of_images(content: Content) -> dict[Any, Counter[Any]]:
 
 def most_objects(content: Content) -> int:
     """Objects on the fullest image."""
-    return max((classes.total() for classes in objects_of_images(content).values()), default=0)
+    return _fullest(objects_of_images(content).values())
 
 
 def counted_detections(content: Content) -> int:
     """Detections that AP looks at: per image in files of LVIS, else per image and class."""
-    images = objects_of_images(content).values()
-    if is_federated(content):
-        fullest = max((classes.total() for classes in images), default=0)
-        return followed(LVIS_LIMIT, fullest, MOST_COUNTED)
+    return _counted(objects_of_images(content).values(), is_federated(content))
+
+
+def _fullest(images: Iterable[Counter[Any]]) -> int:
+    return max((classes.total() for classes in images), default=0)
+
+
+def _counted(images: Iterable[Counter[Any]], federated: bool) -> int:
+    if federated:
+        return followed(LVIS_LIMIT, _fullest(images), MOST_COUNTED)
     fullest = max((max(classes.values()) for classes in images), default=0)
     return followed(COCO_LIMIT, fullest, MOST_COUNTED)
 
@@ -118,17 +124,17 @@ class Reach:
 
 def measure_reach(content: Content, kept: int | None) -> Reach:
     """Compare the objects of a file with what is kept of a segmenter's detections."""
-    images = objects_of_images(content)
-    federated, counted = is_federated(content), counted_detections(content)
+    images, federated = objects_of_images(content).values(), is_federated(content)
+    counted = _counted(images, federated)
     reachable = 0
-    for classes in images.values():
+    for classes in images:
         by_class = classes.total() if federated else sum(min(n, counted) for n in classes.values())
         limits = [by_class, *([counted] if federated else []), *([] if kept is None else [kept])]
         reachable += min(limits)
-    objects = sum(classes.total() for classes in images.values())
+    objects = sum(classes.total() for classes in images)
     return Reach(
         objects=objects,
-        most_objects=most_objects(content),
+        most_objects=_fullest(images),
         unreachable=objects - reachable,
         kept=kept,
         counted=counted,

@@ -76,7 +76,7 @@ class _Ignored:
     """Stands for a log of mmengine: whoever wants its numbers brings a stand-in of their own."""
 
     def __setstate__(self, _state: object) -> None:
-        pass
+        """What the log held stays in the file."""
 
 
 STAND_INS: Mapping[str, Any] = {

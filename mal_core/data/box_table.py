@@ -112,7 +112,7 @@ class BoxTable:
         for index in np.flatnonzero(empty).tolist():
             self._skip(found.annotation_ids[index], found.image_ids[index])
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        over = np.maximum(-corners[:, :2], corners[:, 2:] - sizes).max(1, initial=-np.inf)
+        over = _overhangs(boxes, sizes)
         kept = np.flatnonzero(~crowd & ~empty)
         self.num_clipped += int((over[kept] > ROUNDING).sum())
         low = np.maximum(corners[:, :2], 0)
@@ -259,12 +259,21 @@ def _packed(numbers: list[int]) -> Sequence[int]:
         return numbers
 
 
+def _overhangs(
+    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`overhang` of each box, (N,)."""
+    low = boxes_xywh[:, :2]
+    high = low + boxes_xywh[:, 2:]
+    return np.asarray(np.maximum(-low, high - sizes_wh).max(1, initial=-np.inf))
+
+
 def _boxes_fit(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether `box_problem` and `place_problem` find nothing in each box."""
     with np.errstate(invalid="ignore", over="ignore"):
         low, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
         high = low + extent
-        reach = np.maximum(-low, high - sizes_wh).max(1, initial=-np.inf)
+        reach = _overhangs(boxes_xywh, sizes_wh)
         inside = np.minimum(high, sizes_wh) > np.maximum(low, 0)
         fits = np.isfinite(high).all(1) & (extent >= 0).all(1)
         fits &= reach <= ALLOWED_OVERHANG + ROUNDING
@@ -274,9 +283,9 @@ def _boxes_fit(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -
 def _boxes_are_strict(
     boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    low, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    reach = np.maximum(-low, low + extent - sizes_wh).max(1, initial=-np.inf)
-    return np.asarray((extent > 0).all(1) & (reach <= ROUNDING))
+    return np.asarray(
+        (boxes_xywh[:, 2:] > 0).all(1) & (_overhangs(boxes_xywh, sizes_wh) <= ROUNDING)
+    )
 
 
 def box_problem(box_xywh: list[Any]) -> str | None:

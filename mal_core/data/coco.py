@@ -8,7 +8,6 @@ from typing import Any
 from mal_core.artifacts import write_json
 from mal_core.data.images import image_problems
 from mal_core.data.json_lists import Piece, read_lists
-from mal_core.data.mask_census import MaskCensus
 from mal_core.data.validation import ENTRY_LISTS, structure_problems
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
@@ -107,22 +106,13 @@ def read_boxes(
     return view.dataset(images)
 
 
-def mask_census(annotations: Path) -> MaskCensus:
-    """Which annotations of a file have a mask, and what is wrong with it.
-
-    Raises:
-        DatasetError: The file is absent or broken.
-    """
-    return read_view(annotations).masks
-
-
 def has_masks(annotations: Path) -> bool:
     """Whether every box of a file comes with a human mask.
 
     Raises:
         DatasetError: The file is absent or broken.
     """
-    return mask_census(annotations).complete
+    return read_view(annotations).masks.complete
 
 
 def strip_masks(annotations: Path, output: Path) -> None:

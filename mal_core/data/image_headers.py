@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+import struct
 import threading
 import warnings
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ MAX_IMAGE_PIXELS = 1_000_000_000
 """Of one image, unless a setting says otherwise: 3 GB once decoded."""
 LARGE_PIXELS = 50_000_000
 """Larger images are decoded one at a time: eight of a gigabyte each would not fit."""
+
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
+"""What Pillow raises on damaged files, depending on the format."""
 
 _large = threading.Lock()
 

@@ -5,7 +5,6 @@ in, 8 bits, under the very names of the annotation file. Most images are that al
 not touched.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,14 +18,14 @@ from PIL import Image
 
 from mal_core.artifacts import atomic_path
 from mal_core.data.frames import Orientation, frame_of, is_turned, preferred, turned, turned_back
-from mal_core.data.image_headers import ImageHeader, check_pixels, read_header
+from mal_core.data.image_headers import UNREADABLE, ImageHeader, check_pixels, read_header
 from mal_core.data.image_names import Found, ImageIndex
+from mal_core.data.images import READ_FLAGS
 from mal_core.data.pooled import in_order
 from mal_core.progress import Progress
 from mal_core.types import ImageRecord
 
 DEPTH_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-FULL_BITS = 16
 PARTIAL_BITS = (8, 10, 12, 14)
 """Ranges that scanners and microscopes put into 16 bits."""
 JPEG_OPTIONS = (
@@ -35,8 +34,6 @@ JPEG_OPTIONS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
-"""What the check of the images will say of them is said there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +161,7 @@ def _look(
                 bits = _bits(root / file)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except UNREADABLE:
+    except UNREADABLE:  # the check of the images says what is wrong with it
         return "unreadable"
     return _Look(listed=listed, file=file, header=header, bits=bits)
 
@@ -293,8 +290,7 @@ def write_pixels(root: Path, change: Change, target: Path) -> None:
 
 def _turned_image(source: Path, change: Change) -> NDArray[np.uint8]:
     if change.bits is None:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imread(str(source), flags)
+        pixels = cv2.imread(str(source), READ_FLAGS)
     else:
         deep = cv2.imread(str(source), DEPTH_FLAGS)
         pixels = None if deep is None else (deep >> (change.bits - 8)).astype(np.uint8)

@@ -9,7 +9,6 @@ What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by 
 """
 
 import itertools
-import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from mal_core.data.image_headers import (
     TURNED,
+    UNREADABLE,
     UPRIGHT,
     ImageHeader,
     NotAFileError,
@@ -43,8 +43,6 @@ REFUSED_TIFF_MODES = {
 IMAGES_WORTH_A_BAR = 1000
 HINTED = 50
 """Missing images that are told the closest existing name; the message shows no more anyway."""
-# What Pillow raises on damaged files, depending on the format.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 def load_image(path: Path) -> NDArray[np.uint8]:
@@ -150,7 +148,7 @@ def _image_problem(
         problem = str(error)
     except MemoryError:
         problem = "needs more memory to be decoded than there is: cut it into tiles."
-    except DECODE_ERRORS as error:
+    except UNREADABLE as error:
         problem = f"cannot be read as an image ({error}). Replace the file or drop the image."
     return None if problem is None else _Problem(record, problem, missing)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from mal_core.data.runs import compressed_runs_fit, numbers_of, plain_runs_fit
+from mal_core.data.runs import compressed_runs_fit, numbers_of, plain_runs_fit, starts_of
 from mal_core.errors import MaskError
 from mal_core.mask_forms import (
     MAX_IMAGE_PIXELS,
@@ -104,10 +104,6 @@ class MaskTable:
             label = self._label(first + index, entries[index])
             found[index] = self._exact(label, masks[index], boxes_xywh[index], sizes_wh[index])
         self._count(entries, found, boxes_xywh)
-
-    def add_problem(self, problem: str) -> None:
-        """Note what is wrong around a mask."""
-        self._problems.append(problem)
 
     def census(self) -> MaskCensus:
         """What was seen."""
@@ -271,9 +267,9 @@ def _merged_extents(
     owner = np.repeat(np.arange(len(counts)), counts)
     bad = np.zeros(len(counts), bool)
     bad[owner[(lengths % 2 == 1) | (lengths < MIN_POLYGON_NUMBERS)]] = True
-    first = np.concatenate([[0], np.cumsum(np.add.reduceat(lengths, _starts(counts)))[:-1]])
+    first = np.concatenate([[0], np.cumsum(np.add.reduceat(lengths, starts_of(counts)))[:-1]])
     if (lengths % 2 == 1).any():  # x and y change places behind it
-        keep = np.repeat(~bad, np.add.reduceat(lengths, _starts(counts)))
+        keep = np.repeat(~bad, np.add.reduceat(lengths, starts_of(counts)))
         found = np.full((len(counts), 4), np.nan)
         whole = ~bad[owner]
         if whole.any():
@@ -290,10 +286,6 @@ def _merged_extents(
     found = np.concatenate([low, high], axis=1)
     found[bad | ~near] = np.nan
     return found
-
-
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)[:-1]])
 
 
 def _rle_extents(masks: Sequence[Any], sizes_wh: Floats) -> Floats:

@@ -45,7 +45,7 @@ def plain_runs_fit(counts: Sequence[list[object]], pixels: Ints) -> NDArray[np.b
         values = np.array(runs, np.int64)
     except OverflowError:
         return np.zeros(len(counts), bool)
-    starts = _starts(lengths)
+    starts = starts_of(lengths)
     fitting = np.minimum.reduceat(values, starts) >= 0
     fitting &= np.maximum.reduceat(values, starts) <= pixels
     return np.asarray(fitting & (np.add.reduceat(values, starts) == pixels))
@@ -111,5 +111,6 @@ def _totals(values: Ints, owner: Ints, count: int) -> tuple[Ints, Ints]:
     return totals, np.where(lowest == np.iinfo(np.int64).max, -1, lowest)
 
 
-def _starts(lengths: Ints) -> Ints:
+def starts_of(lengths: Ints) -> Ints:
+    """Where each of some runs begins that lie end to end, (N,) each."""
     return np.concatenate([[0], np.cumsum(lengths)[:-1]])

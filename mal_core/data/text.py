@@ -169,18 +169,16 @@ def write_plain(source: Path, target: Path) -> None:
             encoding = _shown_encoding(stream.read(64))
         if encoding == "utf-8":
             return
-        with atomic_path(target.with_suffix(".recoded")) as recoded:
-            try:
-                with (
-                    temporary.open(encoding=encoding, newline="") as text,
-                    recoded.open("w", encoding="utf-8", newline="") as out,
-                ):
-                    shutil.copyfileobj(text, out)
-            except UnicodeError as error:
-                message = f"is not {encoding.upper()}, which its first bytes show: {error}."
-                raise TextError(message) from error
-            shutil.copyfile(recoded, temporary)
-        target.with_suffix(".recoded").unlink()
+        try:
+            with (
+                atomic_path(temporary) as recoded,
+                temporary.open(encoding=encoding, newline="") as text,
+                recoded.open("w", encoding="utf-8", newline="") as out,
+            ):
+                shutil.copyfileobj(text, out)
+        except UnicodeError as error:
+            message = f"is not {encoding.upper()}, which its first bytes show: {error}."
+            raise TextError(message) from error
 
 
 def _unpack(source: Path, target: Path) -> None:

@@ -33,6 +33,7 @@ class Format:
         sizes_from_pixels: The format states no sizes; `to_coco` takes `orientation`, too.
         notes: (images folder, annotations, normal form) -> what is unusual about the files.
         numbers_classes: The format knows classes by name; the conversion numbers them.
+        numbers_entries: It has no ids; `origin` in the normal form says where each entry is from.
     """
 
     to_coco: Callable[..., Json]
@@ -41,6 +42,7 @@ class Format:
     files: Callable[[Path, Path], Iterable[Path]] = lambda _images, annotations: (annotations,)
     looks_for_images: bool = False
     numbers_classes: bool = False
+    numbers_entries: bool = False
     notes: Callable[[Path, Path, Json], list[str]] = lambda _images, _annotations, _content: []
     sizes_from_pixels: bool = False
 
@@ -61,6 +63,7 @@ FORMATS: dict[str, Format] = {
         files=voc_files,
         notes=voc_notes,
         numbers_classes=True,
+        numbers_entries=True,
     ),
     "yolo": Format(
         to_coco=yolo_to_coco,
@@ -68,9 +71,15 @@ FORMATS: dict[str, Format] = {
         target="yolo",
         files=yolo_files,
         notes=yolo_notes,
+        numbers_entries=True,
         sizes_from_pixels=True,
     ),
-    "ytvis": Format(to_coco=ytvis_to_coco, write_masks=write_ytvis_masks, target="ytvis.json"),
+    "ytvis": Format(
+        to_coco=ytvis_to_coco,
+        write_masks=write_ytvis_masks,
+        target="ytvis.json",
+        numbers_entries=True,
+    ),
 }
 """COCO itself is the normal form; it is converted only beside another one."""
 

@@ -7,20 +7,10 @@ from typing import Any
 from urllib.parse import urlparse
 
 from mal_core.data.coco import parse_coco
-from mal_core.data.json_lists import read_whole
 from mal_core.data.validation import label_of
 from mal_core.errors import DatasetError
 
 Json = dict[str, Any]
-
-
-def read_json(path: Path) -> Any:
-    """Parse any JSON file.
-
-    Raises:
-        DatasetError: The file is absent or broken.
-    """
-    return read_whole(path)
 
 
 def lvis_to_coco(images: Path, annotations: Path) -> Json:

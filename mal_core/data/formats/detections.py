@@ -7,7 +7,7 @@ from typing import Any
 
 from mal_core.artifacts import write_json
 from mal_core.data.foreign import foreign_json
-from mal_core.data.formats.coco_family import read_json
+from mal_core.data.json_lists import read_whole
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
 
@@ -30,7 +30,7 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     Raises:
         DatasetError: Carries every problem of the list.
     """
-    entries = read_json(detections)
+    entries = read_whole(detections)
     if not isinstance(entries, list) or not entries:
         foreign = foreign_json(entries)
         problem = "no list of detections. Give COCO results: image_id, category_id, bbox, score."
@@ -99,7 +99,7 @@ def write_detections(labeled: Json, detections: Path, target: Path) -> None:
     A detection without a mask keeps its place and has none; the ledger says why.
     """
     mask_of = {entry["id"]: entry["segmentation"] for entry in labeled["annotations"]}
-    entries = read_json(detections)
+    entries = read_whole(detections)
     for number, entry in enumerate(entries, start=1):
         entry.pop("segmentation", None)
         if number in mask_of:

@@ -7,7 +7,6 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from mal_core.data.foreign import foreign_xml
-from mal_core.data.formats.coco_family import read_json
 from mal_core.data.formats.folder_files import files_below, unread_note
 from mal_core.data.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
 from mal_core.data.text import TextError, read_text
@@ -214,8 +213,3 @@ def _number(element: ElementTree.Element, key: str, where: str, problems: list[s
         problems.append(f"{where} has {key}={text!r}, which is no place in an image.")
         return 0
     return int(value) if value == int(value) else value
-
-
-def read_class_names(path: Path) -> list[str]:
-    """Names of a labeled normal form, in the order of SegmentationClass's indices."""
-    return [str(category["name"]) for category in read_json(path)["categories"]]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mal_core.artifacts import atomic_path
-from mal_core.data.image_headers import NotAFileError, require_file
+from mal_core.data.image_headers import UNREADABLE, NotAFileError, require_file
 from mal_core.masks import mask_to_rle, segmentation_to_mask
 from mal_core.types import Rle
 
@@ -18,7 +18,6 @@ OBJECTS, CLASSES = "SegmentationObject", "SegmentationClass"
 OUTSIDE, VOID = 0, 255
 MOST_INDICES = 254
 """Of a PNG with a palette; images with more objects, or files with more classes, get 16 bits."""
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 
 class MaskFileError(ValueError):

@@ -1,7 +1,6 @@
 """YOLO: one text file of normalised boxes or polygons per image; labels return as polygons."""
 
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mal_core.data.formats.class_names import (
 )
 from mal_core.data.formats.folder_files import files_below, unread_note
 from mal_core.data.frames import Orientation
-from mal_core.data.image_headers import NotAFileError, read_header
+from mal_core.data.image_headers import UNREADABLE, NotAFileError, read_header
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.masks import segmentation_to_mask, segmentation_to_rle
@@ -30,7 +29,6 @@ from mal_core.masks import segmentation_to_mask, segmentation_to_rle
 Json = dict[str, Any]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 BOX_FIELDS, LEAST_POLYGON_FIELDS = 5, 7
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
 LARGEST_SHARE = 2.0
 """Beyond it a number is no share of a photo's side; less overhang is told in px."""
 CORNERS_OF_A_BOX = 4

@@ -7,7 +7,7 @@ from typing import Any
 
 from mal_core.artifacts import write_json
 from mal_core.data.foreign import foreign_json
-from mal_core.data.formats.coco_family import read_json
+from mal_core.data.json_lists import read_whole
 from mal_core.data.validation import constant_problem, label_of
 from mal_core.errors import DatasetError
 
@@ -26,7 +26,7 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
     Raises:
         DatasetError: Carries every problem of the file.
     """
-    source = read_json(annotations)
+    source = read_whole(annotations)
     problems = _structure_problems(source)
     if problems:
         raise DatasetError(annotations, problems)
@@ -146,7 +146,7 @@ def _boxes(track: Json, image_of: dict[tuple[int, int], int], count: int) -> Ite
 
 def write_ytvis_masks(labeled: Json, annotations: Path, _images: Path, target: Path) -> None:
     """The source file with `segmentations` and `areas` per frame, null where there is no mask."""
-    source = read_json(annotations)
+    source = read_whole(annotations)
     found = {(entry["track_id"], entry["frame"]): entry for entry in labeled["annotations"]}
     for track in source["annotations"]:
         entries = [found.get((track["id"], frame)) for frame in range(len(track["bboxes"]))]

@@ -3,7 +3,7 @@
 import pytest
 
 from mal_core.data.formats import FORMATS, align_classes
-from mal_core.data.formats.coco_family import read_json
+from mal_core.data.json_lists import read_whole
 from mal_core.errors import DatasetError
 from tests.mal_core.data.formats.drawn_formats import EXPECTED, boxes_of, coco, draw, write_json
 
@@ -59,7 +59,7 @@ def test_broken_files_are_refused(text, tmp_path):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DatasetError, match=r"a\.json"):
-        read_json(path)
+        read_whole(path)
 
 
 def test_the_same_class_has_one_number_in_both_splits():
