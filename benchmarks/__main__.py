@@ -24,8 +24,8 @@ import torch
 
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import TrainBatches
-from mal_core.label_views import cut_views, logits_to_label
-from mal_core.losses import mean_field
+from mal_core.labeling.views import cut_views, logits_to_label
+from mal_core.training.losses import mean_field
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
 
 COCO_DEV = Path(__file__).parents[2] / "shared" / "data" / "coco_dev"

@@ -25,9 +25,9 @@ import torch
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes
-from mal_core.labeling import generate_pseudo_labels
-from mal_core.models import build_labeler
-from mal_core.tables import text_table
+from mal_core.labeling.work import generate_pseudo_labels
+from mal_core.models.labeler import build_labeler
+from mal_core.text_tables import text_table
 
 SIDE = 1024
 ENCODER = EncoderConfig(

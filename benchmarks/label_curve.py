@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.artifacts import write_json
-from mal_core.data.images import load_image
-from mal_core.geometry import expand_box, fixed_margins, pixel_box
-from mal_core.masks import box_to_rle, ellipse_to_rle, mask_to_rle, segmentation_to_mask
-from mal_core.tables import markdown_table
+from mal_core.geometry.boxes import expand_box, fixed_margins, pixel_box
+from mal_core.geometry.masks import box_to_rle, ellipse_to_rle, mask_to_rle, segmentation_to_mask
+from mal_core.images.loading import load_image
+from mal_core.text_tables import markdown_table
 
 Mask = NDArray[np.uint8]
 OURS = "pseudo-labels"
@@ -58,7 +58,7 @@ def main() -> None:
             labels = workdir / "labels.json"
             write_labels(annotations, images, MAKERS[name], labels)
             given = [f"pseudo_labels={labels}"]
-        verb = [sys.executable, "-m", "flows.cli", "evaluate"]
+        verb = [sys.executable, "-m", "flows.commands.cli", "evaluate"]
         subprocess.run([*verb, *common, f"workdir={workdir}", *given], check=True)
     points = sorted(
         (point(name, path.parent) for name in names if (path := results(folder, name)).is_file()),
@@ -77,10 +77,11 @@ def results(folder: Path, name: str) -> Path:
 
 def drawn_scenes() -> tuple[Path, Path]:
     """Folder of the demo's training images and their annotations."""
-    from flows import settings, stages
-    from flows.run import Run
+    from flows.settings import composing
+    from flows.stages import stages
+    from flows.stages.run import Run
 
-    train = stages.inputs(Run(settings.compose(["experiment=demo"]))).train
+    train = stages.inputs(Run(composing.compose(["experiment=demo"]))).train
     return train.images, train.annotations
 
 

@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 
 from mal_core.artifacts import sha256_file
-from mal_core.checkpoints import save_labeler
 from mal_core.config import EncoderConfig, MalConfig
-from mal_core.models import build_labeler
-from mal_core.tables import text_table
+from mal_core.models.checkpoints import save_labeler
+from mal_core.models.labeler import build_labeler
+from mal_core.text_tables import text_table
 from scenes.write import write_scenes
 
 BOXES_PER_SCENE = 1.8
@@ -112,7 +112,7 @@ def label(folder: Path, settings: list[str]) -> tuple[float, str, int]:
     environment = {**os.environ, **variables}
     environment.pop("PREFECT_API_URL", None)
     places = [f"store={folder / 'store'}", f"workdir={folder / 'work'}"]
-    command = [sys.executable, "-m", "flows.cli", "label", *settings, *places]
+    command = [sys.executable, "-m", "flows.commands.cli", "label", *settings, *places]
     started = time.perf_counter()
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started

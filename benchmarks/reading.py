@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 640, 480
 ANNOTATIONS, IMAGES, CLASSES = 860_000, 118_000, 80
 LINKS = 10_000
 """Names per image file: file systems allow no more than some ten thousand."""
-MAL = "import sys; from flows.cli import main; sys.exit(main())"
+MAL = "import sys; from flows.commands.cli import main; sys.exit(main())"
 MEAN_POINTS = 23
 """Of COCO's polygons: its training file has 520 bytes per annotation."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from flows.logs import attach_run_log, set_prefect_defaults
+from flows.lifetime.logs import attach_run_log, set_prefect_defaults
 
 set_prefect_defaults()
 
@@ -17,22 +17,17 @@ from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 
-from flows import (  # noqa: E402
-    dashboard,
-    interruption,
-    nodes,
-    settings,
-    steps,
-    supervision,
-    sweep,
-)
-from flows.form import Form  # noqa: E402
-from flows.progress_artifacts import shown_on_dashboard  # noqa: E402
-from flows.report_server import report_url  # noqa: E402
-from flows.run import Run  # noqa: E402
-from flows.shards import run_shards  # noqa: E402
-from flows.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
-from flows.time_limit import time_limit  # noqa: E402
+from flows.dashboard import artifacts  # noqa: E402
+from flows.dashboard.progress import shown_on_dashboard  # noqa: E402
+from flows.dashboard.report_server import report_url  # noqa: E402
+from flows.lifetime import interruption, supervision  # noqa: E402
+from flows.lifetime.time_limit import time_limit  # noqa: E402
+from flows.settings import composing, sweep  # noqa: E402
+from flows.settings.form import Form  # noqa: E402
+from flows.stages import nodes, steps  # noqa: E402
+from flows.stages.run import Run  # noqa: E402
+from flows.stages.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
+from flows.workers.shards import run_shards  # noqa: E402
 from mal_core.config import SegmenterConfig  # noqa: E402
 from mal_core.errors import MalCoreError  # noqa: E402
 
@@ -61,7 +56,7 @@ def train_mal_task(run: Run) -> None:
 def label_task(run: Run) -> None:
     """Write the pseudo-labels in a child process and show the accounting."""
     accounting = steps.generate_pseudo_labels(run)
-    dashboard.show_accounting(steps.data_name(run, scored=False), run.config.workdir, accounting)
+    artifacts.show_accounting(steps.data_name(run, scored=False), run.config.workdir, accounting)
 
 
 @task(
@@ -81,12 +76,12 @@ def evaluate_task(run: Run) -> None:
     report = steps.evaluate_retention(run)
     url = report_url(run.config.serve_port, run.config.workdir)
     data, evaluations = steps.data_name(run, scored=True), steps.earlier_evaluations(run)
-    dashboard.show_retention(data, run.config.workdir, report, evaluations, url)
+    artifacts.show_retention(data, run.config.workdir, report, evaluations, url)
 
 
 def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:
-    required = (*settings.TRAIN_KEYS, *(settings.VAL_KEYS if need_val else ()))
-    config = settings.compose(overrides, required=required)
+    required = (*composing.TRAIN_KEYS, *(composing.VAL_KEYS if need_val else ()))
+    config = composing.compose(overrides, required=required)
     return steps.open_run(config, force=[stage] if force else [], shard_runner=run_shards)
 
 
@@ -134,7 +129,7 @@ def run_name() -> str:
     stage = str(parameters["stage"])
     try:
         form = Form.model_validate(parameters["form"])
-        workdir = settings.compose(_given(form, parameters["overrides"])).workdir
+        workdir = composing.compose(_given(form, parameters["overrides"])).workdir
     except ValueError:  # settings or a form that the flow itself is about to refuse
         return stage
     here = Path.cwd()
@@ -159,8 +154,8 @@ def mal_pipeline(
     """
     attach_run_log()
     supervision.end_with_worker()
-    chosen = settings.pinned(_given(form, overrides))
-    config = settings.compose(chosen)
+    chosen = composing.pinned(_given(form, overrides))
+    config = composing.compose(chosen)
     if config.node_rank > 0:
         nodes.follow(config)
         return
@@ -185,7 +180,7 @@ def mal_sweep(overrides: list[str]) -> None:
     attach_run_log()
     supervision.end_with_worker()
     found = sweep.combinations(overrides)
-    config = settings.compose(found[0].overrides)
+    config = composing.compose(found[0].overrides)
     if config.node_rank > 0:
         nodes.follow(config)
         return
@@ -196,7 +191,7 @@ def mal_sweep(overrides: list[str]) -> None:
             interruption.stop_if_asked()  # not this run alone
             if state.is_failed() or state.is_crashed():
                 failed.append(one.name)
-    dashboard.show_sweep(sweep.summary_rows(found))
+    artifacts.show_sweep(sweep.summary_rows(found))
     if failed:
         message = f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}"
         raise MalCoreError(message)

@@ -7,7 +7,7 @@ Source: Tian et al., "BoxInst: High-Performance Instance Segmentation with Box A
     2021; mmdet's boxinst_r50_fpn_ms-90k_coco.py, of which only data and image decoding change.
 Cost: 35 M weights; 90,000 steps of 16 images.
 Expected AP: 30.8 on COCO val (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "mmdet::boxinst/boxinst_r50_fpn_ms-90k_coco.py"

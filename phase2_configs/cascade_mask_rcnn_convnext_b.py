@@ -4,7 +4,7 @@ Source: Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018; Liu et al., "A ConvNet 
     CVPR 2022. mmdet has no config of this size: ConvNeXt-S's with the backbone of spec 8.
 Cost: 145 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images.
 Expected AP: unknown; the paper reports a retention of 94.5 % for it; not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "./cascade_mask_rcnn_convnext_s.py"

@@ -3,7 +3,7 @@
 Source: as cascade_mask_rcnn_convnext_t.py; narrower, shallower, fewer proposals.
 Cost: 1 M weights; about 0.1 s per step of 2 images at 128 px on one CPU thread.
 Expected AP: not measured on COCO; made for tests, for own small data and for trying things out.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = [

@@ -6,7 +6,7 @@ Cost: 106 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images; on a CPU 25
     of 2 images at 256 px.
 Expected AP: 44.8 mask AP on COCO val with human masks (mmdet model zoo); the paper reports 42.3
     with MAL's pseudo-labels; not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = (

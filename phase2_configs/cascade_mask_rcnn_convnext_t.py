@@ -4,7 +4,7 @@ Source: Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018; Liu et al., "A ConvNet 
     CVPR 2022; mmdet's config of the same model, of which only data and image decoding change.
 Cost: 86 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images.
 Expected AP: 43.6 mask AP on COCO val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = (

@@ -3,7 +3,7 @@
 Source: as mask2former_swin_t.py; narrower, shallower, fewer queries and points.
 Cost: 1 M weights; about 0.06 s per step of 2 images at 128 px on one CPU thread.
 Expected AP: not measured on COCO; made for tests, for own small data and for trying things out.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = ["_base_/coco_small.py", "_base_/schedule_small.py", "_base_/runtime_small.py"]

@@ -5,7 +5,7 @@ Source: Cheng et al., "Masked-attention Mask Transformer for Universal Image Seg
 Cost: 69 M weights; 368,750 steps of 16 images; on a CPU 5.4 s per step of 2 images at 256 px.
 Expected AP: 46.1 mask AP on COCO val with human masks (mmdet model zoo); the paper reports 43.3
     with MAL's pseudo-labels; not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "mmdet::mask2former/mask2former_swin-s-p4-w7-224_8xb2-lsj-50e_coco.py"

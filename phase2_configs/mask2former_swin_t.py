@@ -4,7 +4,7 @@ Source: Cheng et al., "Masked-attention Mask Transformer for Universal Image Seg
     2022; mmdet's config of the same model, of which only data and image decoding change.
 Cost: 47 M weights; 368,750 steps of 16 images.
 Expected AP: 44.7 mask AP on COCO val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "mmdet::mask2former/mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco.py"

@@ -6,7 +6,7 @@ Source: He et al., "Mask R-CNN", ICCV 2017;
     decoding change.
 Cost: 69 M weights with LVIS's 1,203 classes; 12 epochs, made for 8 GPUs of 2 images.
 Expected AP: 23.6 on LVIS v1 val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "mmdet::lvis/mask-rcnn_r101_fpn_sample1e-3_ms-1x_lvis-v1.py"

@@ -6,7 +6,7 @@ Source: Xie et al., "Aggregated Residual Transformations", CVPR 2017;
     decoding change.
 Cost: 107 M weights with LVIS's 1,203 classes; 12 epochs, made for 8 GPUs of 2 images.
 Expected AP: 25.8 on LVIS v1 val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "./mask_rcnn_r101_lvis.py"

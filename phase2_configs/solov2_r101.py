@@ -4,7 +4,7 @@ Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2
     mmdet's solov2_r101_fpn_ms-3x_coco.py, of which only data and image decoding change.
 Cost: 65 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images.
 Expected AP: 39.1 on COCO val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "./solov2_r50.py"

@@ -3,7 +3,7 @@
 Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2020.
 Cost: see README.md of this folder.
 Expected AP: see README.md of this folder.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = ["_base_/coco_small.py", "_base_/schedule_small.py", "_base_/runtime_small.py"]

@@ -5,7 +5,7 @@ Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2
 Cost: 46 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images; on a CPU 4.9 s per
     step of 2 images at 256 px.
 Expected AP: 37.5 on COCO val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "mmdet::solov2/solov2_r50_fpn_ms-3x_coco.py"

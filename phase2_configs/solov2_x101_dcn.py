@@ -6,7 +6,7 @@ Source: Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2
     as in the paper's runs of this model (spec 8).
 Cost: 113 M weights; 36 epochs of COCO, made for 8 GPUs of 2 images.
 Expected AP: 42.4 on COCO val with human masks (mmdet model zoo); not measured here.
-Command: python -m phase2_configs.runner JOB.json   (or mmdet's tools/train.py, see README.md)
+Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
 _base_ = "./solov2_r50.py"

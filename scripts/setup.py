@@ -33,7 +33,7 @@ FINDER_PTH = "mal_pipeline_mmcv_ops.pth"
 FINDER_LINE = (
     "import sys, importlib.machinery as m; "
     "m.PathFinder.find_spec('phase2_configs') and "
-    "__import__('phase2_configs.mmcv_finder', fromlist=['install']).install()\n"
+    "__import__('phase2_configs.mmcv_compat.mmcv_finder', fromlist=['install']).install()\n"
 )
 SILENT_PTH = "mal_pipeline_no_telemetry.pth"
 # `prefect server start` by hand would report to its maker, and say so when it cannot: both of

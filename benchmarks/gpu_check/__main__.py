@@ -64,7 +64,7 @@ def _environment(options: argparse.Namespace) -> None:
             flags = ["--no-deps", "--no-compile", "--no-cache-dir", "--target", str(site)]
             subprocess.run([*install, *flags, *map(str, options.wheels.glob("*.whl"))], check=True)
         # What `make setup` writes into an environment: torchvision's kernels for mmcv.
-        hook = "from phase2_configs.mmcv_finder import install\n\ninstall()\n"
+        hook = "from phase2_configs.mmcv_compat.mmcv_finder import install\n\ninstall()\n"
         (site / "sitecustomize.py").write_text(hook)
         path.insert(1, str(site))
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(part for part in path if part))

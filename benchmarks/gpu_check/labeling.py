@@ -11,9 +11,9 @@ from benchmarks.__main__ import drawn_photos
 from benchmarks.gpu_check import device
 from benchmarks.gpu_check.sizes import Sizes
 from mal_core.config import MalConfig, RefinementConfig
-from mal_core.journal import LabelJournal
-from mal_core.labeling import LabelWork, MaskWriter
-from mal_core.models import build_labeler
+from mal_core.labeling.journal import LabelJournal
+from mal_core.labeling.work import LabelWork, MaskWriter
+from mal_core.models.labeler import build_labeler
 
 
 class WithoutNetwork(MaskWriter):

@@ -13,11 +13,11 @@ from benchmarks.gpu_check import device
 from benchmarks.gpu_check.sizes import Sizes
 from mal_core.config import MalConfig
 from mal_core.data.crops import LOGIT_STRIDE, BoxCropBatch
-from mal_core.distributed import Group
-from mal_core.losses import mean_field
-from mal_core.mean_field import settle_step_by_step
-from mal_core.models import build_labeler
-from mal_core.training import LabelerTrainer
+from mal_core.models.labeler import build_labeler
+from mal_core.processes.ranks import Group
+from mal_core.training.loop import LabelerTrainer
+from mal_core.training.losses import mean_field
+from mal_core.training.mean_field import settle_step_by_step
 
 TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 """Relative difference of losses from the CPU's float32 that rounding explains."""
@@ -126,7 +126,7 @@ def measure_mean_field(sizes: Sizes, bytes_per_s: float) -> dict[str, Any]:
     took = device.seconds(lambda: mean_field(image, prob, box, iterations=iterations))
     # Per iteration: four affinities, log-odds and log-box are read, log-odds are written.
     floor = iterations * 7 * 4 * prob.numel() / bytes_per_s
-    with mock.patch("mal_core.losses.settle_in_graph", settle_step_by_step):
+    with mock.patch("mal_core.training.losses.settle_in_graph", settle_step_by_step):
         stepwise = device.seconds(lambda: mean_field(image, prob, box, iterations=iterations))
     return {
         "ms": 1e3 * took,

@@ -11,7 +11,7 @@ from benchmarks.gpu_check import device
 from benchmarks.gpu_check.sizes import Sizes
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import SegmenterError
-from mal_core.segmenters import SegmenterJob, train_segmenter
+from mal_core.jobs.segmenter import SegmenterJob, train_segmenter
 from scenes.write import write_scenes
 
 LOG_EVERY = 5

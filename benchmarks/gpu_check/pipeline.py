@@ -13,7 +13,7 @@ from benchmarks.gpu_check import device
 from benchmarks.gpu_check.sizes import Sizes
 
 ROOT = Path(__file__).parents[2]
-MAL = [sys.executable, "-m", "flows.cli"]
+MAL = [sys.executable, "-m", "flows.commands.cli"]
 WAIT_S = 180
 
 

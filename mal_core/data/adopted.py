@@ -11,8 +11,8 @@ from mal_core.data.coco import annotations_by_id, read_boxes
 from mal_core.data.mask_census import LEAST_BOX_IOU
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import DatasetError, MaskError
-from mal_core.mask_forms import read_mask
-from mal_core.masks import segmentation_to_rle
+from mal_core.geometry.mask_forms import read_mask
+from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.types import PseudoLabel, PseudoLabelSet, Rle, SkippedBox, SkipReason
 
 GIVEN_SCORE = 1.0

@@ -7,13 +7,13 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from mal_core import crowding
 from mal_core.config import DataConfig, SplitConfig
+from mal_core.data import crowding
 from mal_core.data.categories import category_problems
-from mal_core.data.images import image_problems
 from mal_core.data.mask_census import MaskCensus
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import DatasetError
+from mal_core.images.loading import image_problems
 
 SHOWN_IDS = 10
 

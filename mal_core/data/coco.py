@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
-from mal_core.data.images import image_problems
 from mal_core.data.json_lists import Piece, read_lists
 from mal_core.data.validation import ENTRY_LISTS, structure_problems
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
+from mal_core.images.loading import image_problems
 from mal_core.types import BoxDataset
 
 Json = dict[str, Any]

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 
 from mal_core.config import MalConfig
 from mal_core.data.augment import augment_colors
-from mal_core.data.images import load_image
-from mal_core.geometry import box_mask_in_crop, expand_box, sample_margins
+from mal_core.geometry.boxes import box_mask_in_crop, expand_box, sample_margins
+from mal_core.images.loading import load_image
 from mal_core.types import BoxAnnotation, BoxDataset
 
 Image = NDArray[np.uint8]

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from mal_core.data.runs import compressed_runs_fit, numbers_of, plain_runs_fit, starts_of
 from mal_core.errors import MaskError
-from mal_core.mask_forms import (
+from mal_core.geometry.mask_forms import (
     MAX_IMAGE_PIXELS,
     MIN_POLYGON_NUMBERS,
     MaskForm,
     mask_form,
     read_mask,
 )
-from mal_core.masks import segmentation_to_rle
+from mal_core.geometry.masks import segmentation_to_rle
+from mal_core.geometry.runs import compressed_runs_fit, numbers_of, plain_runs_fit, starts_of
 
 Entry = Mapping[str, Any]
 Floats = NDArray[np.float64]

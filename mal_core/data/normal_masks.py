@@ -7,8 +7,8 @@ from pycocotools import mask as coco_mask
 
 from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_coco
-from mal_core.mask_forms import read_mask
-from mal_core.masks import segmentation_to_rle
+from mal_core.geometry.mask_forms import read_mask
+from mal_core.geometry.masks import segmentation_to_rle
 
 Json = dict[str, Any]
 

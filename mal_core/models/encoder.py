@@ -17,8 +17,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig
-from mal_core.encoder_names import check_encoder_name
 from mal_core.errors import CheckpointError, ConfigError
+from mal_core.models.encoder_names import check_encoder_name
 from mal_core.models.hierarchical import HierarchicalEncoder, hierarchical_arguments
 from mal_core.models.pretrained import (
     LoadReport,

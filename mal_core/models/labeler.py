@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig, MalConfig
-from mal_core.geometry import MEDIUM_AREA, SMALL_AREA, size_bin
+from mal_core.geometry.boxes import MEDIUM_AREA, SMALL_AREA, size_bin
 from mal_core.models.decoder import InstanceHead, PixelHead
 from mal_core.models.encoder import ConvStem, Encoder, build_encoder
 from mal_core.models.hierarchical import HierarchicalEncoder

@@ -19,7 +19,7 @@ from mal_core.config import MalConfig
 from mal_core.errors import CheckpointError
 from mal_core.models.encoder import ConvStem, Encoder
 from mal_core.models.labeler import MaskAutoLabeler, MaskNetwork
-from mal_core.safe_weights import read_weights
+from mal_core.models.safe_weights import read_weights
 
 NUM_HEADS = {96: 3, 192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Attention heads leave no trace in the tensors; these widths fix them (spec 3.1)."""

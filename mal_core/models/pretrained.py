@@ -12,7 +12,7 @@ from timm.models._hub import download_cached_file
 from torch import Tensor
 
 from mal_core.errors import CheckpointError
-from mal_core.safe_weights import read_weights, refusal
+from mal_core.models.safe_weights import read_weights, refusal
 
 CONTAINERS = ("state_dict", "model", "model_state", "teacher", "student")
 """Where training programs put the tensors of a checkpoint; the first that fits is taken."""

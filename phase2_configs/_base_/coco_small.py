@@ -1,7 +1,7 @@
 """COCO-format data for the small recipes: 128 px images, cheap transforms, no network.
 
 One place for paths when run by hand with stock mmdet tools: these environment variables.
-The runner (`python -m phase2_configs.runner`) fills in paths and classes itself.
+The runner (`python -m phase2_configs.runner.train`) fills in paths and classes itself.
 """
 
 dataset_type = "CocoDataset"

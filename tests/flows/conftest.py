@@ -80,7 +80,14 @@ class Mal:
 
     def start(self, verb: str, *overrides: str) -> subprocess.Popen[str]:
         """Start a verb; its output is piped, stderr into stdout."""
-        command = [sys.executable, "-m", "flows.cli", verb, *overrides, f"workdir={self.workdir}"]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.commands.cli",
+            verb,
+            *overrides,
+            f"workdir={self.workdir}",
+        ]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from mal_core.nodes import free_port
+from mal_core.processes.nodes import free_port
 
 
 def find_binaries() -> Path | None:

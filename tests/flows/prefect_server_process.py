@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mal_core.nodes import free_port
+from mal_core.processes.nodes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]

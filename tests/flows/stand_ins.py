@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows import code_version, settings, steps
-from flows.run import Run
-from mal_core import jobs
-from mal_core.masks import box_to_rle
+from flows.settings import composing
+from flows.stages import steps
+from flows.stages.run import Run
+from flows.store import code_version
+from mal_core.geometry.masks import box_to_rle
+from mal_core.jobs import phase1
 from mal_core.types import PseudoLabelSet
 
 TRAIN, LABEL, HUMAN, PSEUDO = "train", "label", "human masks", "pseudo-labels"
@@ -27,11 +29,11 @@ class StandIns:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
-        monkeypatch.setattr(jobs, "train_in_child", self.train)
-        monkeypatch.setattr(jobs, "label_in_child", self.label)
-        monkeypatch.setattr("flows.arms.train_arm", self.segment)
+        monkeypatch.setattr(phase1, "train_in_child", self.train)
+        monkeypatch.setattr(phase1, "label_in_child", self.label)
+        monkeypatch.setattr("flows.workers.arms.train_arm", self.segment)
 
-    def train(self, job: jobs.TrainJob) -> None:
+    def train(self, job: phase1.TrainJob) -> None:
         self.asked.append(TRAIN)
         assert "segmentation" not in job.boxes.read_text()
         weights = job.encoder.weights
@@ -41,7 +43,7 @@ class StandIns:
         (job.output_dir / "scalars.jsonl").touch()
         (job.output_dir / "train.log").touch()
 
-    def label(self, job: jobs.LabelJob) -> PseudoLabelSet:
+    def label(self, job: phase1.LabelJob) -> PseudoLabelSet:
         self.asked.append(LABEL)
         content = json.loads(job.annotations.read_text())
         digest = hashlib.sha256(f"{job.checkpoint.read_bytes()!r} {job.mal}".encode()).hexdigest()
@@ -96,7 +98,7 @@ class Pipeline:
         return set(self.stand_ins.asked)
 
     def config(self, *overrides: str) -> Any:
-        return settings.compose([*self.overrides, *overrides])
+        return composing.compose([*self.overrides, *overrides])
 
     @property
     def overrides(self) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mal_core.artifacts import write_json
-from mal_core.masks import box_to_rle
+from mal_core.geometry.masks import box_to_rle
 from scenes.write import write_scenes
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.object_storage import ObjectStorage
+from flows.store.object_storage import ObjectStorage
 from mal_core.artifacts import sha256_file
 from tests.flows.conftest import Mal
 

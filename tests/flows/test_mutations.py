@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from flows import code_version, steps
-from flows.run import Run
+from flows.stages import steps
+from flows.stages.run import Run
+from flows.store import code_version
 from tests.flows.stand_ins import Pipeline, StandIns, forget_sources
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,7 @@ class Matrix(Pipeline):
 
     def computed(self, *overrides: str) -> set[str]:
         lines = Lines()
-        logger = logging.getLogger("flows.store")
+        logger = logging.getLogger("flows.store.local")
         logger.addHandler(lines)
         logger.setLevel(logging.INFO)
         try:
@@ -194,11 +195,11 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ("helper", "reruns"),
     [
         ("mal_core/data/check.py", {CHECK}),
-        ("mal_core/losses.py", {TRAIN}),
-        ("mal_core/worker.py", {TRAIN, LABEL}),
-        ("mal_core/label_views.py", {LABEL}),
-        ("phase2_configs/monitor.py", {HUMAN, PSEUDO}),
-        ("mal_core/retention_tables.py", {EVALUATE}),
+        ("mal_core/training/losses.py", {TRAIN}),
+        ("mal_core/jobs/worker.py", {TRAIN, LABEL}),
+        ("mal_core/labeling/views.py", {LABEL}),
+        ("phase2_configs/runner/monitor.py", {HUMAN, PSEUDO}),
+        ("mal_core/report/tables.py", {EVALUATE}),
         ("mal_core/artifacts.py", EVERYTHING),
         ("scenes/write.py", NOTHING),
     ],

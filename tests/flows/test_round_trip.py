@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from flows import settings, stages, steps
-from flows.label_scores import score_labels
-from flows.run import Run
-from mal_core.masks import mask_to_rle
+from flows.commands.label_scores import score_labels
+from flows.settings import composing
+from flows.stages import stages, steps
+from flows.stages.run import Run
+from mal_core.geometry.masks import mask_to_rle
 from tests.flows.stand_ins import StandIns
-from tests.mal_core.data.formats.drawn_formats import (
+from tests.mal_core.formats.drawn_formats import (
     HEIGHT,
     WIDTH,
     draw,
@@ -80,7 +81,7 @@ def test_all_objects_return_with_their_ids_and_keys(
 ) -> None:
     StandIns(monkeypatch)
     places = [f"store={tmp_path / 'store'}", f"workdir={tmp_path / 'w'}"]
-    config = settings.compose([*both_splits(tmp_path, name), *places])
+    config = composing.compose([*both_splits(tmp_path, name), *places])
     run = Run(config)
     notes = "\n".join(stages.read_check(stages.check(run, need_val=True))["notes"])
     assert notes.count("3 annotations = 3 boxes + 0 crowds") == 2
@@ -100,7 +101,7 @@ def test_all_objects_return_with_their_ids_and_keys(
     for labels in (native, tmp_path / "w" / "labels" / "train.json"):
         given = [f"labels={labels}", f"human={config.data.train.annotations}", f"data={name}"]
         given += [f"images={tmp_path / 'images'}"] * (name == "yolo")
-        score_labels(settings.compose([*given, *places]), tmp_path / "scores.json")
+        score_labels(composing.compose([*given, *places]), tmp_path / "scores.json")
         found = read(tmp_path / "scores.json")
         assert (found["objects"], found["missing"]) == (3, 0)
         assert found["mask_iou"]["all"] == pytest.approx(0.75, abs=0.02), "boxes lack no quarter"
@@ -111,7 +112,7 @@ def test_a_video_file_returns_with_all_that_it_had(
 ) -> None:
     StandIns(monkeypatch)
     places = [f"store={tmp_path / 'store'}", f"workdir={tmp_path / 'w'}"]
-    steps.generate_pseudo_labels(Run(settings.compose([*both_splits(tmp_path, "ytvis"), *places])))
+    steps.generate_pseudo_labels(Run(composing.compose([*both_splits(tmp_path, "ytvis"), *places])))
     old = read(tmp_path / "train" / "ytvis.json")
     new = read(tmp_path / "w" / "labels" / "ytvis.json")
     for content in (old, new):

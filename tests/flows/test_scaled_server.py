@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.nodes import free_port
+from mal_core.processes.nodes import free_port
 from tests.compose_files import SCALE, read
 from tests.flows.postgres_process import running_postgres
 from tests.flows.prefect_server_process import Server

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mal_core.artifacts import sha256_file
-from mal_core.nodes import free_port
+from mal_core.processes.nodes import free_port
 from tests.flows.browser import chromium, look_at
 from tests.flows.prefect_server_process import Server, running
 
@@ -125,7 +125,14 @@ def test_the_dashboard_shows_deployment_run_and_report(
 def serving_reports(store: Path) -> Iterator[str]:
     """`mal serve` in a process of its own; yields its address."""
     port = free_port()
-    command = [sys.executable, "-m", "flows.cli", "serve", f"store={store}", f"serve_port={port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.commands.cli",
+        "serve",
+        f"store={store}",
+        f"serve_port={port}",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows import stages
-from flows.run import Run
+from flows.stages import stages
+from flows.stages.run import Run
 from mal_core.data import view
 from mal_core.errors import DatasetError
 from tests.flows.stand_ins import Pipeline, StandIns

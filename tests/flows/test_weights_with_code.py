@@ -15,8 +15,8 @@ from mal_core.errors import CheckpointError
 from mal_core.models.encoder import build_encoder
 from mal_core.models.official import load_official_checkpoint
 from mal_core.models.pretrained import hub_tensors
-from mal_core.safe_weights import WANTED
-from mal_core.training import LabelerTrainer
+from mal_core.models.safe_weights import WANTED
+from mal_core.training.loop import LabelerTrainer
 from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
 from tests.malicious import write_checkpoint
 
@@ -29,7 +29,7 @@ def mal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
     """Run `mal` in this process: exit status, stderr."""
-    from flows.cli import main
+    from flows.commands.cli import main
 
     monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
 
@@ -97,7 +97,7 @@ def test_a_labeler_in_the_store_is_no_exception(
 
 @pytest.fixture
 def trainer() -> LabelerTrainer:
-    from mal_core.models import build_labeler
+    from mal_core.models.labeler import build_labeler
 
     config = tiny_mal()
     return LabelerTrainer(build_labeler(TINY_ENCODER, config)[0], config, seed=0)
@@ -156,7 +156,7 @@ def test_nor_is_the_cache_of_hugging_face(
 
 
 def test_names_in_the_settings_of_a_labeler_lead_to_no_other_file(tmp_path: Path) -> None:
-    from mal_core.checkpoints import load_labeler
+    from mal_core.models.checkpoints import load_labeler
 
     other = {"name": "vit_tiny_patch16_224", "options": {"checkpoint_path": os.devnull}}
     torch.save({"format": 1, "encoder": other, "mal": {}}, tmp_path / "c.pth")

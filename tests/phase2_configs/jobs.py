@@ -7,8 +7,8 @@ from typing import Any
 
 from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig, SplitConfig
-from mal_core.process import child_environment
-from mal_core.segmenters import JOB_FILE, SegmenterJob, job_to_json
+from mal_core.jobs.segmenter import JOB_FILE, SegmenterJob, job_to_json
+from mal_core.processes.children import child_environment
 
 # Steps, image size and learning rate with which 8 images are learned by heart in seconds.
 FAMILIES = {
@@ -45,7 +45,7 @@ def write_job(job: SegmenterJob, work_dir: Path) -> Path:
 
 
 def run_runner(*jobs: Path) -> subprocess.CompletedProcess[str]:
-    return run_python("-m", "phase2_configs.runner", *jobs)
+    return run_python("-m", "phase2_configs.runner.train", *jobs)
 
 
 def run_script(script: str, *jobs: Path) -> subprocess.CompletedProcess[str]:

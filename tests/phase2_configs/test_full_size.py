@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from flows import settings
+from flows.settings import composing
 from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig
-from mal_core.evaluation import evaluate_masks
-from mal_core.segmenters import CONFIG_FILE, config_diff
+from mal_core.evaluation.scores import evaluate_masks
+from mal_core.jobs.segmenter import CONFIG_FILE, config_diff
 from tests.phase2_configs.jobs import ARMS, make_job, run_runner, run_script, write_job
 
 pytestmark = pytest.mark.slow
@@ -21,9 +21,9 @@ import json, sys, torch
 from pathlib import Path
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from phase2_configs.recipe import file_dataset
-from phase2_configs.runner import build_config
-from mal_core.segmenters import job_from_json
+from phase2_configs.runner.recipe import file_dataset
+from phase2_configs.runner.train import build_config
+from mal_core.jobs.segmenter import job_from_json
 register_all_modules(init_default_scope=True)
 torch.manual_seed(0)
 def places(node, place=""):
@@ -90,7 +90,7 @@ SMALL_GRIDS = {"model": {"mask_head": {"num_grids": [10, 9, 6, 4, 3]}}}
 STEP_ALL = """
 import sys
 from pathlib import Path
-from phase2_configs.runner import main
+from phase2_configs.runner.train import main
 for path in sys.argv[1:]:
     status = main([path])
     for checkpoint in Path(path).parent.glob("*.pth"):  # up to two gigabytes each
@@ -124,7 +124,7 @@ def test_full_size_recipe_trains_on_either_file_and_predicts(
 
 def smoke_recipe(name: str) -> SegmenterConfig:
     chosen = f"segmenter.config={name}" if "::" in name else f"segmenters=[{name}]"
-    return settings.compose(["experiment=smoke", chosen]).segmenters[0]
+    return composing.compose(["experiment=smoke", chosen]).segmenters[0]
 
 
 def expect_other_annotations_only(human: Path, pseudo: Path) -> None:

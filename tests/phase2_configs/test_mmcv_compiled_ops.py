@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from phase2_configs.mmcv_finder import EXTENSION
-from phase2_configs.mmcv_ops import OpsModule
+from phase2_configs.mmcv_compat.mmcv_finder import EXTENSION
+from phase2_configs.mmcv_compat.mmcv_ops import OpsModule
 from tests.phase2_configs.mmcv_cases import (
     case_deform_conv,
     case_deformable_attention,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from phase2_configs.mmcv_finder import EXTENSION
-from phase2_configs.mmcv_ops import OpsModule
+from phase2_configs.mmcv_compat.mmcv_finder import EXTENSION
+from phase2_configs.mmcv_compat.mmcv_ops import OpsModule
 from tests.phase2_configs import mmcv_cases
 
 pytestmark = [

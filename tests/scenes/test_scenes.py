@@ -10,7 +10,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mal_core.evaluation import label_quality
+from mal_core.evaluation.scores import label_quality
 from scenes.draw import draw_scene
 from scenes.shapes import SHAPES, draw_shape
 from scenes.write import write_scenes

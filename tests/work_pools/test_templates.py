@@ -144,4 +144,4 @@ def test_a_real_server_takes_the_template_and_all_deployments(server: Server, po
     for deployment in deployed:
         assert deployment["work_pool_name"] == name
         assert deployment["job_variables"] == deployed_variables()
-        assert deployment["pull_steps"] == [{"flows.working_directory.enter_project": {}}]
+        assert deployment["pull_steps"] == [{"flows.lifetime.working_directory.enter_project": {}}]

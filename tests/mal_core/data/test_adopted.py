@@ -6,7 +6,7 @@ import pytest
 
 from mal_core.data.adopted import adopt_labels
 from mal_core.errors import DatasetError
-from tests.mal_core.data.formats.drawn_formats import coco, draw, label, masks, write_json
+from tests.mal_core.formats.drawn_formats import coco, draw, label, masks, write_json
 
 
 @pytest.fixture

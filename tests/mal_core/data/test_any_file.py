@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mal_core.agreement import measure_agreement
 from mal_core.data.adopted import adopt_labels
 from mal_core.data.coco import parse_coco, read_boxes, strip_masks
 from mal_core.data.normal_masks import write_normal_masks
 from mal_core.data.second_ruler import check_second_ruler
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError, MalCoreError, MaskError
-from mal_core.mask_forms import is_mask, mask_problem, read_mask
-from mal_core.masks import segmentation_to_mask
-from mal_core.segmenters import check_segmenter_data
+from mal_core.evaluation.agreement import measure_agreement
+from mal_core.geometry.mask_forms import is_mask, mask_problem, read_mask
+from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.jobs.segmenter import check_segmenter_data
 from tests.builders import HEIGHT, WIDTH, CocoFiles, write_coco
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

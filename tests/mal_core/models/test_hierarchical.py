@@ -7,8 +7,8 @@ import torch
 
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import CheckpointError, ConfigError
-from mal_core.models import build_labeler
 from mal_core.models.encoder import build_encoder
+from mal_core.models.labeler import build_labeler
 
 TINY = {
     "swin": (

@@ -7,7 +7,7 @@ import torch
 
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import CheckpointError, ConfigError
-from mal_core.models import build_labeler
+from mal_core.models.labeler import build_labeler
 
 WEIGHTS = Path(__file__).parents[4] / "shared" / "weights" / "deit_tiny_patch16_224.safetensors"
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8}

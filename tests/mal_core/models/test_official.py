@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mal_core.checkpoints import load_labeler
 from mal_core.errors import CheckpointError
-from mal_core.models import load_official_checkpoint
-from mal_core.models.official import resample_positions
+from mal_core.models.checkpoints import load_labeler
+from mal_core.models.official import load_official_checkpoint, resample_positions
 
 PARITY = Path(__file__).parents[4] / "shared" / "parity"
 CHECKPOINT = PARITY / "official_small.ckpt"

@@ -1,0 +1,1 @@
+"""The `mal` command, its verbs, and what they print."""

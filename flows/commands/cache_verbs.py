@@ -1,0 +1,162 @@
+"""What `mal cache ls|why|rm|gc` do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from flows.settings import composing
+from flows.settings.run_config import RunConfig
+from flows.store import contents, shared_contents
+from flows.store.shared import SharedStore, connect
+from mal_core.errors import ConfigError
+
+DEFAULT_DAYS = 30.0
+SHARED = ("shared=true", "shared=false")
+GRACE = (
+    f"those of the last {24 * shared_contents.GRACE_DAYS:.0f} hours stay: "
+    "they may belong to an upload at work"
+)
+
+
+def run_action(action: str, arguments: Sequence[str]) -> str:
+    """Do one of ls, why, rm and gc.
+
+    Args:
+        action: Which.
+        arguments: Settings for `ls` and `why`, names of outputs for `rm`, `days=N` and
+            `dry_run=true` for `gc`; `store=DIR` for all; `shared=true` for the shared
+            store in place of the local one, `shared_store=URL` to name it.
+
+    Returns:
+        What to print.
+
+    Raises:
+        ConfigError: An argument means nothing.
+        ArtifactError: The shared store cannot be used.
+    """
+    if action == "why":
+        return why(arguments)
+    places = [text for text in arguments if text.startswith(("store=", "shared_store="))]
+    config = composing.compose(places)
+    own = [text for text in arguments if text and text not in (*places, *SHARED)]
+    wrong = [text for text in own if text.startswith("shared=")]
+    if wrong:
+        message = f"mal cache {action}: {wrong[0]!r} means nothing; wanted shared=true."
+        raise ConfigError(message)
+    if action == "rm" and not own:
+        message = "mal cache rm: name what to remove, a stage or STAGE/KEY; see `mal cache ls`."
+        raise ConfigError(message)
+    if SHARED[0] in arguments:
+        return _act_on_shared(action, own, _shared(config))
+    return _act_on_local(action, own, config.store)
+
+
+def _act_on_local(action: str, own: Sequence[str], root: Path) -> str:
+    if action == "ls":
+        found = contents.chosen(root, own) if own else contents.entries(root)
+        return contents.listing(found)
+    if action == "rm":
+        return f"removed:\n{contents.listing(contents.remove(contents.chosen(root, own)))}"
+    days, dry = _gc_options(own)
+    found = contents.unused(root, days)
+    if dry:
+        return f"would be removed:\n{contents.listing(found)}"
+    return f"removed:\n{contents.listing(contents.remove(found))}"
+
+
+def _act_on_shared(action: str, own: Sequence[str], shared: SharedStore) -> str:
+    if action == "ls":
+        return _uploads(
+            shared_contents.chosen(shared, own) if own else shared_contents.entries(shared)
+        )
+    if action == "rm":
+        found = shared_contents.chosen(shared, own)
+        shared_contents.remove(shared, found)
+        return (
+            f"removed:\n{_uploads(found)}\ntheir files go with `mal cache gc shared=true`, {GRACE}"
+        )
+    days, dry = _gc_options(own)
+    found = shared_contents.old(shared, days)
+    if dry:
+        return f"would be removed:\n{_uploads(found)}"
+    shared_contents.remove(shared, found)
+    number, size = shared_contents.remove_orphans(shared)
+    freed = f"{number} files that no output names, {contents.format_size(size)} ({GRACE})"
+    return f"removed:\n{_uploads(found)}\n{freed}"
+
+
+def _uploads(found: Sequence[contents.Entry]) -> str:
+    return contents.listing(found, when="uploaded")
+
+
+def _shared(config: RunConfig) -> SharedStore:
+    if config.shared_store is None:
+        message = "shared=true: there is no shared store. Give shared_store=URL."
+        raise ConfigError(message)
+    return connect(config.shared_store)
+
+
+def _gc_options(arguments: Sequence[str]) -> tuple[float, bool]:
+    days, dry = DEFAULT_DAYS, False
+    for text in arguments:
+        name, _, value = text.partition("=")
+        if name == "dry_run" and value in ("true", "false"):
+            dry = value == "true"
+        elif name == "days" and value.replace(".", "", 1).isdigit():
+            days = float(value)
+        else:
+            wanted = "days=NUMBER (0 or more), dry_run=true or shared=true"
+            message = f"mal cache gc: {text!r} means nothing; wanted {wanted}."
+            raise ConfigError(message)
+    return days, dry
+
+
+def why(overrides: Sequence[str]) -> str:
+    """Which stages of a run are stored, and what makes the first others run."""
+    from flows.stages import stages
+
+    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
+    stages.check_settings(config)
+    beyond = None if config.shared_store is None else connect(config.shared_store)
+    store = contents.LookingStore(config.store, stages.PREPARATIONS, beyond=beyond)
+    lines, blocked = [], False
+    for title, ask in _stages(config, store):
+        try:
+            ask()
+        except contents.WouldRunError as would:
+            blocked = True
+            lines.append(f"{title}: would run")
+            if would.key.stage in title:
+                lines += [f"  {one}" for one in contents.differences(would.key, config.store)]
+                if store.attempt(would.key).is_dir():
+                    lines.append("  an interrupted attempt is there and will be continued")
+            else:
+                lines.append(f"  after {would.key.stage}")
+        else:
+            lines.append(f"{title}: stored")
+    if not blocked:
+        lines.append("nothing would run")
+    return "\n".join(lines)
+
+
+def _stages(
+    config: RunConfig, store: contents.LookingStore
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    from flows.stages import retention, stages
+    from flows.stages.run import Run
+
+    run = Run(config, store=store)
+    scored = config.data.source == "scenes" or config.data.val is not None
+    stages.check(run, need_val=scored)
+    if config.trains_labeler:
+        yield stages.TRAIN, partial(stages.train_mal, run)
+    yield stages.LABEL, partial(stages.generate_pseudo_labels, run)
+    if not scored:
+        return
+    arms = stages.arms(run)
+    for seed in config.seeds:
+        for recipe in config.segmenters:
+            for arm in arms:
+                title = f"{stages.SEGMENT}: {recipe.name} on {stages.ARM_TITLES[arm]}, seed {seed}"
+                yield title, partial(stages.train_segmenter, run, recipe, arm, seed)
+    yield stages.EVALUATE, partial(retention.evaluate_retention, run)

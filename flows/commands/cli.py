@@ -1,0 +1,198 @@
+"""The `mal` command: one verb per stage, one for everything, overrides in Hydra's grammar."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from types import FrameType
+
+from flows.commands import text_encoding
+from flows.lifetime import interruption
+from mal_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    MalCoreError,
+    TimeIsUpError,
+    WorkerError,
+)
+
+REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+TERMINATED = 128 + signal.SIGTERM
+OUT_OF_TIME = 124
+"""As of timeout(1), so that a script of a cluster knows whom to queue again."""
+INPUT_ERRORS = (ConfigError, DatasetError, CheckpointError)
+
+DESCRIPTION = """\
+From box annotations to instance masks: train a mask auto-labeler on boxes, label every
+box, train segmenters on those masks, and report how much of the accuracy of human masks
+they keep. `mal VERB --help` has examples."""
+EPILOG = """\
+start here:
+  mal run experiment=demo
+  mal run data.train.images=DIR data.train.annotations=FILE \\
+          data.val.images=DIR data.val.annotations=FILE workdir=DIR
+
+Stages are cached by content; the same command again reuses what is finished and
+continues what was interrupted. Results go to stdout, everything else to stderr.
+Exit status: 0 success, 1 failure, 2 bad input or settings,
+124 time_limit_minutes is over, 130 interrupted."""
+
+HELP = {
+    "run": "everything: train, label, segment, evaluate, report",
+    "sweep": "everything, for each combination of settings",
+    "check": "check images and annotations, train nothing",
+    "train": "phase 1: train the labeler on boxes",
+    "label": "write a mask for every box",
+    "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
+    "evaluate": "score the segmenters and write the retention report, or score a labeled file",
+    "predict": "predict images without annotations, as result files for COCO's server",
+    "export": "write the labeling network as an ONNX file",
+    "report": "render report.html again and print the table",
+    "cache": "what the store holds, why a stage would run again, making room",
+    "serve": "reports of all runs in a browser, on 127.0.0.1",
+    "history": "all evaluations of this store over time, as a table and a page",
+}
+FILES = "data.train.images=DIR data.train.annotations=FILE"
+VAL_FILES = "data.val.images=DIR data.val.annotations=FILE"
+EXAMPLES = {
+    "run": f"""\
+  mal run experiment=demo
+  mal run {FILES} {VAL_FILES} workdir=runs/mine
+  mal run ... encoder.name=deit_tiny_patch16_224 encoder.weights=FILE mal.max_steps=600
+  mal run ... segmenters=[solov2_r18,mask2former_swin_t] segmenter.max_steps=500
+  mal run ... seed=1 --force
+  mal run ... time_limit_minutes=230       ends before a job of 4 hours does; repeat to continue
+  mal run ... num_nodes=2 rendezvous=alpha:29500 node_rank=1
+                                           on the second of two machines; node_rank=0 on alpha""",
+    "sweep": """\
+  mal sweep experiment=demo mal.crf.zeta=0.05,0.1,0.2 seed=0,1 workdir=runs/zeta
+                                           six runs, in runs/zeta/zeta=0.05,seed=0 and so on""",
+    "check": f"""\
+  mal check {FILES}
+  mal check {FILES} {VAL_FILES} data.strict=true""",
+    "train": f"""\
+  mal train {FILES} workdir=runs/mine      writes runs/mine/mal/checkpoint.pth
+  mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8""",
+    "label": f"""\
+  mal label {FILES} workdir=runs/mine      writes runs/mine/labels/train.json
+  mal label checkpoint=FILE {FILES} output=masks.json
+  mal label checkpoint=FILE {FILES} boxes=detections.json output=masks.json
+  mal label data=yolo {FILES}                   other formats: lvis, objects365, voc, ytvis""",
+    "segment": f"""\
+  mal segment {FILES} {VAL_FILES} workdir=runs/mine
+  mal segment ... segmenters=[solov2_r18] segmenter_jobs=2""",
+    "evaluate": f"""\
+  mal evaluate {FILES} {VAL_FILES} workdir=runs/mine
+  mal evaluate labels=masks.json human=instances.json
+  mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR
+  mal evaluate data=voc labels=runs/mine/labels/voc human=VOC/Annotations
+  mal evaluate data=yolo labels=DIR human=DIR images=DIR     labels/train.json serves, too""",
+    "predict": f"""\
+  mal predict {FILES} {VAL_FILES} workdir=runs/mine \\
+              data.test.images=DIR data.test.annotations=image_info_test-dev2017.json""",
+    "export": """\
+  mal export workdir=runs/mine             writes runs/mine/mal/labeler.onnx
+  mal export checkpoint=FILE output=labeler.onnx mal.label_network=teacher""",
+    "report": """\
+  mal report workdir=runs/demo""",
+    "cache": f"""\
+  mal cache ls                             outputs, sizes, when they were last used
+  mal cache ls train-segmenter             of one stage
+  mal cache why {FILES}
+                                           which stages would run, and what has changed
+  mal cache rm train-mal/3f2a              by stage, or by the beginning of a key
+  mal cache gc days=30 dry_run=true        what was not used for 30 days
+  mal cache ls shared=true                 of the shared store; also rm and gc, which there
+                                           counts from the upload""",
+    "serve": """\
+  mal serve                                http://127.0.0.1:4280 until Ctrl-C
+  mal serve serve_port=8000""",
+    "history": """\
+  mal history workdir=runs/mine            writes runs/mine/history.html""",
+}
+CACHE_ACTIONS = ("ls", "why", "rm", "gc")
+OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"
+
+
+def _version() -> str:
+    try:
+        return metadata.version("mal-pipeline")
+    except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH runs as well
+        return "(not installed)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `mal`."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="mal", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter
+    )
+    version = f"mal-pipeline {_version()}"
+    parser.add_argument("--version", action="version", version=version)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in HELP.items():
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"examples:\n{EXAMPLES[name]}",
+            formatter_class=formatter,
+        )
+        if name == "cache":
+            verb.add_argument("action", choices=CACHE_ACTIONS)
+            verb.add_argument("overrides", nargs="*", metavar="ARGUMENT", help="see the examples")
+            continue
+        verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
+        if name not in ("sweep", "check", "report", "serve", "history", "export", "cache"):
+            note = "compute again what this verb is about"
+            verb.add_argument("--force", action="store_true", help=note)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # argparse wants options before a list of values; users write them anywhere.
+    ordered = given[:1] + sorted(given[1:], key=lambda text: not text.startswith("-"))
+    options = build_parser().parse_args(ordered)
+    signal.signal(signal.SIGTERM, _terminate)
+    interruption.listen()
+    try:
+        text_encoding.require_utf8()
+        from flows.commands import verbs
+
+        if options.verb == "cache":
+            verbs.cache(options.action, options.overrides)
+        else:
+            force = getattr(options, "force", False)
+            verbs.run_verb(options.verb, options.overrides, force=force)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command continues where it was", INTERRUPTED)
+    except (MalCoreError, OSError) as error:
+        return _say(str(error), exit_status(error))
+    return 0
+
+
+def exit_status(error: BaseException) -> int:
+    """2 for what the user can correct in files or settings, 124 for lack of time, else 1."""
+    if isinstance(error, TimeIsUpError):
+        return OUT_OF_TIME
+    # A child ends with 2 as well when its input or its settings are to blame.
+    blamed = isinstance(error, WorkerError) and error.return_code == REFUSED
+    return REFUSED if blamed or isinstance(error, INPUT_ERRORS) else FAILED
+
+
+def _say(message: str, status: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"mal: {message}\n")
+    return status
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""`mal evaluate labels=FILE human=FILE`: the quality of any labeled file."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from flows.commands.compared_files import compared_files
+from flows.settings.run_config import RunConfig
+from flows.stages.images import plain_images
+from flows.stages.normal_form import states_sizes
+from flows.stages.run import Run
+from mal_core.artifacts import write_json
+from mal_core.config import SplitConfig
+from mal_core.errors import ConfigError
+from mal_core.evaluation.label_metrics import Clustering, label_metrics, metrics_text
+
+logger = logging.getLogger(__name__)
+
+
+def score_labels(config: RunConfig, target: Path) -> str:
+    """Write the metrics as JSON and return them as text.
+
+    Args:
+        config: Names the files: COCO, or of the format `data` says.
+        target: Receives the JSON form.
+
+    Raises:
+        ConfigError: The target is one of the files, or the clustering score lacks a setting.
+        DatasetError: The files cannot be compared.
+    """
+    from mal_core.data.coco import parse_coco
+    from mal_core.evaluation.agreement import measure_agreement
+
+    labels, human = config.labels, config.human
+    assert labels is not None  # noqa: S101 - the caller asked
+    assert human is not None  # noqa: S101 - settings demand both
+    if target.resolve() in (labels.resolve(), human.resolve()):
+        message = f"output={target} is the input. Choose another place."
+        raise ConfigError(message)
+    sizes_stated = states_sizes(config.data.train_format)
+    if (config.checkpoint is None) != (config.images is None) and sizes_stated:
+        message = "the clustering score needs both checkpoint=FILE and images=DIR."
+        raise ConfigError(message)
+    with compared_files(config) as files:
+        objects = measure_agreement(files.labels, files.human)
+        content = parse_coco(files.human)
+        metrics = label_metrics(objects, (str(entry["name"]) for entry in content["categories"]))
+        clustering = _clustering(config, files.human, content, sizes_stated or human.is_file())
+    metrics = dataclasses.replace(metrics, clustering=clustering)
+    compared = {"labels": str(labels), "human": str(human)}
+    write_json(target, {**compared, **metrics.to_json()}, indent=1)
+    return metrics_text(metrics)
+
+
+def _clustering(
+    config: RunConfig, annotations: Path, human: dict[str, object], sizes_stated: bool
+) -> Clustering | None:
+    if config.checkpoint is None or config.images is None:
+        return None
+    from mal_core.evaluation.clustering import measure_clustering
+    from mal_core.models.checkpoints import load_labeler
+
+    labeler, settings = load_labeler(config.checkpoint)
+    split = SplitConfig(images=config.images, annotations=annotations)
+    plain, notes = plain_images(Run(config), split, sizes_stated=sizes_stated)
+    for note in notes:
+        logger.info("images: %s", note)
+    return measure_clustering(labeler, settings, human, plain.images)

@@ -1,0 +1,303 @@
+"""What each verb of `mal` does; imports of a verb's machinery stay inside it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.lifetime.logs import detach_run_log, show_logs
+from flows.settings import composing
+from flows.settings.run_config import RunConfig
+from mal_core.errors import ConfigError
+from mal_core.text_tables import text_table
+
+if TYPE_CHECKING:
+    from flows.stages.run import Run
+
+BOTH_SPLITS = (*composing.TRAIN_KEYS, *composing.VAL_KEYS)
+TRAINING_VERBS = ("run", "sweep", "train", "label", "segment", "evaluate", "predict")
+
+
+def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
+    """Compose the settings and do it, on all machines and within the time that they name.
+
+    Raises:
+        MalCoreError: Input or settings are wrong, a stage failed, or the time is up.
+    """
+    show_logs()
+    if verb not in TRAINING_VERBS:
+        _do(verb, overrides, force=force)
+        return
+    from flows.lifetime import time_limit
+    from flows.stages import nodes
+
+    config = composing.compose(_of_one_run(overrides) if verb == "sweep" else overrides)
+    if config.node_rank > 0:
+        nodes.follow(config)
+        return
+    with time_limit.time_limit(config.time_limit_minutes), nodes.leading(config):
+        _do(verb, overrides, force=force)
+
+
+def _of_one_run(overrides: Sequence[str]) -> Sequence[str]:
+    from flows.settings import sweep
+
+    return sweep.combinations(overrides)[0].overrides
+
+
+def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
+    if verb == "run":
+        run_everything(overrides, force=force)
+    elif verb == "sweep":
+        run_sweep(overrides)
+    elif verb == "report":
+        render_report(overrides)
+    elif verb == "history":
+        show_history(overrides)
+    else:
+        single: dict[str, Callable[[Sequence[str], bool], None]] = {
+            "check": check,
+            "train": train,
+            "label": label,
+            "segment": segment,
+            "evaluate": evaluate,
+            "export": export,
+            "predict": predict,
+            "serve": serve,
+        }
+        single[verb](overrides, force)
+
+
+def run_everything(overrides: Sequence[str], *, force: bool) -> None:
+    """Check the input, then run the whole flow through Prefect."""
+    config = composing.compose(overrides, required=BOTH_SPLITS)
+    _check(config)
+
+    def run_flow() -> None:
+        from flows.pipeline import mal_pipeline
+
+        mal_pipeline(overrides=list(overrides), stage="full", force=force)
+
+    _with_server(run_flow)
+    show_result(config)
+
+
+def run_sweep(overrides: Sequence[str]) -> None:
+    """Check each combination's input, run the whole flow for all, print what each came to."""
+    from flows.settings import sweep
+
+    found = sweep.combinations(overrides)
+    for one in found:
+        _check(composing.compose(one.overrides, required=BOTH_SPLITS))
+
+    def run_flow() -> None:
+        from flows.pipeline import mal_sweep
+
+        mal_sweep(overrides=list(overrides))
+
+    try:
+        _with_server(run_flow)
+    finally:
+        say(text_table(sweep.summary_rows(found)))
+
+
+def _check(config: RunConfig) -> None:
+    # Before the flow, so that wrong input is refused at once and not after a server's start.
+    from flows.stages import stages
+    from flows.stages.run import Run
+
+    stages.check_settings(config)
+    stages.check(Run(config), need_val=True)
+
+
+def _with_server(run_flow: Callable[[], None]) -> None:
+    from flows.lifetime.logs import quiet_prefect
+
+    quiet_prefect()
+    from prefect.exceptions import TerminationSignal
+
+    from flows.lifetime import prefect_server
+
+    with prefect_server.server():
+        try:
+            run_flow()
+        except TerminationSignal as error:
+            raise SystemExit(128 + error.signal) from error
+        finally:
+            detach_run_log()
+
+
+def _open(config: RunConfig, stage: str, force: bool) -> "Run":
+    """Start a run without a flow; labels in shards on Dask or Ray get a flow run of their own.
+
+    Stages need no Prefect, so they get none. Shards do: its task runners are the one way
+    to Dask and Ray, and its server is started when there is something to label, not before.
+    """
+    from flows.stages import steps
+
+    def in_a_flow(config: RunConfig, jobs: Sequence[Path]) -> None:
+        def run_flow() -> None:
+            from flows.workers.shards import run_shards
+
+            run_shards(config, jobs)
+
+        _with_server(run_flow)
+
+    runner = None if config.label_runner == "threads" else in_a_flow
+    return steps.open_run(config, force=[stage] if force else [], shard_runner=runner)
+
+
+def check(overrides: Sequence[str], force: bool) -> None:
+    """Check the splits that the settings name."""
+    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
+    from flows.stages import stages, steps
+    from flows.stages.run import Run
+
+    stages.check_settings(config)
+    run = Run(config, force=[stages.CHECK] if force else [])
+    steps.check(run, need_val=stages.inputs(run).val is not None)
+    say("the input is fine")
+
+
+def train(overrides: Sequence[str], force: bool) -> None:
+    """Train the labeler."""
+    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
+    from flows.stages import stages, steps
+
+    steps.train_mal(_open(config, stages.TRAIN, force))
+    say(config.workdir / "mal" / "checkpoint.pth")
+
+
+def label(overrides: Sequence[str], force: bool) -> None:
+    """Label the training file, with the trained checkpoint or with a given one."""
+    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
+    from flows.stages import stages, steps
+
+    run = _open(config, stages.LABEL, force)
+    say(steps.generate_pseudo_labels(run))
+    say(config.output or config.workdir / "labels" / "train.json")
+
+
+def segment(overrides: Sequence[str], force: bool) -> None:
+    """Train the segmenters."""
+    config = composing.compose(overrides, required=BOTH_SPLITS)
+    from flows.stages import stages, steps
+
+    steps.train_segmenters(_open(config, stages.SEGMENT, force))
+    say(config.workdir / "segmenters")
+
+
+def evaluate(overrides: Sequence[str], force: bool) -> None:
+    """Score the segmenters and write the report, or score a labeled file."""
+    config = composing.compose(overrides)
+    if config.labels is not None:
+        score_labels(config)
+        return
+    config = composing.compose(overrides, required=BOTH_SPLITS)
+    from flows.stages import stages, steps
+
+    steps.evaluate_retention(_open(config, stages.EVALUATE, force))
+    show_result(config)
+
+
+def score_labels(config: RunConfig) -> None:
+    """Compare a labeled file with human masks; leaves label_metrics.json."""
+    from flows.commands import label_scores
+
+    target = config.output or config.workdir / "label_metrics.json"
+    say(label_scores.score_labels(config, target))
+    say(target)
+
+
+def predict(overrides: Sequence[str], force: bool) -> None:
+    """Predict images without annotations; leaves result files for a server."""
+    config = composing.compose(overrides, required=(*BOTH_SPLITS, *composing.TEST_KEYS))
+    from flows.stages import predict as submission_stage
+    from flows.stages import stages, steps
+
+    run = _open(config, submission_stage.PREDICT, force)
+    submission_stage.split_to_predict(run)
+    stages.check(run, need_val=True)
+    steps.train_segmenters(run)
+    for path in submission_stage.submissions(run):
+        say(path)
+
+
+def export(overrides: Sequence[str], _force: bool) -> None:
+    """Write the labeling network as ONNX."""
+    config = composing.compose(overrides)
+    from flows.stages import publish
+    from mal_core.models.export import export_onnx
+
+    checkpoint = config.checkpoint or config.workdir / "mal" / "checkpoint.pth"
+    target = config.output or config.workdir / "mal" / "labeler.onnx"
+    publish.check_output(target, [checkpoint])
+    for key, value in export_onnx(checkpoint, target, config.mal).items():
+        say(f"{key}: {value}")
+    say(target)
+
+
+def render_report(overrides: Sequence[str]) -> None:
+    """Render report.html again from what lies in the working folder, and print the table.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation.
+    """
+    config = composing.compose(overrides)
+    from flows.commands import working_folder
+
+    working_folder.render_report(config.workdir)
+    show_result(config)
+
+
+def cache(action: str, arguments: Sequence[str]) -> None:
+    """Look at the store, or make room in it."""
+    show_logs()
+    from flows.commands import cache_verbs
+
+    say(cache_verbs.run_action(action, arguments))
+
+
+def serve(overrides: Sequence[str], _force: bool) -> None:
+    """Show reports in a browser until interrupted."""
+    config = composing.compose(overrides)
+    from flows.dashboard.report_server import HOST, make_server
+
+    with make_server(config.store / composing.HISTORY, config.serve_port) as server:
+        say(f"http://{HOST}:{server.server_address[1]}")
+        server.serve_forever()
+
+
+def show_history(overrides: Sequence[str]) -> None:
+    """Print all evaluations that the store remembers; leaves history.html.
+
+    Raises:
+        ConfigError: There is none yet.
+    """
+    config = composing.compose(overrides)
+    from mal_core.report import history
+
+    path = config.store / composing.HISTORY
+    found = history.read_history(path)
+    if not found:
+        message = f"{path} remembers no evaluation yet. `mal evaluate` and `mal run` add one each."
+        raise ConfigError(message)
+    target = config.workdir / "history.html"
+    history.write_page(found, target)
+    say(history.history_text(found))
+    say(target)
+
+
+def show_result(config: RunConfig) -> None:
+    """The retention table, where every box went, and where the page is."""
+    from flows.commands import working_folder
+    from mal_core.report.tables import retention_text
+
+    say(retention_text(working_folder.read_report(config.workdir)))
+    say(f"report: {config.workdir / 'report.html'}")
+
+
+def say(result: str | Path) -> None:
+    """Print a result; stdout has results and nothing else."""
+    sys.stdout.write(f"{result}\n")
+    sys.stdout.flush()

@@ -1,0 +1,66 @@
+"""Reading a working folder back: its numbers, and its page rendered again."""
+
+import json
+from pathlib import Path
+
+from flows.settings import composing
+from flows.stages import retention, stages
+from flows.stages.run import Run
+from flows.stages.stages import Arm
+from mal_core.errors import ArtifactError, ConfigError
+from mal_core.evaluation.retention import RetentionReport, report_from_json
+
+ARMS: tuple[Arm, ...] = ("human", "pseudo")
+
+
+def read_report(workdir: Path) -> RetentionReport:
+    """The numbers of a finished evaluation.
+
+    Raises:
+        ConfigError: There is none.
+        ArtifactError: It is no report of this version.
+    """
+    path = workdir / "retention.json"
+    if not path.is_file():
+        message = f"workdir={workdir} holds no retention.json. `mal evaluate` writes one."
+        raise ConfigError(message)
+    try:
+        return report_from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        message = f"{path}: no retention report here ({detail}). `mal evaluate` writes one."
+        raise ArtifactError(message) from error
+
+
+def render_report(workdir: Path) -> None:
+    """Render report.html again from the files of the folder and the photos it was made from.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation.
+    """
+    from mal_core.report.page import ReportSources
+
+    report = read_report(workdir)
+    config = composing.read_yaml(workdir / "config.yaml")
+    run = Run(config)
+    train, val = stages.inputs(run).train, stages.scored_split(run)
+    folders = {recipe.name: workdir / "segmenters" / recipe.name for recipe in config.segmenters}
+    diffs = {name: folder / "config.diff" for name, folder in folders.items()}
+    sources = ReportSources(
+        labeled=workdir / "labels" / "train.json",
+        human=train.annotations,
+        images=train.images,
+        mal_scalars=workdir / "mal" / "scalars.jsonl",
+        curves=_files_of(folders, "scalars.jsonl"),
+        val_annotations=val.annotations,
+        val_images=val.images,
+        predictions=_files_of(folders, retention.PREDICTIONS),
+        config_diffs={name: path.read_text() for name, path in diffs.items() if path.is_file()},
+        settings=composing.to_yaml(retention.shown_settings(config)),
+    )
+    retention.render(report, sources, workdir / "report.html")
+
+
+def _files_of(folders: dict[str, Path], file: str) -> dict[tuple[str, str], Path]:
+    paths = {(name, arm): folder / arm / file for name, folder in folders.items() for arm in ARMS}
+    return {key: path for key, path in paths.items() if path.is_file()}

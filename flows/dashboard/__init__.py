@@ -1,0 +1,1 @@
+"""What Prefect's dashboard and the report server show."""

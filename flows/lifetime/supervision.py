@@ -1,0 +1,77 @@
+"""A flow run ends with the worker that started it, and another worker continues it.
+
+Prefect's process worker leaves its flow runs behind when it is killed: they go on with nobody
+to cancel them, and nobody notices when they die. Here a run that has lost its worker ends as
+one that is cancelled, which saves a checkpoint, and goes back into the queue. A worker that is
+asked to end kills its runs; what is left to say then says `flows.lifetime.obituary`.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from prefect import Flow, State, runtime
+from prefect.client.schemas.objects import FlowRun
+
+from flows.lifetime import obituary
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+_watching = threading.Event()
+_worker_lost = threading.Event()
+
+
+def end_with_worker() -> None:
+    """Watch the worker of this flow run, if a worker started it; returns at once."""
+    if runtime.deployment.id is None or _watching.is_set():
+        return
+    _watching.set()
+    _leave_an_obituary(str(runtime.flow_run.id), os.getppid())
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_an_obituary(run: str, worker: int) -> None:
+    """Start the process that reports us if we are killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.lifetime.obituary", run, str(worker)],
+        stdin=subprocess.PIPE,
+        # The worker waits until nobody holds its pipes any more.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(_end_by_ourselves, process)
+
+
+def _end_by_ourselves(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate(obituary.ENDED)
+
+
+def _watch(worker: int) -> None:
+    # The kernel could tell by itself, but it would watch the worker's thread, not the worker.
+    while os.getppid() == worker:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    _worker_lost.set()
+    # The worker read what this process prints; a line more would end it before it has saved.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    logger.warning("the worker (process %d) is gone; ending here, another may continue", worker)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def hand_over(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook of a crashed flow: queue a run again that only lost its worker."""
+    del flow, state
+    if _worker_lost.is_set() and flow_run.deployment_id is not None:
+        obituary.queue_again(flow_run.id)

@@ -1,0 +1,374 @@
+"""Hydra overrides -> RunConfig: the one place that knows Hydra, OmegaConf and pydantic."""
+
+import dataclasses
+import difflib
+import os
+import threading
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+from yaml import YAMLError
+
+from flows.settings import recipes, upstream
+from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
+from flows.settings.recipes import options_of as options_of
+from flows.settings.run_config import RunConfig, SegmenterChanges
+from mal_core.config import SplitConfig
+from mal_core.errors import ConfigError
+
+GROUPS = ("data", "encoder", "mal", "experiment")
+FOLDER_FORMATS = ("voc", "yolo")
+FREE_KEYS = ("encoder.options", "segmenter.options")
+MISSING = "???"
+STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
+HISTORY = "history.jsonl"
+"""Evaluations over time, in the store's root folder."""
+PATH_KEYS = frozenset(
+    [
+        "data.train.images",
+        "data.train.annotations",
+        "data.val.images",
+        "data.val.annotations",
+        "data.test.images",
+        "data.test.annotations",
+        "encoder.weights",
+        "workdir",
+        "store",
+        "checkpoint",
+        "output",
+        "boxes",
+        "labels",
+        "human",
+        "images",
+        "pseudo_labels",
+        "second_ruler",
+        "segmenter.weights",
+        "segmenter.config",
+    ]
+)
+TRAIN_KEYS = ("data.train.images", "data.train.annotations")
+VAL_KEYS = ("data.val.images", "data.val.annotations")
+TEST_KEYS = ("data.test.images", "data.test.annotations")
+
+# Hydra keeps its state in a global object: two composes at once break each other.
+_hydra_lock = threading.Lock()
+
+
+def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunConfig:
+    """Compose conf/ with overrides in Hydra's grammar and validate the result.
+
+    Relative paths are taken from the current folder.
+
+    Args:
+        overrides: For example "encoder=deit_tiny", "mal.max_steps=100".
+        required: Keys without a default that this run needs.
+
+    Raises:
+        ConfigError: Anything is wrong with the overrides; the message has full key
+            names, all problems together.
+    """
+    raw = compose_raw(overrides)
+    drawn = raw["data"].get("source") == "scenes"
+    if drawn:
+        _refuse_files_beside_scenes(raw)
+    wanted = [key for key in required if not (drawn and key in (*TRAIN_KEYS, *VAL_KEYS))]
+    if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
+        wanted.append("encoder.weights")
+    _require_values(raw, wanted)
+    for split in ("train", "val"):
+        if MISSING in (raw["data"].get(split) or {}).values():
+            raw["data"][split] = None
+    changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
+    raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
+    raw["store"] = raw["store"] or default_store()
+    upstream.resolve(raw, Path(raw["store"]).expanduser().absolute())
+    raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None
+    raw.pop("experiment", None)
+    config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
+    _require_files(config)
+    return config
+
+
+def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
+    """The composed values as plain data, not yet typed; absent ones are "???"."""
+    checked = _checked_overrides(overrides)
+    try:
+        with _hydra_lock, hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            composed = hydra.compose("config", overrides=checked)
+            container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
+    except MissingConfigException as error:
+        raise ConfigError(_group_message(error)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        message = " ".join(str(error).split())
+        raise ConfigError(message) from error
+    return typing.cast(dict[str, Any], container)
+
+
+def pinned(overrides: Sequence[str]) -> list[str]:
+    """The overrides with files in place of names like `latest`, which may change during a run.
+
+    Raises:
+        ConfigError: As `compose`.
+    """
+    named = {text.partition("=")[0] for text in overrides} & upstream.SOURCES.keys()
+    if not named:
+        return list(overrides)
+    found = plain(compose(overrides))
+    rest = [text for text in overrides if text.partition("=")[0] not in named]
+    return [*rest, *(f"{key}={found[key]}" for key in sorted(named) if found[key] is not None)]
+
+
+def default_store() -> str:
+    """The cache folder when the configuration names none."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    if chosen:
+        return chosen
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(cache) / "mal-pipeline" / "store")
+
+
+def known_keys() -> tuple[str, ...]:
+    """Full names of all settings, leaves and inner nodes."""
+    keys = [*_keys_of(RunConfig, ""), "segmenter"]
+    return (*keys, *_keys_of(SegmenterChanges, "segmenter."))
+
+
+def _keys_of(kind: type, prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        key = f"{prefix}{item.name}"
+        yield key
+        inner = _dataclass_in(hints[item.name])
+        if inner is not None:
+            yield from _keys_of(inner, f"{key}.")
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    found = [option for option in options if dataclasses.is_dataclass(option)]
+    return typing.cast(type, found[0]) if found else None
+
+
+def _checked_overrides(overrides: Sequence[str]) -> list[str]:
+    """Refuse unknown keys all together; allow every known one, listed in a yaml or not."""
+    problems, checked = [], []
+    for text in overrides:
+        parsed = _parse(_quoted_path(text))
+        problem = _problem_with(parsed)
+        if problem is None:
+            checked.append(_forced(parsed))
+        else:
+            problems.append(problem)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return checked
+
+
+def _quoted_path(text: str) -> str:
+    """Quote the value of a path, so that blanks, commas and brackets stand for themselves."""
+    key, equals, value = text.partition("=")
+    plain = value not in ("", "null") and value[0] not in "'\"$"
+    if not equals or key.lstrip("+") not in {*PATH_KEYS, "shared_store"} or not plain:
+        return text
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        detail = " ".join(str(error).split())
+        message = f"{text!r} is no KEY=VALUE in Hydra's grammar: {detail}"
+        raise ConfigError(message) from error
+
+
+def sweep_values(text: str) -> list[str] | None:
+    """The values of an override that has several (`seed=0,1`, `range(0,3)`); None for one value.
+
+    Raises:
+        ConfigError: No override in Hydra's grammar.
+    """
+    parsed = _parse(_quoted_path(text))
+    if not parsed.is_sweep_override():
+        return None
+    return [str(value) for value in parsed.sweep_string_iterator()]
+
+
+def _problem_with(override: Override) -> str | None:
+    key = override.key_or_group
+    if override.is_sweep_override():
+        line = override.input_line
+        return f"{line}: several values are for `mal sweep`. A list is written {key}=[a,b]."
+    if override.is_delete():
+        return f"{override.input_line}: settings cannot be removed; set {key}=null instead."
+    if key == SEGMENTER_GROUP:
+        return f"{override.input_line}: recipes are selected by segmenters=[NAME,...]."
+    if key in GROUPS or key in known_keys():
+        return None
+    if any(key.startswith(f"{free}.") for free in FREE_KEYS):
+        return None
+    return f"unknown setting {key!r}. {_suggestion(key)}"
+
+
+def _suggestion(key: str) -> str:
+    keys = [known for known in known_keys() if not known.startswith("segmenters.")]
+    near = difflib.get_close_matches(key, [*keys, "experiment"], n=1, cutoff=0.6)
+    if not near:
+        last = key.rpartition(".")[2]
+        near = [known for known in keys if known.rpartition(".")[2] == last][:1]
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    parent = key.rpartition(".")[0]
+    siblings = [known for known in keys if known.rpartition(".")[0] == parent]
+    return f"Known here: {', '.join(siblings or [k for k in keys if '.' not in k])}."
+
+
+def _forced(override: Override) -> str:
+    line = str(override.input_line).lstrip("+")
+    return line if override.key_or_group in GROUPS else f"++{line}"
+
+
+def _group_message(error: MissingConfigException) -> str:
+    missing = str(error.missing_cfg_file)
+    group, _, name = missing.rpartition("/")
+    if group not in GROUPS:
+        return " ".join(str(error).split())
+    hint = " A timm name goes to encoder.name." if group == "encoder" else ""
+    available = ", ".join(options_of(group))
+    return f"{group}={name}: there is no such choice. Available: {available}.{hint}"
+
+
+def _require_values(raw: Mapping[str, Any], required: Sequence[str]) -> None:
+    absent = [key for key in required if _value_at(raw, key) in (None, MISSING)]
+    if absent:
+        names = ", ".join(absent)
+        hint = " ".join(f"{key}=..." for key in absent)
+        message = f"Missing mandatory value: {names}. Give it on the command line: {hint}"
+        raise ConfigError(message)
+
+
+def _refuse_files_beside_scenes(raw: Any) -> None:
+    given = [key for key in (*TRAIN_KEYS, *VAL_KEYS) if _value_at(raw, key) is not None]
+    if given:
+        message = (
+            f"{', '.join(given)}: this run draws its own data (data=scenes, which "
+            "experiment=demo and experiment=smoke choose) and would not read yours. Add data=coco, "
+            "or the format they are in, or leave them out."
+        )
+        raise ConfigError(message)
+
+
+def _value_at(raw: Any, key: str) -> Any:
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def _absolute(raw: dict[str, Any]) -> dict[str, Any]:
+    for key in PATH_KEYS:
+        *parents, last = key.split(".")
+        node: Any = raw
+        for part in parents:
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(node.get(last), str):
+            if not node[last].strip():
+                message = f"{key}= is empty: name a place, or leave {key} out."
+                raise ConfigError(message)
+            # Links stay links: a store must not depend on where a data folder is mounted.
+            node[last] = os.path.abspath(Path(node[last]).expanduser())  # noqa: PTH100
+    return raw
+
+
+def _validated(kind: type, raw: Any, *, prefix: str) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        lines = [_line_of(item, prefix) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _line_of(item: Any, prefix: str) -> str:
+    key = ".".join(str(part) for part in (*([prefix] if prefix else []), *item["loc"]))
+    inner = (item.get("ctx") or {}).get("error")
+    if isinstance(inner, ConfigError):
+        return str(inner)
+    if item["type"] == "unexpected_keyword_argument":
+        return f"unknown setting {key!r}. {_suggestion(key)}"
+    if item["type"] in ("missing", "missing_keyword_only_argument"):
+        return f"Missing mandatory value: {key}."
+    return f"{key}={item['input']!r}: {item['msg'].lower()}."
+
+
+def _require_files(config: RunConfig) -> None:
+    for key, path in (
+        ("encoder.weights", config.encoder.weights),
+        ("checkpoint", config.checkpoint),
+        ("boxes", config.boxes),
+        ("labels", config.labels),
+        ("pseudo_labels", config.pseudo_labels),
+        ("human", config.human),
+        ("second_ruler", config.second_ruler),
+    ):
+        may_be_folder = key in ("labels", "human") and config.data.train_format in FOLDER_FORMATS
+        if path is not None and not path.is_file() and not (may_be_folder and path.is_dir()):
+            seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
+            hint = ""
+            if key in upstream.SOURCES:
+                stage = upstream.SOURCES[key][0]
+                hint = f" Wanted a FILE, latest, or {stage}/KEY as `mal cache ls {stage}` lists it."
+            message = f"{key}={path}: {seen}.{hint}"
+            raise ConfigError(message)
+
+
+def split_or_refuse(split: SplitConfig | None, name: str) -> SplitConfig:
+    """The split, where a stage cannot go on without it.
+
+    Raises:
+        ConfigError: The configuration has none.
+    """
+    if split is None:
+        keys = f"data.{name}.images, data.{name}.annotations"
+        message = f"Missing mandatory value: {keys}."
+        raise ConfigError(message)
+    return split
+
+
+def as_yaml(config: RunConfig) -> str:
+    """All settings of a run, as YAML."""
+    return to_yaml(plain(config))
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """JSON values as YAML."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(values)))
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """All settings of a run as JSON values."""
+    return typing.cast(dict[str, Any], TypeAdapter(RunConfig).dump_python(config, mode="json"))
+
+
+def read_yaml(path: Path) -> RunConfig:
+    """Settings that `as_yaml` wrote.
+
+    Raises:
+        ConfigError: The file is absent or no longer fits this version.
+    """
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        message = f"{path}: no settings of a run: {error}"
+        raise ConfigError(message) from error
+    config: RunConfig = _validated(RunConfig, loaded, prefix="")
+    return config

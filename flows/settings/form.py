@@ -1,0 +1,100 @@
+"""The form that Prefect's dashboard shows for a run: the settings most people change.
+
+A server checks it before a run exists. Everything else is an override.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+from flows.settings import composing
+
+KEYS = {
+    "data_format": "data",
+    "train_images": "data.train.images",
+    "train_annotations": "data.train.annotations",
+    "val_images": "data.val.images",
+    "val_annotations": "data.val.annotations",
+    "data_name": "data.name",
+    "class_agnostic": "data.class_agnostic",
+    "encoder_weights": "encoder.weights",
+    "labeler": "mal",
+    "labeler_steps": "mal.max_steps",
+    "mask_threshold": "mal.mask_threshold",
+    "segmenter_steps": "segmenter.max_steps",
+}
+"""Settings whose field has another name than their key."""
+
+
+def _one_of(group: str) -> Any:
+    return Field(json_schema_extra={"enum": list(composing.options_of(group))})
+
+
+Encoder = Annotated[str, _one_of("encoder")]
+Experiment = Annotated[str, _one_of("experiment")]
+Format = Annotated[str, _one_of("data")]
+Labeler = Annotated[str, _one_of("mal")]
+Recipe = Annotated[str, _one_of(composing.SEGMENTER_GROUP)]
+
+
+def _show_plain_fields(schema: dict[str, Any]) -> None:
+    """A field that may be left out is a field to fill in; Prefect draws "or null" as a switch."""
+    for name, field in schema["properties"].items():
+        (kind,) = [one for one in field.pop("anyOf", [field]) if one.get("type") != "null"]
+        schema["properties"][name] = {**kind, **field}
+        schema["properties"][name].pop("default", None)
+
+
+class Form(BaseModel):
+    """What to run on; an empty field keeps the setting's default."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, title="Settings", json_schema_extra=_show_plain_fields
+    )
+
+    experiment: Experiment | None = None
+    data_format: Format | None = None
+    train_images: str | None = Field(default=None, description="Folder, as the worker sees it.")
+    train_annotations: str | None = Field(default=None, description="Boxes of these images.")
+    val_images: str | None = None
+    val_annotations: str | None = Field(default=None, description="With masks.")
+    data_name: str | None = Field(default=None, description="Of the data, on the dashboard.")
+    class_agnostic: bool | None = Field(default=None, description="Phase 2 knows one class.")
+    encoder: Encoder | None = None
+    encoder_weights: str | None = Field(default=None, description="A file, instead of the hub.")
+    labeler: Labeler | None = None
+    labeler_steps: int | None = Field(default=None, ge=1)
+    mask_threshold: float | None = Field(default=None, gt=0, lt=1)
+    segmenters: list[Recipe] | None = Field(default=None, min_length=1)
+    segmenter_steps: int | None = Field(default=None, ge=1)
+    segmenter_seeds: list[int] | None = Field(
+        default=None, min_length=1, json_schema_extra={"uniqueItems": True}
+    )
+    human_arm: Literal["train", "published", "none"] | None = None
+    seed: int | None = Field(default=None, ge=0)
+    workdir: str | None = Field(default=None, description="Folder for the results.")
+
+    @model_serializer(mode="wrap")
+    def _filled(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Prefect fills its form with the default; null is none of the choices.
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+    def overrides(self) -> list[str]:
+        """The filled fields as KEY=VALUE, groups before single settings."""
+        # A box that is not ticked is no choice: the browser sends it anyway.
+        filled = {name: value for name, value in self.model_dump().items() if value is not False}
+        pairs = {KEYS.get(name, name): value for name, value in filled.items()}
+        ordered = sorted(pairs.items(), key=lambda pair: pair[0] not in composing.GROUPS)
+        return [f"{key}={_value(value)}" for key, value in ordered]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(str(one) for one in value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,86 @@
+"""Segmenter recipes of a run: files of conf/segmenter, or a user's own mmdet config."""
+
+import dataclasses
+import difflib
+import os
+import re
+import typing
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from flows.settings.run_config import SegmenterChanges
+from mal_core.errors import ConfigError
+
+CONFIG_MODULE = "conf"
+SEGMENTER_GROUP = "segmenter"
+HUB = "hub"
+
+
+def options_of(group: str) -> tuple[str, ...]:
+    """Names of the files of a configuration group."""
+    folder = resources.files(CONFIG_MODULE) / group
+    names = [item.name for item in folder.iterdir() if item.name.endswith(".yaml")]
+    return tuple(sorted(name.removesuffix(".yaml") for name in names))
+
+
+def chosen(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
+    """The recipes of a run as plain data, with its changes.
+
+    Args:
+        names: Value of `segmenters`.
+        changes: Value of `segmenter`.
+
+    Raises:
+        ConfigError: There is no such recipe, or its weights are not there.
+    """
+    given = {key: value for key, value in dataclasses.asdict(changes).items() if value is not None}
+    if not given["options"]:
+        del given["options"]
+    own = given.pop("config", None)
+    if own is not None:
+        return [_with_weights({**_own_recipe(own), **given})]
+    names = [names] if isinstance(names, str) else names
+    available = options_of(SEGMENTER_GROUP)
+    if not isinstance(names, list) or not names:
+        message = f"segmenters={names!r}: wanted a list. Available: {', '.join(available)}."
+        raise ConfigError(message)
+    unknown = [str(name) for name in names if name not in available]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], available, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(available)
+        message = f"segmenters: there is no {', '.join(unknown)}. Available: {listed}.{hint}"
+        raise ConfigError(message)
+    if len(set(names)) < len(names):
+        message = f"segmenters={names}: each recipe once."
+        raise ConfigError(message)
+    return [_with_weights({**_recipe(name), **given}) for name in names]
+
+
+def _own_recipe(config: str) -> dict[str, Any]:
+    """A user's mmdet config as a recipe, named after its file."""
+    if "::" not in config:
+        config = os.path.abspath(Path(config).expanduser())  # noqa: PTH100 - links stay links
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.rpartition("::")[2]).stem)
+    return {"name": name, "config": config}
+
+
+def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Refuse absent weights; their path becomes absolute, so that children find them."""
+    weights = recipe.get("weights")
+    if weights is None or weights == HUB:
+        return recipe
+    path = Path(str(weights)).expanduser().absolute()
+    if not path.is_file():
+        message = f"segmenter.weights={weights}: no such file (null: random, {HUB}: download)."
+        raise ConfigError(message)
+    return {**recipe, "weights": str(path)}
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    with resources.as_file(resources.files(CONFIG_MODULE) / SEGMENTER_GROUP) as folder:
+        loaded = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=True)
+    return typing.cast(dict[str, Any], loaded)

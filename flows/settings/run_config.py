@@ -1,0 +1,350 @@
+"""Settings of a whole run, as `flows.settings.composing` composes them."""
+
+import dataclasses
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from mal_core.config import (
+    AnnotationFormat,
+    Config,
+    DataConfig,
+    EncoderConfig,
+    MalConfig,
+    SegmenterConfig,
+    SplitConfig,
+)
+from mal_core.errors import ConfigError
+
+Trained = TypeVar("Trained", MalConfig, SegmenterConfig)
+LabelRunner = Literal["threads", "dask", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesConfig(Config):
+    """Scenes that the project draws; `size` is the side of the square images in px."""
+
+    num_train: int
+    num_val: int
+    size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("num_train", 1), ("num_val", 1), ("size", 64)):
+            seen = getattr(self, key)
+            if seen < least:
+                message = (
+                    f"data.scenes.{key}={seen!r} is not possible: it must be at least {least}."
+                )
+                raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource(Config):
+    """Where images and annotations come from: the user's files, or drawn scenes.
+
+    Attributes:
+        format: How annotations are written; a split may have its own, `data.val.format`.
+        train, val: The user's files; None where this run does not need them, and
+            for drawn scenes.
+        test: Images without annotations and their COCO list, for `mal predict`.
+        name: Of the data in the keys of artifacts; None means the annotation file's name and
+            the beginning of its digest.
+        class_agnostic: Phase 2 knows one class, `object`; the labels keep theirs.
+        orientation: Pixels that boxes refer to in images with an EXIF orientation whose sizes
+            do not tell: as viewers show them, as they are stored, or as those images of the
+            file that tell.
+        max_image_pixels: Larger images are refused.
+        scenes: What to draw when `source` is "scenes".
+    """
+
+    source: Literal["files", "scenes"]
+    format: AnnotationFormat = "coco"
+    train: SplitConfig | None = None
+    val: SplitConfig | None = None
+    test: SplitConfig | None = None
+    name: str | None = None
+    strict: bool = False
+    decode_images: bool = True
+    class_agnostic: bool = False
+    orientation: Literal["auto", "shown", "stored"] = "auto"
+    max_image_pixels: int = 1_000_000_000
+    scenes: ScenesConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_image_pixels < 1:
+            message = (
+                f"data.max_image_pixels={self.max_image_pixels} is not possible: it must be at "
+                "least 1."
+            )
+            raise ConfigError(message)
+        if self.source == "scenes" and self.scenes is None:
+            message = "data.source=scenes needs data.scenes; choose it with data=scenes."
+            raise ConfigError(message)
+        if self.name is not None and not re.search("[A-Za-z0-9]", self.name):
+            message = f"data.name={self.name!r} is not possible: it needs a letter or a digit."
+            raise ConfigError(message)
+
+    @property
+    def train_format(self) -> AnnotationFormat:
+        """Of the training split."""
+        return (self.train and self.train.format) or self.format
+
+    @property
+    def val_format(self) -> AnnotationFormat:
+        """Of the validation split."""
+        return (self.val and self.val.format) or self.format
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterChanges(Config):
+    """Changes to every selected recipe; None keeps the recipe's own value.
+
+    Attributes:
+        config: Any mmdet config, a file or mmdet::NAME, as the one recipe of this run.
+        options: See SegmenterConfig.
+    """
+
+    config: str | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    image_size: int | None = None
+    learning_rate: float | None = None
+    num_workers: int | None = None
+    num_processes: int | None = None
+    weights: str | None = None
+    amp: bool | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    published_ap: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """Everything one run needs; all paths are absolute.
+
+    Attributes:
+        segmenters: Selected recipes with the changes of this run.
+        segmenter_jobs: Trainings of phase 2 that run side by side; None means as many as
+            there are GPUs for, one without GPUs.
+        num_nodes: Machines that run this together; each starts the same command.
+        node_rank: Which of them this is; 0 runs the pipeline, the others join its trainings.
+        rendezvous: HOST:PORT where node 0 listens.
+        node_wait_minutes: How long the machines wait for each other at the start.
+        time_limit_minutes: When to end the run, as a user would with Ctrl-C.
+        label_shards: Parts that the photos are labeled in; the labels are the same for any.
+        label_workers: How many shards are labeled side by side; None means all, on a local
+            cluster as many as the machine has cores.
+        label_runner: Who labels the shards: threads of this process that start a child each,
+            or workers of Dask or Ray.
+        dask_address, ray_address: A running cluster whose workers see the same files; None
+            means one on this machine, for as long as it is needed.
+        segmenter_seeds: Each arm is trained once per seed; None means once, with `seed`.
+        human_arm: Train each segmenter on human masks too, take its published AP instead, or
+            do without.
+        second_ruler: Another annotation file of the validation images; predictions are scored
+            by it too.
+        seconds_per_mask: What a person needs to draw one, for the hours that labels save.
+        store: Cache of stage outputs.
+        shared_store: Its second level, which several machines share: a URL, without
+            credentials, that fsspec understands.
+        checkpoint: An existing checkpoint for `mal label`, instead of training one.
+        output: Where `mal label` writes; None means below `workdir`.
+        boxes: A detector's boxes, a COCO results list; they are labeled instead of the
+            boxes of the training file, whose images and classes they refer to.
+        pseudo_labels: Masks from elsewhere for the training file's boxes, by annotation id;
+            phase 2 uses them and nothing is trained in phase 1.
+        serve_port: Of `mal serve`, on the loopback interface; the dashboard links to it.
+        labels, human: Labels and human masks, for `mal evaluate` to compare instead of
+            segmenters: COCO files, or of the format that `data` says.
+        images: Photos of `human`, for the clustering score of `checkpoint`, and for YOLO.
+    """
+
+    data: DataSource
+    encoder: EncoderConfig
+    mal: MalConfig
+    segmenters: tuple[SegmenterConfig, ...]
+    workdir: Path
+    store: Path
+    shared_store: str | None = None
+    seed: int = 0
+    segmenter_jobs: int | None = None
+    num_nodes: int = 1
+    node_rank: int = 0
+    rendezvous: str | None = None
+    node_wait_minutes: float = 10.0
+    time_limit_minutes: float | None = None
+    label_shards: int = 1
+    label_workers: int | None = None
+    label_runner: LabelRunner = "threads"
+    dask_address: str | None = None
+    ray_address: str | None = None
+    segmenter_seeds: tuple[int, ...] | None = None
+    human_arm: Literal["train", "published", "none"] = "train"
+    second_ruler: Path | None = None
+    seconds_per_mask: float = 79.2
+    serve_port: int = 4280
+    checkpoint: Path | None = None
+    output: Path | None = None
+    boxes: Path | None = None
+    pseudo_labels: Path | None = None
+    labels: Path | None = None
+    human: Path | None = None
+    images: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._require_ranges()
+        self._require_nodes()
+        self._require_runner()
+        if self.segmenter_seeds is not None and len(set(self.segmenter_seeds)) != len(
+            self.segmenter_seeds or [0]
+        ):
+            message = f"segmenter_seeds={list(self.segmenter_seeds)}: wanted different seeds."
+            raise ConfigError(message)
+        if self.human_arm == "published":
+            self._require_published()
+        self._check_shared_store()
+        if (self.labels is None) != (self.human is None):
+            message = "labels=FILE and human=FILE go together: one is compared with the other."
+            raise ConfigError(message)
+        if self.pseudo_labels is not None and (self.checkpoint or self.boxes):
+            message = (
+                "pseudo_labels=FILE replaces phase 1: give no checkpoint and no boxes with it."
+            )
+            raise ConfigError(message)
+        if self.boxes is not None and self.checkpoint is None:
+            message = (
+                f"boxes={self.boxes} needs checkpoint=FILE: a detector's boxes are labeled with a "
+                "network that `mal train` made of the boxes of an annotation file."
+            )
+            raise ConfigError(message)
+
+    def _check_shared_store(self) -> None:
+        if self.shared_store is None:
+            return
+        protocol, separator, place = self.shared_store.partition("://")
+        if not (protocol and separator and place.strip("/")):
+            message = (
+                f"shared_store={self.shared_store} is no URL; wanted s3://BUCKET/PREFIX or "
+                "file:///FOLDER."
+            )
+            raise ConfigError(message)
+        if "@" in place.partition("/")[0]:
+            # Not shown: settings, logs and messages are read by more people than credentials.
+            message = (
+                "shared_store has credentials in its URL; give them by AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or a profile."
+            )
+            raise ConfigError(message)
+
+    def _require_ranges(self) -> None:
+        for key in ("segmenter_jobs", "num_nodes", "label_shards", "label_workers"):
+            seen = getattr(self, key)
+            if seen is not None and seen < 1:
+                message = f"{key}={seen} is not possible: it must be at least 1."
+                raise ConfigError(message)
+        for key in ("time_limit_minutes", "node_wait_minutes", "seconds_per_mask"):
+            seen = getattr(self, key)
+            if seen is not None and seen <= 0:
+                message = f"{key}={seen} is not possible: wanted > 0."
+                raise ConfigError(message)
+
+    def _require_nodes(self) -> None:
+        """Refuse machines that could not work together."""
+        if not 0 <= self.node_rank < self.num_nodes:
+            message = (
+                f"node_rank={self.node_rank} is not possible with num_nodes={self.num_nodes}: "
+                f"wanted 0 to {self.num_nodes - 1}."
+            )
+            raise ConfigError(message)
+        if self.num_nodes == 1:
+            return
+        found = re.fullmatch(r"(.+):([0-9]{1,5})", self.rendezvous or "")
+        if found is None or not 0 < int(found[2]) < 65536:
+            message = (
+                f"num_nodes={self.num_nodes} needs rendezvous=HOST:PORT, an address of node 0 and "
+                f"a free port there; it is {self.rendezvous!r}."
+            )
+            raise ConfigError(message)
+        if self.segmenter_jobs not in (None, 1):
+            message = (
+                f"segmenter_jobs={self.segmenter_jobs} with num_nodes={self.num_nodes}: trainings "
+                "side by side share one machine, trainings on several machines come one after "
+                "the other. Leave one of the two out."
+            )
+            raise ConfigError(message)
+
+    def _require_runner(self) -> None:
+        """Refuse the cluster of another runner."""
+        for runner, address in (("dask", self.dask_address), ("ray", self.ray_address)):
+            if address is not None and self.label_runner != runner:
+                message = f"{runner}_address={address} needs label_runner={runner}."
+                raise ConfigError(message)
+
+    def _require_published(self) -> None:
+        """Refuse published AP where there is none, or where it is of other data for certain."""
+        if self.data.source == "scenes" or self.data.class_agnostic:
+            message = (
+                "human_arm=published: published AP belong to the whole COCO or LVIS with all "
+                "classes, not to drawn scenes or data.class_agnostic=true."
+            )
+            raise ConfigError(message)
+        lacking = [one.name for one in self.segmenters if one.published_ap is None]
+        if lacking:
+            message = (
+                f"human_arm=published: no published AP is known for {', '.join(lacking)}; "
+                "give segmenter.published_ap=NUMBER in [0, 1]."
+            )
+            raise ConfigError(message)
+
+    def on_all_nodes(self, training: Trained) -> Trained:
+        """A training with the processes of all machines.
+
+        Their number decides the batch of a step, and so the result; how they are spread over
+        machines does not.
+        """
+        return dataclasses.replace(training, num_processes=training.num_processes * self.num_nodes)
+
+    @property
+    def trains_labeler(self) -> bool:
+        """Whether phase 1 trains a network."""
+        return self.checkpoint is None and self.pseudo_labels is None
+
+    @property
+    def labelers_side_by_side(self) -> int:
+        """How many shards are labeled at the same time."""
+        elsewhere = self.dask_address or self.ray_address
+        cores = self.label_shards if elsewhere else os.cpu_count() or 1
+        return min(self.label_workers or cores, self.label_shards)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the trainings of each arm of phase 2."""
+        return (self.seed,) if self.segmenter_seeds is None else self.segmenter_seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The splits of a run once drawn scenes exist; `val` is None where it is not needed.
+
+    Attributes:
+        train_notes, val_notes: What the user should know of how they were read.
+    """
+
+    train: SplitConfig
+    val: SplitConfig | None
+    train_notes: tuple[str, ...] = ()
+    val_notes: tuple[str, ...] = ()
+
+
+def data_config(source: DataSource, inputs: Inputs) -> DataConfig:
+    """The library's view of the data."""
+    return DataConfig(
+        train=inputs.train,
+        # The check of a run without a validation split is told not to look at it.
+        val=inputs.val or inputs.train,
+        strict=source.strict,
+        decode_images=source.decode_images,
+        max_image_pixels=source.max_image_pixels,
+    )

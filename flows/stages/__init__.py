@@ -1,0 +1,1 @@
+"""The stages: what decides each one's output, what it needs, what it makes visible."""

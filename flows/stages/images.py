@@ -1,0 +1,116 @@
+"""The images of a split as ordinary files under their own names, for both phases alike."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.settings.run_config import DataSource, Inputs
+from flows.stages.run import Run
+from flows.store.code_version import code_version
+from flows.store.local import StageKey, Stored
+from mal_core.artifacts import sha256_json, write_json
+from mal_core.config import SplitConfig
+from mal_core.errors import DatasetError
+from mal_core.types import ImageRecord
+
+IMAGES = "images"
+PLAN, PIXELS = "plan.json", "pixels"
+Notes = tuple[str, ...]
+
+
+def plain_inputs(run: Run, given: Inputs, *, sizes_stated: bool, val_sizes_stated: bool) -> Inputs:
+    """Both splits with ordinary images, and notes on what that took."""
+    train, notes = plain_images(run, given.train, sizes_stated=sizes_stated)
+    notes = given.train_notes + notes
+    if given.val is None:
+        return Inputs(train=train, val=None, train_notes=notes)
+    val, val_notes = plain_images(run, given.val, sizes_stated=val_sizes_stated)
+    val_notes = given.val_notes + val_notes
+    return Inputs(train=train, val=val, train_notes=notes, val_notes=val_notes)
+
+
+def plain_images(
+    run: Run,
+    split: SplitConfig,
+    listed: Sequence[ImageRecord] | None = None,
+    *,
+    sizes_stated: bool = True,
+) -> tuple[SplitConfig, Notes]:
+    """A split whose images both phases can read as they are, and notes for the user.
+
+    It is the split itself where every image is an ordinary one already. Otherwise its folder is
+    a view in the store: links to the user's files, and written anew what was turned or scaled.
+    Files that cannot be read at all are left to the check of the input.
+
+    Args:
+        run: The run.
+        split: Images and a COCO file.
+        listed: The images of that file, where they are known already.
+        sizes_stated: The sizes are the annotation file's, not read from the pixels.
+    """
+    try:
+        listed = run.view(split.annotations).images if listed is None else listed
+    except DatasetError:
+        return split, ()
+    stored = _planned(run, split.images, listed, sizes_stated=sizes_stated)
+    from mal_core.images.plan import plan_from_json
+    from mal_core.images.view import build_view
+
+    plan = plan_from_json(json.loads((stored.path / PLAN).read_text()))
+    if not plan.changes:
+        return split, plan.notes
+    view = stored.path / f"view-{sha256_json(str(split.images))[:12]}"
+    written = set(stored.files)
+    replaced = {
+        one.name: stored.path / name
+        if (name := f"{PIXELS}/{number}") in written
+        else split.images / one.file
+        for number, one in enumerate(plan.changes)
+    }
+    build_view(view, split.images, [one.file_name for one in listed], replaced)
+    return SplitConfig(images=view, annotations=split.annotations), plan.notes
+
+
+def _planned(
+    run: Run, images: Path, listed: Sequence[ImageRecord], *, sizes_stated: bool
+) -> Stored:
+    source, digest = run.config.data, run.images_digest(images, listed)
+
+    def work(folder: Path) -> None:
+        from mal_core.images.plan import plan_images, write_all_pixels
+
+        plan = plan_images(
+            images,
+            listed,
+            orientation=source.orientation,
+            max_pixels=source.max_image_pixels,
+            sizes_stated=sizes_stated,
+        )
+        write_all_pixels(images, plan, folder / PIXELS)
+        write_json(folder / PLAN, plan.to_json())
+
+    sizes = [[one.file_name, *one.size] for one in listed]
+    inputs = {"listed": sha256_json(sizes), "images": digest.sha256}
+    if digest.missing:
+        inputs["folder"] = _listing(images)
+    key = StageKey(
+        stage=IMAGES,
+        config={**_settings(source), "sizes_stated": sizes_stated},
+        inputs=inputs,
+        code=code_version(
+            ["mal_core.images.plan"], packages=["numpy", "opencv-python-headless", "pillow"]
+        ),
+    )
+    return run.get(key, work)
+
+
+def _settings(source: DataSource) -> dict[str, object]:
+    return {"orientation": source.orientation, "max_image_pixels": source.max_image_pixels}
+
+
+def _listing(folder: Path) -> str:
+    """Digest of the names below a folder and of its own path: they decide what a name means."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return sha256_json(
+        [str(folder), [name.encode(errors="surrogateescape").hex() for name in names]]
+    )

@@ -1,0 +1,186 @@
+"""The first stages: the input in normal form, drawn or given, and its check before all else."""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flows.settings.run_config import DataSource, Inputs, data_config
+from flows.stages.images import plain_inputs
+from flows.stages.normal_form import in_users_words, in_utf8, normal_form, states_sizes, told_of
+from flows.stages.run import Run
+from flows.store.code_version import code_version
+from flows.store.local import StageKey, Stored
+from mal_core.artifacts import sha256_json, write_json
+from mal_core.config import SplitConfig
+from mal_core.errors import ConfigError, DatasetError
+
+SCENES, CHECK = "scenes", "check"
+
+
+def inputs(run: Run) -> Inputs:
+    """The splits of a run in normal form; draws the scenes first when it is made of them.
+
+    Raises:
+        ConfigError: The configuration names no training split.
+        DatasetError: The annotations are not what `data.format` says.
+    """
+    if run.inputs is None:
+        source = run.config.data
+        if source.source == "scenes":
+            given = _drawn_inputs(run, source)
+        elif source.train is None:
+            message = "Missing mandatory value: data.train.images, data.train.annotations."
+            raise ConfigError(message)
+        else:
+            given = Inputs(train=source.train, val=source.val)
+        run.inputs = normal_form(run, given)
+        if source.source == "files":
+            run.inputs = plain_inputs(
+                run,
+                run.inputs,
+                sizes_stated=states_sizes(source.train_format),
+                val_sizes_stated=states_sizes(source.val_format),
+            )
+    return run.inputs
+
+
+def val_split(run: Run) -> SplitConfig:
+    """The validation split.
+
+    Raises:
+        ConfigError: The configuration names none.
+    """
+    found = inputs(run).val
+    if found is None:
+        message = "Missing mandatory value: data.val.images, data.val.annotations."
+        raise ConfigError(message)
+    return found
+
+
+def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
+    settings = dataclasses.asdict(source)["scenes"]
+
+    def work(folder: Path) -> None:
+        from scenes.write import write_splits
+
+        # Drawing takes seconds and cannot be continued: nothing of an old attempt may stay.
+        for split in ("train", "val"):
+            shutil.rmtree(folder / split, ignore_errors=True)
+        write_splits(folder, **settings)
+
+    version = code_version(["scenes.write"], packages=["numpy", "opencv-python-headless"])
+    key = StageKey(stage=SCENES, config=settings, inputs={}, code=version)
+    folder = run.get(key, work).path
+    train, val = (
+        SplitConfig(
+            images=folder / split / "images", annotations=folder / split / "annotations.json"
+        )
+        for split in ("train", "val")
+    )
+    return Inputs(train=train, val=val)
+
+
+def check(run: Run, *, need_val: bool) -> Stored:
+    """Check the whole input; nothing is trained on data that has not passed.
+
+    Leaves check.json: `notes` for the user, `human_masks`, whether every box of the
+    training file has a mask, and `most_objects`, the objects on the fullest image. Where
+    both splits have passed, one of them has too.
+
+    Raises:
+        DatasetError: The input is wrong; carries all problems of a file.
+        ConfigError: The configuration names no data.
+    """
+    found = inputs(run)
+    if need_val:
+        _check_second_ruler(run)
+        return run.get(_check_key(run, found.train, val_split(run)), partial(_check, run, True))
+    if found.val is not None and found.val.annotations.is_file():
+        both = _check_key(run, found.train, found.val)
+        if run.store.folder(both).exists():
+            return run.get(both, partial(_check, run, True))
+    return run.get(_check_key(run, found.train, None), partial(_check, run, False))
+
+
+def _check_second_ruler(run: Run) -> None:
+    ruler = run.config.second_ruler
+    if ruler is not None and ruler not in _accepted_rulers:
+        from mal_core.data.second_ruler import check_second_ruler
+
+        plain, val = in_utf8(run, ruler), val_split(run).annotations
+        with told_of({plain: ruler, val: _own_val(run, val)}):
+            check_second_ruler(plain, val)
+        _accepted_rulers.add(ruler)
+
+
+def _own_val(run: Run, normal: Path) -> Path:
+    given = run.config.data.val
+    return normal if given is None else given.annotations
+
+
+_accepted_rulers: set[Path] = set()
+"""Looked at by this process: stages ask for the check many times."""
+
+
+def _check(run: Run, need_val: bool, folder: Path) -> None:
+    from mal_core.data.check import check_data
+
+    source = run.config.data
+    found = inputs(run)
+    data = data_config(source, found)
+    try:
+        checked = check_data(data, need_val=need_val, decode=source.decode_images, read=run.view)
+    except DatasetError as error:
+        raise in_users_words(run, found, error) from error
+    record = {
+        "notes": [*checked.summary(), *_notes(found, need_val)],
+        "human_masks": checked.has_train_masks,
+        "most_objects": checked.most_objects,
+    }
+    write_json(folder / "check.json", record, indent=1)
+
+
+def _notes(found: Inputs, need_val: bool) -> list[str]:
+    notes = [f"training images: {note}" for note in found.train_notes]
+    return notes + [f"validation images: {note}" for note in found.val_notes if need_val]
+
+
+def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKey:
+    source = run.config.data
+    splits = {"train": train} if val is None else {"train": train, "val": val}
+    try:
+        digests = digest_inputs(run, splits)
+    except DatasetError:
+        # Not even a list of images: the check itself describes that best.
+        with tempfile.TemporaryDirectory() as folder:
+            _check(run, val is not None, Path(folder))
+        raise
+    return StageKey(
+        stage=CHECK,
+        config={
+            "strict": source.strict,
+            "decode_images": source.decode_images,
+            "max_image_pixels": source.max_image_pixels,
+        },
+        inputs={**digests, "notes": sha256_json(_notes(inputs(run), val is not None))},
+        code=code_version(["mal_core.data.check"], packages=["pillow", "opencv-python-headless"]),
+    )
+
+
+def read_check(stored: Stored) -> dict[str, Any]:
+    """What the check of the input found."""
+    return dict(json.loads((stored.path / "check.json").read_text()))
+
+
+def digest_inputs(run: Run, splits: dict[str, SplitConfig]) -> dict[str, str]:
+    """Digests of the annotations and of the images of each split."""
+    found = {}
+    for name, split in splits.items():
+        digests = run.digests(split)
+        found[f"{name}.annotations"] = digests.annotations
+        found[f"{name}.images"] = digests.images
+    return found

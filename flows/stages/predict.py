@@ -1,0 +1,102 @@
+"""Predictions of trained segmenters for images that only a server can score."""
+
+import logging
+from pathlib import Path
+
+from flows.stages import stages
+from flows.stages.images import plain_images
+from flows.stages.normal_form import one_class
+from flows.stages.run import Run
+from flows.stages.stages import Arm
+from flows.store.code_version import code_version
+from flows.store.local import StageKey, Stored
+from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+PREDICT = "predict"
+
+
+def split_to_predict(run: Run) -> SplitConfig:
+    """The images to predict, with the classes of phase 2.
+
+    Raises:
+        ConfigError: None are named.
+        DatasetError: The list, its images or its classes are wrong.
+    """
+    from mal_core.jobs.predict import check_image_list, read_image_list
+
+    test = run.config.data.test
+    if test is None:
+        message = "Missing mandatory value: data.test.images, data.test.annotations."
+        raise ConfigError(message)
+    test, notes = plain_images(run, test, read_image_list(test.annotations)[0])
+    for note in notes:
+        logger.info("images to predict: %s", note)
+    limit = run.config.data.max_image_pixels
+    check_image_list(test, stages.inputs(run).train.annotations, max_image_pixels=limit)
+    if not run.config.data.class_agnostic:
+        return test
+    listed = one_class(run, test.annotations).path / "merged.json"
+    return SplitConfig(images=test.images, annotations=listed)
+
+
+def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
+    """Predictions of one training for the test images: predictions.json."""
+    from mal_core.jobs.predict import PredictJob, predict_in_child, read_image_list
+    from mal_core.jobs.segmenter import read_run
+
+    test, trained = split_to_predict(run), stages.train_segmenter(run, recipe, arm, seed)
+    annotations, digest = stages.train_annotations(run, arm)
+    listed, _ = read_image_list(test.annotations)
+    finished = read_run(recipe.name, trained.path)
+
+    def work(folder: Path) -> None:
+        predict_in_child(PredictJob(run=finished, train=annotations, test=test), folder)
+
+    key = StageKey(
+        stage=PREDICT,
+        config={},
+        inputs={
+            "checkpoint": trained.files[finished.checkpoint.name],
+            "config": trained.files[finished.config.name],
+            "train.annotations": digest,
+            "test.annotations": str(run.store.digests.digest(test.annotations)),
+            "test.images": run.images_digest(test.images, listed).sha256,
+        },
+        code=code_version(
+            [
+                "mal_core.jobs.predict",
+                "phase2_configs.runner.predict",
+                "phase2_configs.mmcv_compat.mmcv_ops",
+            ],
+            packages=stages.MMDET,
+        ),
+    )
+    title = f"{PREDICT}: {recipe.name} on {stages.ARM_TITLES[arm]}, seed {seed}"
+    return run.get(key, work, title=title)
+
+
+def submissions(run: Run) -> list[Path]:
+    """Write the result files of every training of this run, as JSON and as zip.
+
+    Returns:
+        The zips, below submissions/ of the working folder.
+    """
+    from mal_core.jobs.predict import testset_name, write_submission
+
+    test = split_to_predict(run)
+    listed = run.config.data.test
+    name = testset_name((listed or test).annotations)
+    written = []
+    for recipe in run.config.segmenters:
+        for arm in stages.arms(run):
+            for seed in run.config.seeds:
+                stored = predict(run, recipe, arm, seed)
+                extra = "" if seed == run.config.seeds[0] else f"-seed-{seed}"
+                algorithm = f"{recipe.name}-{arm}{extra}"
+                folder = run.config.workdir / "submissions"
+                source = stored.path / "predictions.json"
+                written.append(write_submission(source, folder, testset=name, algorithm=algorithm))
+    return written

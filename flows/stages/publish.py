@@ -1,0 +1,91 @@
+"""Copies of stage outputs in the folder where the user looks for them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.store.local import Stored, copy_out
+from mal_core.artifacts import atomic_path
+from mal_core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def publish(stored: Stored, folder: Path, names: dict[str, str]) -> None:
+    """Copy files of a stage where they are absent or altered.
+
+    Args:
+        stored: The stage.
+        folder: Target folder.
+        names: File in the stage -> file below `folder`.
+    """
+    for source, target in names.items():
+        if copy_out(stored.path / source, folder / target, stored.files[source]):
+            logger.info("wrote %s", folder / target)
+
+
+def publish_labeler(stored: Stored, workdir: Path) -> None:
+    """The checkpoint and its training curve."""
+    names = ("checkpoint.pth", "scalars.jsonl", "train.log")
+    publish(stored, workdir / "mal", {name: name for name in names})
+
+
+def publish_labels(stored: Stored, workdir: Path) -> None:
+    """The labeled file and the list of boxes without a mask."""
+    publish(stored, workdir / "labels", {name: name for name in ("train.json", "skipped.json")})
+
+
+def publish_segmenter(stored: Stored, folder: Path) -> None:
+    """Weights, predictions, training curve and the mmdet config."""
+    names = {name: name for name in ("predictions.json", "config.py", "scalars.jsonl")}
+    last = Path((stored.path / "last_checkpoint").read_text().strip()).name
+    names[last] = "checkpoint.pth"
+    publish(stored, folder, names)
+
+
+def check_output(output: Path | None, sources: Sequence[Path]) -> None:
+    """Refuse a target that is a filled folder or what the boxes are read from.
+
+    Args:
+        output: Where `mal label` shall write.
+        sources: Files and folders it reads.
+
+    Raises:
+        ConfigError: Writing there would fail or destroy the input.
+    """
+    if output is None:
+        return
+    if any(output.resolve() == source.resolve() for source in sources):
+        message = f"output={output} is the input. Choose another place."
+        raise ConfigError(message)
+    if output.is_dir():
+        message = (
+            f"output={output} is a folder. Name a new one or a file, such as masks.json in it."
+        )
+        raise ConfigError(message)
+
+
+def publish_config(text: str, workdir: Path) -> None:
+    """The composed settings as YAML; the first file written, so a bad folder shows here.
+
+    Raises:
+        ConfigError: The working folder cannot be written to.
+    """
+    target = workdir / "config.yaml"
+    try:
+        if target.is_file() and target.read_text() == text:
+            return
+        with atomic_path(target) as temporary:
+            temporary.write_text(text)
+    except OSError as error:
+        message = f"workdir={workdir} cannot be written to ({error.strerror}). Choose another."
+        raise ConfigError(message) from error
+
+
+def publish_retention(stored: Stored, workdir: Path) -> None:
+    """The numbers, the page, and per segmenter what differs between both arms' configs."""
+    names = {name: name for name in ("retention.json", "report.html")}
+    for name in stored.files:
+        if name.endswith(".config.diff"):
+            names[name] = f"segmenters/{name.removesuffix('.config.diff')}/config.diff"
+    publish(stored, workdir, names)

@@ -1,0 +1,287 @@
+"""The last stage: score both arms of every segmenter, compare, and render the report."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.settings import composing
+from flows.settings.run_config import RunConfig
+from flows.stages import inputs, stages
+from flows.stages.run import Run
+from flows.stages.stages import EVALUATE, Arm
+from flows.store.code_version import code_version
+from flows.store.local import StageKey, Stored, read_manifest
+from mal_core.artifacts import write_json
+from mal_core.config import OPERATION_KEYS
+from mal_core.evaluation.costs import Cost, StageCost
+from mal_core.evaluation.retention import (
+    RetentionReport,
+    SecondRuler,
+    SegmenterResult,
+    report_from_json,
+)
+
+if TYPE_CHECKING:  # the report draws plots: matplotlib
+    from mal_core.evaluation.compared_arms import RunMatches
+    from mal_core.report.page import ReportSources
+
+CONFIG, PREDICTIONS = "config.py", "predictions.json"
+PLACES = (
+    "workdir",
+    "store",
+    "shared_store",
+    "output",
+    "checkpoint",
+    "segmenter_jobs",
+    "num_nodes",
+    "node_rank",
+    "rendezvous",
+    "node_wait_minutes",
+    "time_limit_minutes",
+    "label_shards",
+    "label_workers",
+    "label_runner",
+    "dask_address",
+    "ray_address",
+    "serve_port",
+    "boxes",
+    "labels",
+    "human",
+    "images",
+)
+"""Settings that say where and how, and have no place in a report of what came out."""
+NO_HARDWARE = {"device": "CPU", "devices": 1}
+"""Of a stage that computes nothing, such as labels that were given."""
+Trained = Mapping[tuple[str, Arm, int], Stored]
+
+
+def evaluate_retention(run: Run) -> Stored:
+    """Leaves retention.json and report.html."""
+    stages.check(run, need_val=True)
+    labels = stages.generate_pseudo_labels(run)
+    trained = {
+        (recipe.name, arm, seed): stages.train_segmenter(run, recipe, arm, seed)
+        for recipe in run.config.segmenters
+        for arm in stages.arms(run)
+        for seed in run.config.seeds
+    }
+    shown = shown_settings(run.config)
+
+    def work(folder: Path) -> None:
+        from mal_core.report.page import ReportSources
+
+        report = _build(run, labels, trained, shown)
+        write_json(folder / "retention.json", report.to_json(), indent=1)
+        first = run.config.seeds[0]
+        diffs = _config_diffs(trained, first)
+        for name, diff in diffs.items():
+            (folder / diff_file(name)).write_text(diff)
+        train = stages.inputs(run).train
+        sources = ReportSources(
+            labeled=labels.path / "train.json",
+            human=train.annotations,
+            images=train.images,
+            mal_scalars=_mal_scalars(run),
+            curves=_files_of(trained, first, "scalars.jsonl"),
+            val_annotations=stages.scored_split(run).annotations,
+            val_images=stages.scored_split(run).images,
+            predictions=_files_of(trained, first, PREDICTIONS),
+            config_diffs=diffs,
+            settings=composing.to_yaml(shown),
+        )
+        render(report, sources, folder / "report.html")
+
+    key = StageKey(
+        stage=EVALUATE,
+        config=shown,
+        inputs=_key_inputs(run, labels, trained),
+        code=code_version(
+            [
+                "mal_core.evaluation.scores",
+                "mal_core.evaluation.compared_arms",
+                "mal_core.report.page",
+            ],
+            packages=["numpy", "pycocotools", "matplotlib", "jinja2"],
+        ),
+    )
+    return run.get(key, work)
+
+
+def _files_of(trained: Trained, seed: int, file: str) -> dict[tuple[str, str], Path]:
+    return {
+        (name, arm): stored.path / file
+        for (name, arm, number), stored in trained.items()
+        if number == seed
+    }
+
+
+def _mal_scalars(run: Run) -> Path:
+    # A run with a given checkpoint has no training curve of its own.
+    if run.config.checkpoint is not None:
+        return run.config.checkpoint.parent / "scalars.jsonl"
+    if run.config.pseudo_labels is not None:
+        return run.config.pseudo_labels.parent / "no-training"
+    return stages.train_mal(run).path / "scalars.jsonl"
+
+
+def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
+    train, val = stages.inputs(run).train, stages.scored_split(run)
+    ruler = stages.second_ruler(run)
+    found = {
+        "train.annotations": run.digests(train).annotations,
+        "train.images": run.digests(train).images,
+        **inputs.digest_inputs(run, {"val": val}),
+        "second_ruler": "" if ruler is None else str(run.store.digests.digest(ruler)),
+        "labels": labels.files["train.json"],
+        "accounting": labels.files[stages.ACCOUNTING],
+        "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
+    }
+    for (name, arm, seed), stored in trained.items():
+        for file in (PREDICTIONS, "scalars.jsonl", CONFIG):
+            found[f"{name}.{arm}.{seed}.{file}"] = stored.files[file]
+    return found
+
+
+def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
+    from mal_core.evaluation.scores import label_quality, score_histogram
+
+    ruler, accounting = stages.second_ruler(run), stages.accounting(labels)
+    file = run.config.second_ruler
+    return RetentionReport(
+        segmenters=_compared(run, trained, stages.scored_split(run).annotations),
+        quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
+        accounting=accounting,
+        context=_context(shown),
+        second=None
+        if ruler is None or file is None
+        else SecondRuler(file=file.name, segmenters=_compared(run, trained, ruler)),
+        scores=score_histogram(labels.path / "train.json"),
+        cost=Cost(
+            stages=tuple(_costs(run, labels, trained)),
+            masks=accounting.masks,
+            seconds_per_mask=run.config.seconds_per_mask,
+        ),
+    )
+
+
+def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterResult, ...]:
+    from mal_core.data.crowding import measure_reach
+    from mal_core.evaluation.compared_arms import compare_twins, match_run, with_published
+    from mal_core.jobs.segmenter import DETECTIONS_FILE
+
+    seeds = run.config.seeds
+    truth = json.loads(annotations.read_bytes())
+    matches = {
+        key: match_run(annotations, stored.path / PREDICTIONS) for key, stored in trained.items()
+    }
+
+    def of(name: str, arm: Arm) -> "list[RunMatches]":
+        return [matches[name, arm, seed] for seed in seeds if (name, arm, seed) in matches]
+
+    results = []
+    for recipe in run.config.segmenters:
+        result = compare_twins(
+            recipe.name, seeds, of(recipe.name, "human"), of(recipe.name, "pseudo")
+        )
+        if run.config.human_arm == "published" and recipe.published_ap is not None:
+            result = with_published(result, recipe.published_ap)
+        first = trained[recipe.name, "pseudo", seeds[0]]
+        kept = json.loads((first.path / DETECTIONS_FILE).read_text())["per_image"]
+        results.append(dataclasses.replace(result, reach=measure_reach(truth, kept)))
+    return tuple(results)
+
+
+def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
+    stored = {} if not run.config.trains_labeler else {stages.TRAIN: stages.train_mal(run)}
+    stored[stages.LABEL] = labels
+    for (name, arm, seed), one in trained.items():
+        stored[f"{name}, {stages.ARM_TITLES[arm]}, seed {seed}"] = one
+    for title, one in stored.items():
+        hardware = one.path / "hardware.json"
+        known = json.loads(hardware.read_text()) if hardware.is_file() else NO_HARDWARE
+        hours = read_manifest(one.path)["seconds"] / 3600
+        yield StageCost(stage=title, hours=hours, **known)
+
+
+def _context(shown: Mapping[str, Any]) -> dict[str, str]:
+    encoder = shown["encoder"]
+    weights = encoder["weights"] or ("timm's, from the hub" if encoder["pretrained"] else "random")
+    unused = shown["pseudo_labels"] is not None
+    return {
+        "encoder": "none" if unused else f"{encoder['name']}, weights: {weights}",
+        "phase 1": _phase_1(shown),
+        "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
+        "classes in phase 2": "one" if shown["data"]["class_agnostic"] else "those of the data",
+        "seeds of phase 2": ", ".join(map(str, shown["segmenter_seeds"] or [shown["seed"]])),
+        "seed": str(shown["seed"]),
+        **{f"phase 2, {one['name']}": _phase_2(one) for one in shown["segmenters"]},
+    }
+
+
+def _phase_2(recipe: Mapping[str, Any]) -> str:
+    """The budget of a recipe; what it does not say is the recipe file's own."""
+    steps, batch, size = recipe["max_steps"], recipe["batch_size"], recipe["image_size"]
+    return ", ".join(
+        (
+            f"{steps} steps" if steps else "the recipe's steps",
+            f"batches of {batch} images" if batch else "the recipe's batches",
+            f"longer side {size} px" if size else "the recipe's image size",
+            f"backbone weights: {recipe['weights'] or 'random'}",
+        )
+    )
+
+
+def _phase_1(shown: Mapping[str, Any]) -> str:
+    if shown["pseudo_labels"] is not None:
+        return f"none: labels from {shown['pseudo_labels']}"
+    mal = shown["mal"]
+    return f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
+
+
+def shown_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that a report shows: all that decide it, without places on this machine."""
+    config = dataclasses.replace(
+        config,
+        mal=config.on_all_nodes(config.mal),
+        segmenters=tuple(config.on_all_nodes(recipe) for recipe in config.segmenters),
+    )
+    shown = {key: value for key, value in composing.plain(config).items() if key not in PLACES}
+    shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val", "test")}
+    for key in ("pseudo_labels", "second_ruler"):
+        shown[key] = None if shown[key] is None else Path(shown[key]).name
+    for part in (shown["encoder"], *shown["segmenters"]):
+        part["weights"] = Path(part["weights"]).name if part["weights"] else None
+    for part in (shown["mal"], *shown["segmenters"]):
+        for key in OPERATION_KEYS:
+            part.pop(key, None)
+    return shown
+
+
+def render(report: RetentionReport, sources: "ReportSources", output: Path) -> None:
+    """Write report.html; the gallery's numbers are measured again."""
+    from mal_core.evaluation.scores import label_quality
+    from mal_core.report.page import write_report
+
+    write_report(report, label_quality(sources.labeled, sources.human), sources, output)
+
+
+def diff_file(segmenter: str) -> str:
+    """Name of the file that shows what differs between the mmdet configs of both arms."""
+    return f"{segmenter}.config.diff"
+
+
+def _config_diffs(trained: Trained, seed: int) -> dict[str, str]:
+    from mal_core.jobs.segmenter import config_diff
+
+    return {
+        name: config_diff(trained[name, "human", seed].path / CONFIG, stored.path / CONFIG)
+        for (name, arm, number), stored in trained.items()
+        if arm == "pseudo" and number == seed and (name, "human", seed) in trained
+    }
+
+
+def read_report(stored: Stored) -> RetentionReport:
+    """The report of a finished evaluation."""
+    return report_from_json(json.loads((stored.path / "retention.json").read_text()))

@@ -1,0 +1,321 @@
+"""The stages: functions of one run whose output lies in the store.
+
+A stage asks the store for what it needs from the stages before it, so any of them can
+be called first; what is there already is verified and reused.
+"""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.settings.run_config import RunConfig
+from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
+from flows.stages.given_labels import LABEL as LABEL
+from flows.stages.given_labels import counts_of, given_labels
+from flows.stages.images import IMAGES
+from flows.stages.inputs import CHECK as CHECK
+from flows.stages.inputs import SCENES as SCENES
+from flows.stages.inputs import check as check
+from flows.stages.inputs import digest_inputs, val_split
+from flows.stages.inputs import inputs as inputs
+from flows.stages.inputs import read_check as read_check
+from flows.stages.normal_form import (
+    NORMAL_FORM,
+    NORMAL_MASKS,
+    ONE_CLASS,
+    in_utf8,
+    normal_masks,
+    one_class,
+)
+from flows.stages.run import Run
+from flows.store.code_version import code_version, recipe_version
+from flows.store.local import StageKey, Stored
+from mal_core.artifacts import write_json
+from mal_core.config import (
+    LABELING_KEYS,
+    OPERATION_KEYS,
+    MalConfig,
+    SegmenterConfig,
+    SplitConfig,
+)
+from mal_core.errors import ConfigError
+from mal_core.evaluation.retention import Accounting
+from mal_core.models.encoder_names import check_encoder_name
+
+logger = logging.getLogger(__name__)
+
+Arm = Literal["human", "pseudo"]
+ARM_TITLES: dict[Arm, str] = {"human": "human masks", "pseudo": "pseudo-labels"}
+BOXES = "boxes"
+TRAIN = "train-mal"
+SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
+MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
+PREPARATIONS = (SCENES, NORMAL_FORM, IMAGES, ONE_CLASS, NORMAL_MASKS, CHECK, BOXES)
+"""Stages of seconds that read the input and train nothing."""
+
+TORCH = ("torch", "torchvision", "timm")
+MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
+
+
+def boxes(run: Run) -> Stored:
+    """The training annotations without masks: all that phase 1 may read."""
+    train = inputs(run).train
+
+    def work(folder: Path) -> None:
+        from mal_core.data.coco import strip_masks
+
+        strip_masks(train.annotations, folder / "boxes.json")
+
+    key = StageKey(
+        stage=BOXES,
+        config={},
+        inputs={"train.annotations": run.digests(train).annotations},
+        code=code_version(["mal_core.data.coco"]),
+    )
+    return run.get(key, work)
+
+
+def train_mal(run: Run) -> Stored:
+    """Phase 1: train the labeler on boxes; leaves checkpoint.pth, scalars.jsonl, train.log."""
+    check(run, need_val=False)
+    train, stripped = inputs(run).train, boxes(run)
+    config = run.config
+
+    def work(folder: Path) -> None:
+        from mal_core.jobs.phase1 import TrainJob, train_in_child
+
+        job = TrainJob(
+            images=train.images,
+            boxes=stripped.path / "boxes.json",
+            strict=config.data.strict,
+            encoder=config.encoder,
+            mal=config.on_all_nodes(config.mal),
+            seed=config.seed,
+            output_dir=folder,
+        )
+        train_in_child(job)
+
+    return run.get(_train_key(run, stripped, train), work)
+
+
+def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
+    config = run.config
+    encoder = {**dataclasses.asdict(config.encoder), "weights": _weights_digest(run)}
+    return StageKey(
+        stage=TRAIN,
+        config={
+            "encoder": encoder,
+            "mal": _without(config.on_all_nodes(config.mal), (*LABELING_KEYS, *OPERATION_KEYS)),
+            "seed": config.seed,
+        },
+        # Digests of the stripped file, not of the user's: masks cannot influence phase 1.
+        inputs={
+            "boxes": stripped.files["boxes.json"],
+            "train.images": run.digests(train).images,
+        },
+        code=code_version(
+            ["mal_core.training.loop", "mal_core.data.coco"],
+            alone=["mal_core.jobs.worker", "mal_core.jobs.phase1"],
+            packages=TORCH,
+        ),
+    )
+
+
+def _without(config: MalConfig | SegmenterConfig, keys: tuple[str, ...]) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+def _weights_digest(run: Run) -> str | None:
+    path = run.config.encoder.weights
+    return None if path is None else run.store.digests.digest(path)
+
+
+def check_settings(config: RunConfig) -> None:
+    """Refuse an encoder that timm does not have, a recipe or a runner that cannot work.
+
+    Raises:
+        ConfigError: The message names similar ones.
+        CheckpointError: A segmenter's file of weights is none; phase 1 would train before it.
+    """
+    from flows.stages.label_runners import check_label_runner
+    from mal_core.jobs.segmenter import resolve_config
+
+    check_label_runner(config)
+    if config.trains_labeler:
+        check_encoder_name(config.encoder.name)
+    for recipe in config.segmenters:
+        resolve_config(recipe.config)
+    for weights in {recipe.weights for recipe in config.segmenters} - {None, "hub"}:
+        from mal_core.models.safe_weights import read_weights  # torch: only where there is a file
+
+        read_weights(str(weights), f"segmenter.weights={weights}")
+
+
+def generate_pseudo_labels(run: Run) -> Stored:
+    """Label every box of the training file; leaves train.json and skipped.json.
+
+    Uses the labels or the checkpoint that the settings name, else what this run trains.
+    """
+    check(run, need_val=False)
+    if run.config.pseudo_labels is not None:
+        return given_labels(run, inputs(run).train, run.config.pseudo_labels)
+    train, config = inputs(run).train, run.config
+    checkpoint, checkpoint_digest = _checkpoint(run)
+
+    def work(folder: Path) -> None:
+        from flows.stages.label_runners import label
+        from mal_core.jobs.phase1 import LabelJob
+
+        job = LabelJob(
+            images=train.images,
+            annotations=train.annotations,
+            strict=config.data.strict,
+            checkpoint=checkpoint,
+            mal=config.mal,
+            output=folder / "train.json",
+            ledger=folder / "skipped.json",
+            side_by_side=config.labelers_side_by_side,
+        )
+        write_json(folder / ACCOUNTING, counts_of(label(run, job)))
+
+    mal = dataclasses.asdict(config.mal)
+    key = StageKey(
+        stage=LABEL,
+        config={name: mal[name] for name in LABELING_KEYS},
+        inputs={"checkpoint": checkpoint_digest, **digest_inputs(run, {"train": train})},
+        code=code_version(
+            ["mal_core.labeling.work", "mal_core.models.checkpoints", "mal_core.data.coco"],
+            alone=["mal_core.jobs.worker", "mal_core.jobs.phase1", "mal_core.jobs.shards"],
+            packages=(*TORCH, "pycocotools"),
+        ),
+    )
+    return run.get(key, work)
+
+
+def accounting(stored: Stored) -> Accounting:
+    """Where every box went."""
+    return Accounting(**json.loads((stored.path / ACCOUNTING).read_text()))
+
+
+def _checkpoint(run: Run) -> tuple[Path, str]:
+    chosen = run.config.checkpoint
+    if chosen is None:
+        trained = train_mal(run)
+        return trained.path / "checkpoint.pth", trained.files["checkpoint.pth"]
+    digest = run.store.digests.digest(chosen)
+    if digest is None:
+        message = f"checkpoint={chosen}: no such file, or it cannot be read."
+        raise ConfigError(message)
+    return chosen, digest
+
+
+def train_annotations(run: Run, arm: Arm) -> tuple[Path, str]:
+    """Annotation file of an arm and its digest."""
+    train = inputs(run).train
+    if arm == "human":
+        path, digest = normal_masks(run, train.annotations)
+    else:
+        labels = generate_pseudo_labels(run)
+        path, digest = normal_masks(run, labels.path / "train.json", labels.files["train.json"])
+    if not run.config.data.class_agnostic:
+        return path, digest
+    merged = one_class(run, path)
+    return merged.path / "merged.json", merged.files["merged.json"]
+
+
+def second_ruler(run: Run) -> Path | None:
+    """The second annotation file of the validation images as phase 2 sees it, if there is one."""
+    ruler = run.config.second_ruler
+    if ruler is None:
+        return None
+    ruler, _ = normal_masks(run, in_utf8(run, ruler))
+    if not run.config.data.class_agnostic:
+        return ruler
+    return one_class(run, ruler).path / "merged.json"
+
+
+def scored_split(run: Run) -> SplitConfig:
+    """The validation split as phase 2 sees it: with its classes, or with one."""
+    val = val_split(run)
+    annotations, _ = normal_masks(run, val.annotations)
+    if run.config.data.class_agnostic:
+        annotations = one_class(run, annotations).path / "merged.json"
+    return SplitConfig(images=val.images, annotations=annotations)
+
+
+def arms(run: Run) -> tuple[Arm, ...]:
+    """Both arms, or pseudo-labels alone: asked for, or the training file has boxes without mask."""
+    if run.config.human_arm != "train":
+        return ("pseudo",)
+    if read_check(check(run, need_val=True))["human_masks"]:
+        return ("human", "pseudo")
+    logger.info("the training file has boxes without masks: no training on human masks")
+    return ("pseudo",)
+
+
+def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
+    """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
+    train, val = inputs(run).train, scored_split(run)
+    recipe = run.config.on_all_nodes(recipe)
+    annotations, digest = train_annotations(run, arm)
+    fullest = int(read_check(check(run, need_val=True))["most_objects"])
+    title = f"{recipe.name} on {ARM_TITLES[arm]}"
+    if len(run.config.seeds) > 1:
+        title = f"{title}, seed {seed}"
+
+    def work(folder: Path) -> None:
+        from flows.workers.arms import train_arm
+        from mal_core.jobs.segmenter import SegmenterJob
+
+        split = SplitConfig(images=train.images, annotations=annotations)
+        job = SegmenterJob(recipe=recipe, train=split, val=val, seed=seed, most_objects=fullest)
+        train_arm(job, folder=folder, title=ARM_TITLES[arm])
+        # The dumped config names the folder of the attempt; it must name the final one.
+        config = folder / "config.py"
+        config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
+
+    key = _segmenter_key(run, recipe, digest, seed, fullest)
+    return run.get(key, work, title=f"{SEGMENT}: {title}")
+
+
+def _segmenter_key(
+    run: Run, recipe: SegmenterConfig, annotations: str, seed: int, most_objects: int
+) -> StageKey:
+    train = inputs(run).train
+    weights = recipe.weights
+    if weights not in (None, "hub"):
+        weights = run.store.digests.digest(Path(str(weights)).absolute())
+    return StageKey(
+        stage=SEGMENT,
+        config={
+            **_without(recipe, ("config", "weights", "num_workers", "published_ap")),
+            "weights": weights,
+            "seed": seed,
+            "most_objects": most_objects,
+        },
+        inputs={
+            "train.annotations": annotations,
+            "train.images": run.digests(train).images,
+            **digest_inputs(run, {"val": scored_split(run)}),
+            "recipe": _recipe_version(recipe),
+        },
+        code=code_version(
+            [
+                "mal_core.jobs.segmenter",
+                "phase2_configs.runner.train",
+                "phase2_configs.mmcv_compat.mmcv_ops",
+            ],
+            packages=MMDET,
+        ),
+    )
+
+
+def _recipe_version(recipe: SegmenterConfig) -> str:
+    from mal_core.jobs.segmenter import resolve_config
+
+    config = resolve_config(recipe.config)
+    # A config bundled with mmdet is versioned by mmdet, which is part of the code version.
+    return config if "::" in config else recipe_version(Path(config))

@@ -1,0 +1,1 @@
+"""Stage outputs by what decided them: here, shared between machines, and the room they take."""

@@ -1,0 +1,1 @@
+"""Who does the work: children side by side, GPUs, shards, Dask and Ray."""

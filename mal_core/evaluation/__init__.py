@@ -1,0 +1,1 @@
+"""Against human masks: matching, AP, label quality, intervals, retention."""

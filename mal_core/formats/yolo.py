@@ -1,0 +1,262 @@
+"""YOLO: one text file of normalised boxes or polygons per image; labels return as polygons."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from mal_core.artifacts import atomic_path
+from mal_core.data.foreign import foreign_row, is_number
+from mal_core.data.text import TextError, read_text
+from mal_core.errors import DatasetError
+from mal_core.formats.class_names import NAME_FILES, NamesError, class_names, name_files, shown
+from mal_core.formats.folder_files import files_below, unread_note
+from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
+from mal_core.images.frames import Orientation
+from mal_core.images.headers import UNREADABLE, NotAFileError, read_header
+
+Json = dict[str, Any]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+BOX_FIELDS, LEAST_POLYGON_FIELDS = 5, 7
+LARGEST_SHARE = 2.0
+"""Beyond it a number is no share of a photo's side; less overhang is told in px."""
+CORNERS_OF_A_BOX = 4
+
+
+def yolo_to_coco(images: Path, annotations: Path, *, orientation: Orientation = "auto") -> Json:
+    """A folder of YOLO label files -> COCO.
+
+    A line is `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`, a
+    polygon: both in shares of the image's size. A polygon is a mask, and its extent the box;
+    several parts, and holes, are joined by lines of no width, as ultralytics joins them.
+    Names come from data.yaml, the only other *.yaml with `names`, classes.txt or obj.names in
+    the folder or up to two above it.
+    An image without a label file has no objects. Shares are those of the photo as viewers show
+    it, and as YOLO's own tools read it, unless `orientation` is "stored".
+
+    Raises:
+        DatasetError: Carries every problem of every file.
+    """
+    problems: list[str] = []
+    names = _names(annotations, problems)
+    content: Json = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
+    }
+    pictures = _pictures(images)
+    if not pictures:
+        problems.append(f"no images in {images}. Correct data.*.images.")
+    label_files = _label_files(annotations, problems)
+    for number, picture in enumerate(pictures, start=1):
+        name = picture.relative_to(images)
+        size = _size(picture, orientation, problems)
+        label_file = label_files.pop(_stem(name), None)
+        if size is None:
+            continue
+        content["images"].append(
+            {"id": number, "file_name": str(name), "width": size[0], "height": size[1]}
+        )
+        if label_file is not None:
+            _add_objects(content, label_file, number, size, problems)
+    orphans = [path.relative_to(annotations) for path in label_files.values()]
+    problems += [f"{name} has no image in {images}." for name in sorted(orphans)]
+    if problems:
+        raise DatasetError(annotations, problems)
+    return content
+
+
+def yolo_files(images: Path, annotations: Path) -> list[Path]:
+    """Label files, class names and the images, whose sizes turn shares into pixels."""
+    return [*name_files(annotations), *files_below(annotations, ".txt"), *_pictures(images)]
+
+
+def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
+    """What is unusual about a folder that was read."""
+    entries = content["annotations"]
+    parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
+    notes = unread_note(annotations, [*name_files(annotations), *files_below(annotations, ".txt")])
+    if parts and len(parts) < len(entries):
+        notes.append(f"{len(parts)} rows are polygons, {len(entries) - len(parts)} are boxes.")
+    if parts and all(len(part) == 2 * CORNERS_OF_A_BOX for part in parts):
+        notes.append(
+            f"all {len(parts)} polygons have four corners: if they are rotated boxes (OBB), they "
+            "are no masks."
+        )
+    return notes
+
+
+def _pictures(images: Path) -> list[Path]:
+    return sorted(path for suffix in IMAGE_SUFFIXES for path in files_below(images, suffix))
+
+
+def _stem(name: Path) -> str:
+    return str(name.with_suffix(""))
+
+
+def _label_files(annotations: Path, problems: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in files_below(annotations, ".txt"):
+        if path.name in NAME_FILES:
+            continue
+        first = found.setdefault(_stem(path.relative_to(annotations)), path)
+        if first != path:
+            problems.append(f"{path.name} and {first.name} are of one image. Keep one.")
+    return found
+
+
+def _names(annotations: Path, problems: list[str]) -> list[str]:
+    if not annotations.is_dir():
+        problems.append("the folder of label files does not exist. Correct the path.")
+        return []
+    try:
+        return class_names(annotations)
+    except NamesError as error:
+        problems.append(str(error))
+        return []
+
+
+def _size(picture: Path, orientation: Orientation, problems: list[str]) -> tuple[int, int] | None:
+    try:
+        header = read_header(picture)
+    except NotAFileError as error:
+        problems.append(f"{picture.name}: {error}")
+        return None
+    except UNREADABLE as error:
+        problems.append(f"{picture.name}: cannot be read as an image: {error}.")
+        return None
+    return header.size if orientation == "stored" else header.shown_size
+
+
+def _add_objects(
+    content: Json, path: Path, image_id: int, size: tuple[int, int], problems: list[str]
+) -> None:
+    try:
+        lines = read_text(path).splitlines()
+    except (TextError, FileNotFoundError) as error:
+        problems.append(f"{path.name}: {error}")
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path.name}, line {number}"
+        problem = _row_problem(line, len(content["categories"]))
+        if problem is not None:
+            problems.append(f"{where}: {problem}")
+            continue
+        kind, *values = map(float, line.split())
+        entry = {
+            "id": len(content["annotations"]) + 1,
+            "image_id": image_id,
+            "category_id": int(kind) + 1,
+            "iscrowd": 0,
+            **_shape(values, size),
+            "origin": where,
+        }
+        content["annotations"].append(entry)
+
+
+def _row_problem(line: str, num_classes: int) -> str | None:
+    """What is wrong with a row, if anything; without classes there is a problem already."""
+    words = line.split()
+    foreign = foreign_row(line)
+    if foreign is not None:
+        return f"{foreign}."
+    count = len(words)
+    is_polygon = count >= LEAST_POLYGON_FIELDS and count % 2 == 1
+    if not all(map(is_number, words)) or not (count == BOX_FIELDS or is_polygon):
+        return f"{shown(line)}: {_form_problem(words)}"
+    kind, *values = map(float, words)
+    strange = [word for word, value in zip(words[1:], values, strict=True) if not _is_share(value)]
+    if strange:
+        return (
+            f"{shown(strange[0])} is no share of the image's size. Divide x by its width and y "
+            "by its height, in px."
+        )
+    if not (math.isfinite(kind) and kind == int(kind) and kind >= 0) or (
+        num_classes and kind >= num_classes
+    ):
+        return f"class {kind:g}, but there are classes 0 to {num_classes - 1}."
+    return None
+
+
+def _form_problem(words: list[str]) -> str:
+    wanted = "a box is five numbers: class cx cy w h; a polygon is a class and three points or more"
+    if len(words) == BOX_FIELDS + 1:
+        return f"{wanted}. Is the sixth a confidence? Drop it."
+    if len(words) > LEAST_POLYGON_FIELDS and len(words) % 2 == 0:
+        return f"{wanted}, but this has an odd number of coordinates. Is the last a confidence?"
+    return f"{wanted}."
+
+
+def _is_share(value: float) -> bool:
+    return -LARGEST_SHARE < value < LARGEST_SHARE
+
+
+def _shape(values: list[float], size: tuple[int, int]) -> Json:
+    """Box, and mask where the row is a polygon, in px."""
+    if len(values) == BOX_FIELDS - 1:
+        return {"bbox": _to_xywh(values, size)}
+    points = np.array(values).reshape(-1, 2) * size
+    (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
+    polygon = [points.ravel().tolist()]
+    area = int(coco_mask.area(segmentation_to_rle(polygon, size[1], size[0])))
+    return {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": polygon, "area": area}
+
+
+def _to_xywh(values: list[float], size: tuple[int, int]) -> list[float]:
+    x, y, w, h = values
+    width, height = size
+    return [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
+
+
+def write_yolo_masks(labeled: Json, _annotations: Path, _images: Path, target: Path) -> None:
+    """Labels as YOLO segmentation files: `class x1 y1 x2 y2 ...` in shares of the size.
+
+    YOLO has one polygon per object. The parts of a mask, and its holes, are joined at their
+    nearest points by a line of no width; the normal form beside it has the exact masks. Class
+    names are in data.yaml, quoted where YAML would make other types of them.
+    """
+    names = {entry["id"] - 1: entry["name"] for entry in labeled["categories"]}
+    with atomic_path(target / "data.yaml") as temporary:
+        text = yaml.safe_dump({"names": names}, allow_unicode=True)
+        temporary.write_text(text, encoding="utf-8")
+    lines: dict[int, list[str]] = {image["id"]: [] for image in labeled["images"]}
+    image_of = {image["id"]: image for image in labeled["images"]}
+    for entry in labeled["annotations"]:
+        image = image_of[entry["image_id"]]
+        height, width = image["height"], image["width"]
+        mask = segmentation_to_mask(entry["segmentation"], height, width)
+        polygon = mask_to_polygon(mask) / [width, height]
+        numbers = " ".join(f"{value:.6f}" for value in polygon.clip(0, 1).ravel())
+        lines[image["id"]].append(f"{entry['category_id'] - 1} {numbers}")
+    for image_id, text in lines.items():
+        path = target / Path(image_of[image_id]["file_name"]).with_suffix(".txt")
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in text))
+
+
+def mask_to_polygon(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """One closed polygon through the corners of the outermost pixels of a mask.
+
+    Args:
+        mask: 0/1, shape (H, W), with at least one pixel.
+
+    Returns:
+        Points (x, y) in px, shape (N, 2), N >= 3.
+    """
+    doubled = np.kron(mask, np.ones((2, 2), np.uint8))  # a pixel has an area, a contour none
+    contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parts = sorted((c.reshape(-1, 2) for c in contours), key=len, reverse=True)
+    joined = parts[0]
+    for part in parts[1:]:
+        distance = np.square(joined[:, None].astype(float) - part[None]).sum(2)
+        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
+        loop = np.concatenate([part[there:], part[: there + 1]])
+        joined = np.concatenate([joined[: here + 1], loop, joined[here:]])
+    return np.asarray((joined + 0.5) / 2, dtype=np.float64)

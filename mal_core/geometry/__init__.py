@@ -1,0 +1,1 @@
+"""Boxes, masks and outlines: every form of them, and what can be computed without any file."""

@@ -1,0 +1,186 @@
+"""Loading photos, and what can be wrong with an image file.
+
+Images are decoded by OpenCV with the flags mmdet's recipes use, so both phases see the
+same pixels: grayscale is repeated over three channels, palettes are expanded, alpha is
+dropped, 16 bits are cut to 8, CMYK is converted, the first frame of an animation is
+taken. EXIF orientation is ignored here: where boxes refer to the photo as viewers show it, or
+16 bits hold a smaller range, `image_plan` has made an ordinary file of it before.
+What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by the check.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.errors import DatasetError
+from mal_core.images.headers import (
+    TURNED,
+    UNREADABLE,
+    UPRIGHT,
+    ImageHeader,
+    NotAFileError,
+    check_pixels,
+    read_header,
+)
+from mal_core.images.names import ImageIndex
+from mal_core.images.pooled import in_order
+from mal_core.images.view import source_of
+from mal_core.processes.progress import Progress
+from mal_core.types import ImageRecord
+
+READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+REFUSED_TIFF_MODES = {
+    "F": "32-bit float pixels",
+    "I": "32-bit integer pixels",
+    "LAB": "Lab colours",
+}
+IMAGES_WORTH_A_BAR = 1000
+HINTED = 50
+"""Missing images that are told the closest existing name; the message shows no more anyway."""
+
+
+def load_image(path: Path) -> NDArray[np.uint8]:
+    """Decode a photo as stored, without EXIF rotation.
+
+    Returns:
+        RGB, shape (H, W, 3).
+
+    Raises:
+        DatasetError: The file is absent or OpenCV cannot decode it.
+    """
+    pixels = cv2.imread(str(path), READ_FLAGS)
+    if pixels is None:
+        seen = "cannot be decoded. Replace the image" if path.is_file() else "does not exist"
+        raise DatasetError(path, [f"the image {seen}."])
+    # In place: a copy of a large photo would take a second gigabyte.
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
+
+
+class _Problem(NamedTuple):
+    record: ImageRecord
+    text: str
+    missing: bool
+
+
+def image_problems(
+    root: Path, records: Sequence[ImageRecord], *, decode: bool, max_pixels: int | None = None
+) -> list[str]:
+    """Everything that is wrong with the images of a file, in file order.
+
+    Args:
+        root: Folder the file names are relative to.
+        records: Images to look at; nothing else in the folder is.
+        decode: Decode every image, which finds truncated files; otherwise headers only.
+        max_pixels: Refuse larger images; None takes any.
+    """
+    if not root.is_dir():
+        return [f"the images folder {root} does not exist. Correct the path."]
+    find = partial(_image_problem, root, decode=decode, max_pixels=max_pixels)
+    problems = [found for found in _with_a_bar(records, find) if found]
+    missing = sum(problem.missing for problem in problems)
+    source = source_of(root)
+    texts = list(_with_hints(source, problems))
+    if missing == len(records) > 1:
+        texts.insert(0, f"none of the {missing} images is in {source}. Is it the right folder?")
+    return texts
+
+
+def _with_a_bar(
+    records: Sequence[ImageRecord], find: "partial[_Problem | None]"
+) -> Iterator[_Problem | None]:
+    found = in_order(find, records)
+    if len(records) < IMAGES_WORTH_A_BAR:
+        yield from found
+        return
+    with Progress("check images", len(records)) as progress:
+        for done, problem in enumerate(found, 1):
+            progress.update(done)
+            yield problem
+
+
+def _with_hints(source: Path, problems: Sequence[_Problem]) -> Iterator[str]:
+    """The messages; those of missing images say what is there instead."""
+    index: ImageIndex | None = None
+    hinted = itertools.count()
+    for record, text, missing in problems:
+        hint = ""
+        if missing and next(hinted) < HINTED:
+            index = index or ImageIndex(source)
+            hint = _hint(index, record.file_name)
+        place = f"{record.label}: {str(source / record.file_name)!r}"
+        yield (
+            f"{place} is missing{hint}. Add the file or drop the image."
+            if missing
+            else (f"{place} {text}")
+        )
+
+
+def _hint(index: ImageIndex, name: str) -> str:
+    fitting = index.fitting(name)
+    if len(fitting) > 1:
+        return f"; {len(fitting)} files could be meant, such as {fitting[0]!r} and {fitting[1]!r}"
+    closest = fitting[0] if fitting else index.closest(name)
+    return "" if closest is None else f"; the closest existing file is {closest!r}"
+
+
+def _image_problem(
+    root: Path, record: ImageRecord, *, decode: bool, max_pixels: int | None
+) -> _Problem | None:
+    path, missing = root / record.file_name, False
+    problem: str | None = ""
+    try:
+        header = read_header(path)
+        problem = _header_problem(header, record, max_pixels)
+        # One that was to be turned and was not is damaged: its size is not what is wrong.
+        if (problem is None and decode) or (problem and header.shown_size == record.size):
+            check_pixels(path, header)
+        if problem is None and not cv2.haveImageReader(str(path)):
+            problem = f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."
+    except FileNotFoundError:
+        missing = True
+    except NotAFileError as error:
+        problem = str(error)
+    except MemoryError:
+        problem = "needs more memory to be decoded than there is: cut it into tiles."
+    except UNREADABLE as error:
+        problem = f"cannot be read as an image ({error}). Replace the file or drop the image."
+    return None if problem is None else _Problem(record, problem, missing)
+
+
+def _header_problem(header: ImageHeader, record: ImageRecord, limit: int | None) -> str | None:
+    stored, wanted = header.size, (record.width, record.height)
+    if limit is not None and stored[0] * stored[1] > limit:
+        return (
+            f"is {stored[0]} x {stored[1]} px = {stored[0] * stored[1]:,} pixels, more than the "
+            f"{limit:,} that data.max_image_pixels allows: cut it into tiles, or raise the limit."
+        )
+    if stored != wanted:
+        problem = (
+            f"is {stored[0]} x {stored[1]} px, but the file says {wanted[0]} x {wanted[1]} "
+            "(width x height)."
+        )
+        if header.orientation in TURNED and header.shown_size == wanted:
+            return (
+                f"{problem} It would fit after the rotation its EXIF orientation asks for, which "
+                "is not applied here: give the stored pixels and no tag, or correct size and boxes."
+            )
+        return f"{problem} Correct the size and the boxes, or replace the image."
+    return _tiff_problem(header) if header.format == "TIFF" else None
+
+
+def _tiff_problem(header: ImageHeader) -> str | None:
+    if header.mode in REFUSED_TIFF_MODES:
+        kind = REFUSED_TIFF_MODES[header.mode]
+        return f"has {kind}, which OpenCV cannot read as colours. Convert it to 8-bit RGB."
+    if header.orientation != UPRIGHT:
+        return (
+            "is a TIFF with an orientation tag, which Pillow obeys and OpenCV fails on. "
+            "Save it without the tag."
+        )
+    return None

@@ -1,0 +1,108 @@
+"""The child process of phase 1: `python -m mal_core.jobs.worker train|label|shard JOB.json`."""
+
+import dataclasses
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from mal_core.artifacts import write_json
+from mal_core.config import LABELING_KEYS, MalConfig
+from mal_core.data.coco import read_boxes
+from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
+from mal_core.jobs.phase1 import LabelJob, read_label_job, read_train_job
+from mal_core.jobs.shards import is_wanted, read_shard_job, report_shard
+from mal_core.labeling.work import generate_pseudo_labels, label_shard
+from mal_core.models.checkpoints import load_labeler
+from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.processes.child_errors import write_failure
+from mal_core.processes.ranks import record_hardware
+from mal_core.training.loop import train_labeler
+from mal_core.types import BoxDataset
+
+
+def run_train(job_path: Path) -> None:
+    """Train as the job file says."""
+    record_hardware(job_path.parent)
+    job = read_train_job(job_path)
+    dataset = read_boxes(job.images, job.boxes, strict=job.strict)
+    train_labeler(dataset, job.encoder, job.mal, seed=job.seed, output_dir=job.output_dir)
+
+
+def run_label(job_path: Path) -> None:
+    """Label as the job file says, and leave the accounting in label_summary.json."""
+    job = read_label_job(job_path)
+    record_hardware(job_path.parent, job.side_by_side)
+    dataset, labeler, config = _label_inputs(job)
+    result = generate_pseudo_labels(
+        dataset,
+        labeler,
+        config,
+        source=job.annotations,
+        output=job.output,
+        ledger=job.ledger,
+    )
+    summary = dataclasses.asdict(result)
+    write_json(
+        job.output.parent / "label_summary.json",
+        {key: summary[key] for key in ("num_boxes", "num_masks", "num_crowds", "num_skipped")},
+    )
+
+
+def run_shard(job_path: Path) -> None:
+    """Label one shard as the job file says; end early once nobody wants it any more."""
+    job = read_shard_job(job_path)
+    if torch.cuda.is_available():  # shards of one machine spread over its GPUs
+        torch.cuda.set_device(job.index % torch.cuda.device_count())
+    dataset, labeler, config = _label_inputs(job.label)
+
+    def report(done: int, total: int) -> None:
+        report_shard(job_path, done, total, len(dataset.boxes))
+        if not is_wanted(job_path):
+            os.kill(os.getpid(), signal.SIGTERM)  # ended from outside, as by a dying parent
+
+    shard = (job.index, job.count)
+    label_shard(dataset, labeler, config, output=job.label.output, shard=shard, report=report)
+
+
+def _label_inputs(job: LabelJob) -> tuple[BoxDataset, MaskAutoLabeler, MalConfig]:
+    labeler, trained = load_labeler(job.checkpoint)
+    dataset = read_boxes(
+        job.images,
+        job.annotations,
+        strict=job.strict,
+        crowds_as_objects=trained.compat_official,
+    )
+    return dataset, labeler, labeling_config(trained, job.mal)
+
+
+def labeling_config(trained: MalConfig, chosen: MalConfig) -> MalConfig:
+    """The checkpoint's settings with the labeling choices of this run."""
+    choices = {key: getattr(chosen, key) for key in LABELING_KEYS}
+    return dataclasses.replace(trained, **choices)
+
+
+def main() -> int:
+    """Run one job; errors of the user's making end as one message, not a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    verb, job_path = sys.argv[1], Path(sys.argv[2])
+    try:
+        {"train": run_train, "label": run_label, "shard": run_shard}[verb](job_path)
+    except MalCoreError as error:
+        sys.stdout.write(f"{error}\n")
+        write_failure(job_path, error)
+        return 1
+    except (OSError, RuntimeError) as error:
+        if not lacks_space(error):
+            raise
+        sys.stdout.write(f"{job_path.parent}: {SPACE_ADVICE}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

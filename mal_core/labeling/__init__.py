@@ -1,0 +1,1 @@
+"""A mask for every box: views of a crop, the network, refinement, the journal of what is done."""

@@ -1,0 +1,177 @@
+"""The two ends of labeling around the network: crops out of a photo, a mask out of logits.
+
+Shape letters: S crop side, G = S/4 side of the logits, H W pixels of a box in its image.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.config import MalConfig
+from mal_core.data.crops import resize_crop, wrap_crop
+from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
+from mal_core.geometry.rle import crop_mask_to_rle
+from mal_core.images.loading import load_image
+from mal_core.labeling.refinement import refine_logits
+from mal_core.types import (
+    BoxAnnotation,
+    ImageRecord,
+    Outcome,
+    PseudoLabel,
+    SkippedBox,
+    SkipReason,
+)
+
+SMALLEST_PROBABILITY = 1e-6
+PixelBox = tuple[int, int, int, int]
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """One crop of a box as the network sees it.
+
+    Attributes:
+        crop_xyxy: Crop box in px of the image, may leave it.
+        crop: The crop at network size, uint8 RGB, (S, S, 3).
+    """
+
+    crop_xyxy: NDArray[np.int64]
+    crop: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxViews:
+    """A box waiting for its mask: its views, the widest one first, and its photo."""
+
+    annotation: BoxAnnotation
+    record: ImageRecord
+    image: NDArray[np.uint8]
+    views: tuple[View, ...]
+
+
+def cut_views(
+    record: ImageRecord, boxes: Iterable[BoxAnnotation], image_root: Path, config: MalConfig
+) -> Iterator[BoxViews]:
+    """Decode a photo once and cut every view of every box from it.
+
+    Raises:
+        DatasetError: The photo is absent or cannot be decoded.
+    """
+    image = load_image(image_root / record.file_name)
+    side = config.label_crop_size or config.crop_size
+    expansions = sorted({config.test_expansion, *config.extra_expansions}, reverse=True)
+    for annotation in boxes:
+        box = np.array(annotation.box_xyxy)
+        crops_xyxy = [expand_box(box, fixed_margins(expansion)) for expansion in expansions]
+        views = tuple(
+            View(
+                crop_xyxy=crop_xyxy,
+                crop=resize_crop(wrap_crop(image, crop_xyxy), side),
+            )
+            for crop_xyxy in crops_xyxy
+        )
+        yield BoxViews(annotation=annotation, record=record, image=image, views=views)
+
+
+def logits_to_label(item: BoxViews, logits: Sequence[Map], config: MalConfig) -> Outcome:
+    """Average the views in the box's own pixels, threshold, encode (spec 6).
+
+    Args:
+        item: The box and its views.
+        logits: One map (G, G) per view, in the order of `item.views`.
+        config: Threshold and refinement.
+    """
+    annotation, record = item.annotation, item.record
+    box = pixel_box(np.array(annotation.box_xyxy), record.height, record.width)
+    to_pixels = _official_logits if config.compat_official else resize_logits
+    in_box = [
+        _cut(to_pixels(values, view.crop_xyxy, annotation.box_xyxy), view.crop_xyxy, box)
+        for values, view in zip(logits, item.views, strict=True)
+    ]
+    mean = in_box[0] if len(in_box) == 1 else np.asarray(np.mean(in_box, axis=0))
+    if config.refinement.enabled:
+        mean = _refine(item, mean, box, config)
+    mask = mean > _threshold(annotation.area, config)
+    area = int(np.count_nonzero(mask))
+    if area == 0:
+        return SkippedBox(
+            annotation_id=annotation.annotation_id,
+            image_id=annotation.image_id,
+            reason=SkipReason.EMPTY_MASK,
+        )
+    return PseudoLabel(
+        annotation_id=annotation.annotation_id,
+        rle=crop_mask_to_rle(mask, (box[0], box[1]), record.height, record.width),
+        mask_area=area,
+        score=round(float(_sigmoid(mean[mask]).mean()), 6),
+    )
+
+
+def _threshold(area: float, config: MalConfig) -> float:
+    """The cut for a box of this area in px^2, in log-odds."""
+    by_size = config.mask_thresholds
+    cut = config.mask_threshold if by_size is None else by_size[int(size_bin(area))]
+    return math.log(cut / (1 - cut))
+
+
+def _refine(item: BoxViews, logits: Map, box: PixelBox, config: MalConfig) -> Map:
+    """Let the colors of the widest view speak; logits of the box in, logits of the box out."""
+    height, width = item.record.height, item.record.width
+    x0, y0, x1, y1 = item.views[0].crop_xyxy.clip(0, [width, height, width, height])
+    inside = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    around = np.zeros(inside.shape, dtype=np.float32)
+    rows, columns = slice(box[1] - y0, box[3] - y0), slice(box[0] - x0, box[2] - x0)
+    inside[rows, columns] = True
+    around[rows, columns] = logits
+    pixels = np.ascontiguousarray(item.image[y0:y1, x0:x1])
+    return refine_logits(pixels, around, inside, config.refinement)[rows, columns]
+
+
+def resize_logits(
+    logits: Map, crop_xyxy: NDArray[np.int64], _box_xyxy: Sequence[float] = ()
+) -> Map:
+    """Logits (G, G) of a crop -> logits at the crop's size in image px.
+
+    Enlarging interpolates logits; shrinking averages probabilities, so that no
+    thin part is stepped over.
+    """
+    width, height = (int(value) for value in crop_xyxy[2:] - crop_xyxy[:2])
+    side = logits.shape[0]
+    if width < side and height < side:
+        prob = cv2.resize(_sigmoid(logits), (width, height), interpolation=cv2.INTER_AREA)
+        return _logit(prob)
+    return np.asarray(cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _official_logits(logits: Map, crop_xyxy: NDArray[np.int64], box_xyxy: Sequence[float]) -> Map:
+    """The reference's order: probabilities at S x S, times the box mask, then the crop's size.
+
+    For crops larger than S the box mask is blurred with the rest (spec Q33); the ring
+    outside the box is cut off here, as no mask of ours may leave its box.
+    """
+    width, height = (int(value) for value in crop_xyxy[2:] - crop_xyxy[:2])
+    side = 4 * logits.shape[0]
+    prob = _sigmoid(cv2.resize(logits, (side, side), interpolation=cv2.INTER_LINEAR))
+    prob *= box_mask_in_crop(np.array(box_xyxy), crop_xyxy, side) > 0
+    return _logit(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _cut(values: Map, crop_xyxy: NDArray[np.int64], box: PixelBox) -> Map:
+    """The part of a crop that lies in the box; both in px of the image."""
+    x0, y0 = int(crop_xyxy[0]), int(crop_xyxy[1])
+    return values[box[1] - y0 : box[3] - y0, box[0] - x0 : box[2] - x0]
+
+
+def _sigmoid(logits: Map) -> Map:
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+
+
+def _logit(prob: Map) -> Map:
+    prob = prob.clip(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(np.log(prob / (1 - prob)), dtype=np.float32)

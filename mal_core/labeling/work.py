@@ -1,0 +1,258 @@
+"""Write a mask for every box: one decode per photo, paste and encode inside the crop."""
+
+import logging
+import shutil
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mal_core.config import MalConfig
+from mal_core.data.pseudo_labels import write_pseudo_labels
+from mal_core.errors import LabelingError
+from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
+from mal_core.labeling.views import BoxViews, cut_views, logits_to_label
+from mal_core.models.encoder import normalize
+from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.processes.progress import Progress
+from mal_core.types import (
+    BoxAnnotation,
+    BoxDataset,
+    Outcome,
+    PseudoLabel,
+    PseudoLabelSet,
+    SkippedBox,
+)
+
+logger = logging.getLogger(__name__)
+
+IMAGES_PER_BATCH = 8
+"""Photos whose boxes share forward passes. Always the same ones, counted from the first photo
+with a box, whoever labels them and after any kill: so the bytes of the labels never differ."""
+BOXES_BETWEEN_REPORTS = 100
+"""A photo with thousands of boxes is hours of work: it shows that something moves."""
+JOURNAL = "journal"
+"""Folder beside the output, of what is labeled so far."""
+
+Crop = tuple[BoxAnnotation, NDArray[np.uint8]]
+"""A box, and one of its crops at network size, (S, S, 3)."""
+Report = Callable[[int, int], None]
+"""Told how many boxes are done and how many there are."""
+
+
+class MaskWriter:
+    """Turns crops into full-image masks with one network or with both."""
+
+    def __init__(self, labeler: MaskAutoLabeler, config: MalConfig) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.labeler = labeler.to(self.device).eval()
+        self.config = config
+        chosen = {"student": ["student"], "teacher": ["teacher"], "both": ["student", "teacher"]}
+        self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
+
+    @torch.inference_mode()
+    def logits(self, crops_u8: Tensor, boxes_xyxy: Tensor) -> Tensor:
+        """Mean logits over networks and, with the flip test, over mirror images.
+
+        Args:
+            crops_u8: uint8 RGB, shape (B, S, S, 3).
+            boxes_xyxy: Shape (B, 4), px of the original image.
+
+        Returns:
+            Shape (B, S/4, S/4), on the CPU.
+        """
+        image = normalize(crops_u8.to(self.device), self.labeler.mean, self.labeler.std)
+        boxes = boxes_xyxy.to(self.device)
+        views = [network(image, boxes) for network in self.networks]
+        if self.config.flip_test:
+            views += [network(image.flip(3), boxes).flip(3) for network in self.networks]
+        return torch.stack(views).mean(0).squeeze(1).float().cpu()
+
+    def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
+        """One outcome per box, in order.
+
+        Takes boxes from the iterable only as forward passes need them, so that no more
+        crops exist than fit into one, however many boxes a photo has.
+        """
+        waiting: deque[BoxViews] = deque()
+        logits: deque[NDArray[np.float32]] = deque()
+        crops = _crops(boxes, waiting)
+        while part := list(islice(crops, self.config.label_batch_size)):
+            logits.extend(self._forward(part))
+            part.clear()  # or its crops would stay while those of the next pass are cut
+            # The views of the last box may go on in the next pass.
+            while waiting and len(waiting[0].views) <= len(logits):
+                item = waiting.popleft()
+                yield logits_to_label(item, [logits.popleft() for _ in item.views], self.config)
+
+    def _forward(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(np.stack([crop for _, crop in crops]))
+        boxes_xyxy = torch.tensor([annotation.box_xyxy for annotation, _ in crops])
+        return self.logits(pixels, boxes_xyxy).numpy()
+
+
+def _crops(boxes: Iterable[BoxViews], waiting: deque[BoxViews]) -> Iterator[Crop]:
+    """The crops of all boxes, one by one; a box waits for its mask from its first crop on."""
+    for item in boxes:
+        waiting.append(item)
+        for view in item.views:
+            yield item.annotation, view.crop
+
+
+class LabelWork:
+    """The photos of a dataset in batches, and the cut of these batches into shards."""
+
+    def __init__(self, dataset: BoxDataset) -> None:
+        self.dataset = dataset
+        self.boxes_of: dict[int, list[BoxAnnotation]] = defaultdict(list)
+        for annotation in dataset.boxes:
+            self.boxes_of[annotation.image_id].append(annotation)
+        records = [record for record in dataset.images if record.image_id in self.boxes_of]
+        self.batches = {
+            tuple(record.image_id for record in batch): batch
+            for start in range(0, len(records), IMAGES_PER_BATCH)
+            if (batch := records[start : start + IMAGES_PER_BATCH])
+        }
+
+    def num_boxes(self, batches: Iterable[BatchKey]) -> int:
+        """How many boxes lie in some batches."""
+        return sum(len(self.boxes_of[image_id]) for batch in batches for image_id in batch)
+
+    def shard(self, index: int, count: int) -> list[BatchKey]:
+        """Consecutive batches with about 1/`count` of all boxes; `index` is 0-based.
+
+        The shards of one count hold every batch once; some are empty where there are
+        more shards than batches.
+        """
+        total, before = self.num_boxes(self.batches), 0
+        found = []
+        for batch in self.batches:
+            boxes = self.num_boxes([batch])
+            # A batch belongs to the shard that its middle box falls into.
+            if (2 * before + boxes) * count // (2 * total) == index:
+                found.append(batch)
+            before += boxes
+        return found
+
+    def label(
+        self,
+        batches: Sequence[BatchKey],
+        writer: MaskWriter,
+        journal: LabelJournal,
+        report: Report,
+    ) -> None:
+        """Label those of the batches that are not in the journal."""
+        finished = journal.batches()
+        waiting = [batch for batch in batches if batch not in finished]
+        total = self.num_boxes(batches)
+        done = total - self.num_boxes(waiting)
+        report(done, total)
+        for batch in waiting:
+            outcomes: list[Outcome] = []
+            for outcome in writer.label(self._views(batch, writer.config)):
+                outcomes.append(outcome)
+                if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
+                    report(done + len(outcomes), total)
+            journal.add(batch, self._by_image(batch, outcomes))
+            done += len(outcomes)
+            report(done, total)
+
+    def _views(self, batch: BatchKey, config: MalConfig) -> Iterator[BoxViews]:
+        for record in self.batches[batch]:
+            boxes = self.boxes_of[record.image_id]
+            yield from cut_views(record, boxes, self.dataset.image_root, config)
+
+    def _by_image(self, batch: BatchKey, outcomes: Iterable[Outcome]) -> Outcomes:
+        in_order = iter(outcomes)
+        return {
+            image_id: list(islice(in_order, len(self.boxes_of[image_id]))) for image_id in batch
+        }
+
+
+def generate_pseudo_labels(
+    dataset: BoxDataset,
+    labeler: MaskAutoLabeler,
+    config: MalConfig,
+    *,
+    source: Path,
+    output: Path,
+    ledger: Path,
+) -> PseudoLabelSet:
+    """Label every box of a dataset and write the pseudo-label file.
+
+    What lies in the journal beside `output` is not labeled again, whoever labeled it:
+    an interrupted attempt, or shards (see `label_shard`).
+
+    Args:
+        dataset: Boxes to label.
+        labeler: Trained networks.
+        config: How to label; the network's own shape comes with `labeler`.
+        source: COCO file whose fields are kept; its masks are not read.
+        output: Receives the labeled COCO file.
+        ledger: Receives the skipped boxes with reasons.
+
+    Returns:
+        The accounting, already checked: boxes in = masks + crowds + skipped.
+
+    Raises:
+        LabelingError: The accounting does not add up, or the journal did not keep its lines.
+    """
+    journal, work = LabelJournal(output.parent / JOURNAL), LabelWork(dataset)
+    batches = list(work.batches)
+    finished = journal.batches() & work.batches.keys()
+    if len(finished) < len(batches):
+        total, done = work.num_boxes(batches), work.num_boxes(finished)
+        with Progress("label boxes", total, done) as progress:
+            writer = MaskWriter(labeler, config)
+            work.label(batches, writer, journal, lambda done, _: progress.update(done))
+    written = journal.read()
+    lost = [batch for batch in batches if batch not in written]
+    if lost:
+        message = (
+            f"{journal.folder}: {work.num_boxes(lost)} labels changed on the disk after they "
+            "were written. Is the disk sound? The same command labels them again."
+        )
+        raise LabelingError(message)
+    everything = [
+        outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
+    ]
+    labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
+    skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
+    skipped = [*dataset.skipped, *skipped]
+    compat = config.compat_official
+    result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
+    shutil.rmtree(journal.folder)
+    logger.info("%s", result.summary())
+    return result
+
+
+def label_shard(
+    dataset: BoxDataset,
+    labeler: MaskAutoLabeler,
+    config: MalConfig,
+    *,
+    output: Path,
+    shard: tuple[int, int],
+    report: Report,
+) -> None:
+    """Label one shard of a dataset into the journal beside `output`.
+
+    `generate_pseudo_labels` then writes the file from the journal, and labels what no
+    shard has: the file is the same whatever the shards were.
+
+    Args:
+        dataset: Boxes to label, of all shards.
+        labeler: Trained networks.
+        config: How to label.
+        output: The labeled COCO file that all shards are made for.
+        shard: 0-based number of this shard, and how many there are.
+        report: Told after every batch how many boxes of this shard are done.
+    """
+    work = LabelWork(dataset)
+    journal = LabelJournal(output.parent / JOURNAL)
+    work.label(work.shard(*shard), MaskWriter(labeler, config), journal, report)

@@ -1,0 +1,83 @@
+"""Labeler checkpoints: both networks with the settings that rebuild them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mal_core.artifacts import atomic_path
+from mal_core.config import EncoderConfig, MalConfig, mal_config
+from mal_core.errors import CheckpointError
+from mal_core.models.labeler import MaskAutoLabeler, build_labeler
+from mal_core.models.official import is_official, labeler_from_official, official_config
+from mal_core.models.safe_weights import read_weights
+
+FORMAT = 1
+RETRAIN = "Give one that `mal train` of this version wrote, workdir/mal/checkpoint.pth."
+
+
+def save_labeler(
+    path: Path,
+    labeler: MaskAutoLabeler,
+    *,
+    encoder: Mapping[str, Any],
+    mal: Mapping[str, Any],
+    load_report: str,
+) -> None:
+    """Write a checkpoint atomically; it holds tensors and plain values only."""
+    weights = encoder["weights"]
+    content = {
+        "format": FORMAT,
+        "encoder": {**encoder, "weights": None if weights is None else str(weights)},
+        "mal": dict(mal),
+        "load_report": load_report,
+        "student": labeler.student.state_dict(),
+        "teacher": labeler.teacher.state_dict(),
+    }
+    # Through a file of Python's: torch's own hides a full disk behind an internal error.
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
+
+
+def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
+    """Rebuild a labeler from its checkpoint, in evaluation mode, without any other file.
+
+    A checkpoint of the reference implementation is recognised by its tensors.
+
+    Raises:
+        CheckpointError: The file is absent, no checkpoint of this project, or its
+            tensors do not fit; the message names them.
+    """
+    content = _read(path)
+    if is_official(content):
+        official = labeler_from_official(content, path)
+        return official, official_config(official)
+    try:
+        encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
+        mal = mal_config(content["mal"])
+        networks = {name: content[name] for name in ("student", "teacher")}
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"
+        raise CheckpointError(message) from error
+    labeler, _ = build_labeler(encoder, mal)
+    for name, tensors in networks.items():
+        try:
+            getattr(labeler, name).load_state_dict(tensors)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            message = f"{path}: the {name}'s tensors do not fit its settings: {error}"
+            raise CheckpointError(message) from error
+    return labeler.eval(), mal
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        message = f"checkpoint={path}: no such file. Train one with `mal train`."
+        raise CheckpointError(message)
+    content = read_weights(path, f"checkpoint={path}")
+    if is_official(content):
+        return dict(content)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        message = f"checkpoint={path} was not written by `mal train` of this version."
+        raise CheckpointError(message)
+    return content

@@ -1,0 +1,1 @@
+"""What a person reads: the page, its plots and galleries, tables, history."""

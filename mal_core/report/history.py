@@ -1,0 +1,168 @@
+"""Runs over time: what each evaluation found, as a table and as a plot.
+
+A history is a JSON-lines file; each line is one segmenter of one evaluation:
+time (UTC, ISO 8601), run (working folder), data (digest of the validation file), segmenter,
+human, pseudo, retention, low, high, mask_iou; numbers are AP or rates, null where undefined.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mal_core.artifacts import append_jsonl, atomic_path
+from mal_core.evaluation.retention import RetentionReport
+from mal_core.text_tables import format_number, text_table
+
+TEMPLATE = "history_template.html"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One line of the history."""
+
+    time: str
+    run: str
+    data: str
+    segmenter: str
+    human: float | None
+    pseudo: float | None
+    retention: float | None
+    low: float | None
+    high: float | None
+    mask_iou: float | None
+
+
+def record(path: Path, report: RetentionReport, *, run: str, data: str) -> None:
+    """Append an evaluation, unless the same numbers of the same run are its last entry.
+
+    Args:
+        path: The history.
+        report: What was found.
+        run: Name of the run.
+        data: Digest of what it was scored on; only equal ones can be compared.
+    """
+    known = {(one.run, one.data, one.segmenter): one for one in read_history(path)}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for result in report.segmenters:
+        interval = result.intervals.get("ap")
+        entry = Evaluation(
+            time=now,
+            run=run,
+            data=data,
+            segmenter=result.name,
+            human=None if result.human is None else result.human.ap,
+            pseudo=result.pseudo.ap,
+            retention=result.retention()["AP"],
+            low=None if interval is None else interval.low,
+            high=None if interval is None else interval.high,
+            mask_iou=None if report.quality is None else report.quality.mask_iou.all,
+        )
+        last = known.get((run, data, result.name))
+        if last is None or {**asdict(last), "time": now} != asdict(entry):
+            append_jsonl(path, asdict(entry))
+
+
+def read_history(path: Path, data: str | None = None) -> tuple[Evaluation, ...]:
+    """All evaluations, or those on the same data; a line that was cut off is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(Evaluation(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return tuple(one for one in found if data is None or one.data == data)
+
+
+def history_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
+    """Rows of text, the newest last."""
+    return [
+        {
+            "time (UTC)": one.time[:16].replace("T", " "),
+            "run": one.run,
+            "segmenter": one.segmenter,
+            "human": format_number(one.human),
+            "pseudo": format_number(one.pseudo),
+            "retention": format_number(one.retention, percent=True),
+            "95 %": _range(one),
+            "mask IoU": format_number(one.mask_iou),
+            "data": one.data[:8],
+        }
+        for one in evaluations
+    ]
+
+
+def history_text(evaluations: Sequence[Evaluation]) -> str:
+    """A table for the terminal."""
+    return text_table(history_rows(evaluations))
+
+
+def _range(one: Evaluation) -> str:
+    return (
+        "n/a"
+        if one.low is None or one.high is None
+        else f"{100 * one.low:.0f}-{100 * one.high:.0f}"
+    )
+
+
+def write_page(evaluations: Sequence[Evaluation], target: Path) -> None:
+    """`page` as a file."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(page(evaluations), encoding="utf-8")
+
+
+def page(evaluations: Sequence[Evaluation], *, linked: bool = False) -> str:
+    """HTML that needs nothing beside it: a plot per validation file, and the table.
+
+    Args:
+        evaluations: What to show.
+        linked: Working folders lead to their report.html; for `mal serve`.
+    """
+    on: dict[str, list[Evaluation]] = {}
+    for one in evaluations:
+        on.setdefault(one.data, []).append(one)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    text: str = environment.get_template(TEMPLATE).render(
+        rows=history_rows(evaluations),
+        linked=linked,
+        plots=[(data[:8], Markup(plot_history(of))) for data, of in on.items()],
+    )
+    return text
+
+
+def plot_history(evaluations: Sequence[Evaluation]) -> str:
+    """Retention of each segmenter over the runs, with whiskers, as SVG."""
+    # Every flow run imports this module, and few draw.
+    from matplotlib.figure import Figure
+
+    from mal_core.report.plots import to_svg
+
+    figure = Figure(figsize=(6.4, 2.8))
+    axes = figure.subplots()
+    for index, name in enumerate(dict.fromkeys(one.segmenter for one in evaluations)):
+        color = f"C{index}"
+        known = [
+            (place, one)
+            for place, one in enumerate(evaluations)
+            if one.segmenter == name and one.retention is not None
+        ]
+        for place, one in known:
+            if one.low is not None and one.high is not None:
+                axes.plot([place] * 2, [100 * one.low, 100 * one.high], color=color, linewidth=1.4)
+        places = [place for place, _ in known]
+        rates = [100 * one.retention for _, one in known if one.retention is not None]
+        axes.plot(places, rates, "o-", color=color, markersize=4, linewidth=0.8, label=name)
+    ticks = range(len(evaluations))
+    axes.set_xticks(ticks, [one.time[5:16].replace("T", "\n") for one in evaluations], fontsize=7)
+    axes.axhline(100, color="0.5", linewidth=0.8, linestyle="--")
+    axes.set_ylabel("retention, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    return to_svg(figure)

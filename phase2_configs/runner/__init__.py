@@ -1,0 +1,1 @@
+"""What runs the recipes: the only code of this project that imports mmengine and mmdet."""

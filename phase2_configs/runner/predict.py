@@ -1,0 +1,74 @@
+"""Let a trained segmenter predict images that have no annotations.
+
+    python -m phase2_configs.runner.predict JOB.json
+
+The job names config, checkpoint, training annotations, images and their list;
+predictions.json lands beside it.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mal_core.artifacts import write_json
+from mal_core.errors import MalCoreError
+from mal_core.processes.ranks import record_hardware
+from phase2_configs.runner import plain_weights, recipe
+from phase2_configs.runner.monitor import PredictionProgress
+from phase2_configs.runner.train import in_order_of, publish_predictions, refuse, result_writer
+
+logger = logging.getLogger("phase2")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one job; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    plain_weights.install()
+    path = Path(arguments[0]).resolve()
+    try:
+        predict(json.loads(path.read_text()), path.parent)
+    except (MalCoreError, OSError) as error:
+        return refuse(path, error)
+    return 0
+
+
+def predict(job: dict[str, str], folder: Path) -> None:
+    """Predict all images of the job's list.
+
+    Args:
+        job: Paths, see the module.
+        folder: Receives predictions.json.
+    """
+    register_all_modules(init_default_scope=True)
+    record_hardware(folder)
+    config = Config.fromfile(job["config"])
+    listed = in_order_of(Path(job["train"]), _with_annotations(job["annotations"], folder), folder)
+    recipe.set_data(config, "test", Path(job["images"]), listed)
+    for key in ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler"):
+        config[key] = None
+    for key in ("val_cfg", "val_dataloader", "val_evaluator", "auto_scale_lr"):
+        config[key] = None
+    config.test_evaluator = result_writer(str(listed), folder)
+    config.resume, config.load_from = False, job["checkpoint"]
+    config.work_dir = str(folder)
+    runner = Runner.from_cfg(config)
+    runner.register_hook(PredictionProgress("predict"), priority="VERY_LOW")
+    runner.test()
+    publish_predictions(folder)
+
+
+def _with_annotations(listed: str, folder: Path) -> Path:
+    """The list as a file that mmdet reads: without annotations it would find none."""
+    content = json.loads(Path(listed).read_bytes())
+    target = folder / "images.json"
+    write_json(target, {**content, "annotations": []})
+    return target
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

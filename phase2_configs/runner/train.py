@@ -1,0 +1,394 @@
+"""Train one segmenter and predict its val images: mmengine and mmdet are known here only.
+
+    python -m phase2_configs.runner.train JOB.json [JOB.json ...]
+    torchrun --nproc-per-node=N -m phase2_configs.runner.train JOB.json
+
+Several jobs share one start-up. Everything lands in the folder of the job file:
+config.py (complete, usable by mmdet's own tools), detections.json (how many detections it
+keeps of an image), checkpoints, scalars.jsonl, and at the very end predictions.json.
+Started again after a kill at any moment it continues from the last checkpoint that is whole.
+"""
+
+import copy
+import json
+import logging
+import math
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.runner import Runner
+from pycocotools import mask as coco_mask
+
+from mal_core.artifacts import atomic_path, write_json
+from mal_core.data import crowding
+from mal_core.errors import (
+    SPACE_ADVICE,
+    ConfigError,
+    DatasetError,
+    MalCoreError,
+    TrainingError,
+    lacks_memory,
+    lacks_space,
+)
+from mal_core.jobs.segmenter import (
+    CONFIG_FILE,
+    DETECTIONS_FILE,
+    INPUT_IS_WRONG,
+    MEMORY_ADVICE,
+    PREDICTIONS_FILE,
+    TRAINING_FAILED,
+    SegmenterJob,
+    check_segmenter_data,
+    job_from_json,
+)
+from mal_core.processes.child_errors import write_failure
+from mal_core.processes.ranks import Group, joined_group, record_hardware
+from phase2_configs.runner import detections, plain_weights, recipe
+from phase2_configs.runner.monitor import Monitor
+from phase2_configs.runner.users_config import read_config, users_config
+
+logger = logging.getLogger("phase2")
+
+NUM_CHECKPOINTS = 10
+MAX_CHECKPOINT_STEPS = 1000
+RAW_PREFIX = "raw"
+COLLECTED = "collected"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job files named on the command line; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    plain_weights.install()
+    if not arguments:
+        logger.error("usage: python -m phase2_configs.runner.train JOB.json [JOB.json ...]")
+        return 2
+    path = Path(arguments[0]).resolve()
+    try:
+        with joined_group() as group:
+            for argument in arguments:
+                path = Path(argument).resolve()
+                run(job_from_json(json.loads(path.read_text())), path.parent, group)
+    except TrainingError as error:
+        logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
+        return TRAINING_FAILED
+    except (MalCoreError, OSError) as error:
+        if lacks_space(error):
+            logger.error("error: %s: %s", path.parent, SPACE_ADVICE)  # noqa: TRY400
+            return TRAINING_FAILED
+        return refuse(path, error)
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        logger.error("error: memory ran out: %s. %s", _first_line(error), MEMORY_ADVICE)  # noqa: TRY400
+        return TRAINING_FAILED
+    return 0
+
+
+def refuse(job_path: Path, error: MalCoreError | OSError) -> int:
+    """Say what is wrong with the input, here and to the parent; returns the exit status."""
+    logger.error("error: %s", error)
+    if job_path.parent.is_dir():  # else the store was removed under the run
+        write_failure(job_path, ConfigError(str(error)) if isinstance(error, OSError) else error)
+    return INPUT_IS_WRONG
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
+    """Train and predict, or continue, or do nothing when all is done.
+
+    Args:
+        job: What to train on what.
+        work_dir: Folder of this job.
+        group: The processes that train together; the first one writes all files.
+
+    Raises:
+        MalCoreError: The job, the data or the training is impossible.
+    """
+    record_hardware(work_dir)
+    predictions = work_dir / PREDICTIONS_FILE
+    finished = predictions.exists()
+    group.require_same(int(finished), str(predictions))
+    if finished:
+        logger.info("%s is there already: nothing to do", predictions)
+        return
+    register_all_modules(init_default_scope=True)
+    check_segmenter_data(job.train.annotations, job.val.annotations)
+    config = build_config(job, work_dir, num_processes=group.world_size)
+    if group.is_main:
+        report_instances(config)
+        kept = detections.kept_detections(config)
+        write_json(work_dir / DETECTIONS_FILE, {"per_image": kept})
+        with atomic_path(work_dir / CONFIG_FILE) as temporary:
+            temporary.write_text(config.pretty_text)
+    with users_config(job.recipe):
+        runner = build_runner(config, job, group)
+        runner.train_loop  # noqa: B018 - built when it is asked for: datasets and their pipelines
+    runner.train()
+    for metric in runner.test_loop.evaluator.metrics:
+        # Where processes put together what each predicted: mmengine would take the current
+        # folder, which machines need not share.
+        metric.collect_dir = str(work_dir / COLLECTED)
+    runner.test()
+    if group.is_main:
+        publish_predictions(work_dir)
+
+
+def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -> Config:
+    """The complete mmdet config of one job.
+
+    Args:
+        job: What to train on what.
+        work_dir: Folder of this job.
+        num_processes: How many train together, on all machines.
+
+    Raises:
+        ConfigError: The recipe cannot be adapted to the job.
+    """
+    settings = job.recipe
+    if settings.amp and not torch.cuda.is_available():
+        message = "segmenter.amp=true needs a CUDA device, and there is none; set it to false."
+        raise ConfigError(message)
+    with users_config(settings):
+        config = read_config(settings.config)
+    classes = _class_names(job.train.annotations)
+    recipe.set_classes(config, classes)
+    recipe.set_data(config, "train", job.train.images, job.train.annotations)
+    val_annotations = in_order_of(job.train.annotations, job.val.annotations, work_dir)
+    for split in ("val", "test"):
+        recipe.set_data(config, split, job.val.images, val_annotations)
+    config["val_evaluator"] = {
+        "type": "CocoMetric",
+        "ann_file": str(val_annotations),
+        "metric": ["segm"],
+    }
+    config["test_evaluator"] = config["val_evaluator"]
+    recipe.ignore_orientation(config)
+    recipe.predict_without_masks(config)
+    recipe.set_weights(config["model"], settings.weights)
+    if settings.weights is None:
+        logger.info("backbone: random weights (weights=hub downloads the recipe's own)")
+    synchronized = num_processes > 1 and torch.cuda.is_available()
+    recipe.adapt_to_processes(config, amp=settings.amp, synchronized=synchronized)
+    if settings.image_size is not None:
+        recipe.set_image_size(config, settings.image_size)
+    _follow_objects(config, job)
+    _set_loaders(config, job)
+    images = _images_per_epoch(config, job)
+    total = recipe.set_length(config, images, settings.max_steps, num_processes)
+    _set_learning_rate(config, settings.learning_rate)
+    interval = min(MAX_CHECKPOINT_STEPS, math.ceil(total / NUM_CHECKPOINTS))
+    if total < NUM_CHECKPOINTS:  # seconds of work: the last state is enough
+        interval = total
+    config["default_hooks"]["checkpoint"] = {
+        "type": "CheckpointHook",
+        "by_epoch": False,
+        "interval": interval,
+        "max_keep_ckpts": 2,
+        "save_last": True,
+    }
+    config["randomness"] = {"seed": job.seed}
+    config["work_dir"] = str(work_dir)
+    recipe.set_options(config, settings.options)
+    detections.check_limits(config, len(classes))
+    return Config(config)
+
+
+def _follow_objects(config: dict[str, Any], job: SegmenterJob) -> None:
+    usual = detections.kept_detections(config)
+    in_val = crowding.most_objects(json.loads(job.val.annotations.read_bytes()))
+    fullest = max(job.most_objects, in_val)
+    detections.follow_objects(config, fullest)
+    kept = detections.kept_detections(config)
+    changed = "" if kept == usual else f", {usual} in the recipe"
+    logger.info("detections per image: %s%s; up to %d objects on one", kept, changed, fullest)
+
+
+def _images_per_epoch(config: dict[str, Any], job: SegmenterJob) -> int:
+    dataset = config["train_dataloader"]["dataset"]
+    if recipe.file_dataset(dataset) is dataset:
+        return len(json.loads(job.train.annotations.read_text())["images"])
+    # It shows some images more often, such as those with rare classes: mmdet counts them.
+    return len(DATASETS.build(copy.deepcopy(dataset)))
+
+
+def _class_names(annotations: Path) -> list[str]:
+    # mmdet numbers classes in the order of the file, whatever the order of `classes`.
+    categories = json.loads(annotations.read_text())["categories"]
+    return [category["name"] for category in categories]
+
+
+def in_order_of(train: Path, other: Path, work_dir: Path) -> Path:
+    """Another annotation file, or a copy with its categories in the train file's order.
+
+    Label k means the k-th category of the file at hand to mmdet, in training as in
+    scoring; unequal orders would shift every label.
+    """
+    order = _class_names(train)
+    if _class_names(other) == order:
+        return other
+    content = json.loads(other.read_text())
+    content["categories"].sort(key=lambda category: order.index(category["name"]))
+    target = work_dir / "val_annotations.json"
+    write_json(target, content)
+    return target
+
+
+def _set_loaders(config: dict[str, Any], job: SegmenterJob) -> None:
+    settings = job.recipe
+    for split in ("train", "val", "test"):
+        loader = config[f"{split}_dataloader"]
+        loader["num_workers"] = settings.num_workers
+        loader["persistent_workers"] = settings.num_workers > 0
+    if settings.batch_size is not None:
+        config["train_dataloader"]["batch_size"] = settings.batch_size
+
+
+def _set_learning_rate(config: dict[str, Any], learning_rate: float | None) -> None:
+    """Use the given rate as it is, or the recipe's scaled to the batch size."""
+    scale = dict(config.get("auto_scale_lr") or {})
+    scale["enable"] = learning_rate is None and "base_batch_size" in scale
+    config["auto_scale_lr"] = scale if "base_batch_size" in scale else None
+    if learning_rate is not None:
+        config["optim_wrapper"]["optimizer"]["lr"] = learning_rate
+
+
+def report_instances(config: Config) -> None:
+    """Say how many instances of the file take part in training, and why others do not.
+
+    mmdet drops instances without a word; here each is counted.
+
+    Raises:
+        DatasetError: No instance is left, or instances are lost for unknown reasons.
+    """
+    settings = config.train_dataloader.dataset
+    while "ann_file" not in settings:
+        settings = settings.dataset
+    counts = count_instances(settings.to_dict())
+    logger.info("instances: %s", ", ".join(f"{count} {reason}" for reason, count in counts.items()))
+    path = Path(settings.ann_file)
+    if counts["used"] == 0:
+        raise DatasetError(path, [f"no instance to train on: {counts}"])
+    lost = counts["in the file"] - sum(n for why, n in counts.items() if why != "in the file")
+    if lost != 0 or counts["ignored by mmdet"] != 0:
+        raise DatasetError(path, [f"mmdet would silently ignore instances: {counts}"])
+
+
+def count_instances(dataset: dict[str, Any]) -> dict[str, int]:
+    """Where each annotation of a training file ends up; decodes nothing."""
+    built = DATASETS.build({**dataset, "serialize_data": False, "pipeline": []})
+    content = json.loads(Path(built.ann_file).read_text())
+    annotations = content["annotations"]
+    kept_images = {info["img_id"] for info in built.data_list}
+    kept = [ann for ann in annotations if ann["image_id"] in kept_images]
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    loader = TRANSFORMS.build({"type": "LoadAnnotations", "with_mask": True})
+    ignored = used = crowds = 0
+    for info in built.data_list:
+        instances = [dict(instance) for instance in info["instances"]]
+        crowds += sum(instance["ignore_flag"] for instance in instances)
+        results = {"instances": [i for i in instances if not i["ignore_flag"]]}
+        loader._process_masks(results)  # its verdict is what is wanted, not the masks
+        flags = np.asarray(results["gt_ignore_flags"], dtype=bool)
+        ignored += int(flags.sum())
+        used += int((~flags).sum())
+    degenerate = sum(_degenerate(ann, *sizes[ann["image_id"]]) for ann in kept)
+    return {
+        "in the file": len(annotations),
+        "used": used,
+        "crowds": crowds,
+        "on filtered images": len(annotations) - len(kept),
+        "too small or outside (box under 1 px, area 0)": degenerate,
+        "ignored by mmdet": ignored,
+    }
+
+
+def _degenerate(annotation: dict[str, Any], width: int, height: int) -> bool:
+    x, y, w, h = annotation["bbox"]
+    inside = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
+    marked = bool(annotation.get("ignore"))
+    return marked or not inside or annotation["area"] <= 0 or w < 1 or h < 1
+
+
+def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
+    """mmengine's Runner for training and one prediction at the end, resuming if it can."""
+    config = config.copy()
+    if group.world_size > 1:
+        config.launcher = "pytorch"
+        wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+        on_gpu = group.device.type == "cuda"
+        wrapper["device_ids"] = [group.device.index] if on_gpu else None
+        wrapper["find_unused_parameters"] = True
+        config.model_wrapper_cfg = wrapper
+    # Val scores belong to the project's own evaluation: here val is only predicted, once.
+    for key in ("val_cfg", "val_dataloader", "val_evaluator"):
+        config[key] = None
+    work_dir = Path(config.work_dir)
+    config.test_evaluator = result_writer(config.test_evaluator.ann_file, work_dir)
+    checkpoint = last_whole_checkpoint(work_dir)
+    step = -1 if checkpoint is None else int(checkpoint.stem.split("_")[1])
+    group.require_same(step, f"last checkpoint in {work_dir}")
+    if checkpoint is not None:
+        config.resume = True
+        config.load_from = str(checkpoint)
+        logger.info("resuming from %s", checkpoint.name)
+    runner = Runner.from_cfg(config)
+    if group.is_main:
+        runner.register_hook(Monitor(job, work_dir), priority="VERY_LOW")
+    return runner
+
+
+def last_whole_checkpoint(work_dir: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    A kill while mmengine writes leaves half a zip archive; the one before is still there.
+    """
+    found = sorted(work_dir.glob("iter_*.pth"), key=lambda path: -int(path.stem.split("_")[1]))
+    for path in found:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is None:
+                    return path
+        except zipfile.BadZipFile:
+            logger.info("%s is incomplete, trying the one before", path.name)
+    return None
+
+
+def result_writer(annotations: str, work_dir: Path) -> dict[str, Any]:
+    """The mmdet evaluator that scores nothing and leaves what `publish_predictions` reads."""
+    return {
+        "type": "CocoMetric",
+        "ann_file": annotations,
+        "metric": ["segm"],
+        "format_only": True,
+        "outfile_prefix": str(work_dir / RAW_PREFIX),
+    }
+
+
+def publish_predictions(work_dir: Path) -> None:
+    """Turn mmdet's result files into predictions.json.
+
+    A segmenter without boxes of its own (SOLOv2) gets those of its masks.
+    """
+    raw = work_dir / f"{RAW_PREFIX}.segm.json"
+    results = json.loads(raw.read_text())
+    for result in results:
+        if min(result["bbox"][2:]) <= 0:
+            result["bbox"] = [float(side) for side in coco_mask.toBbox(result["segmentation"])]
+    write_json(work_dir / PREDICTIONS_FILE, results)
+    logger.info("%d predicted instances", len(results))
+    for path in work_dir.glob(f"{RAW_PREFIX}.*.json"):
+        path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,251 @@
+"""Which change reruns which stage; trainings are stand-ins here, test_run.py has the real ones."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.commands import cache_verbs
+from flows.stages import stages, steps
+from flows.stages.run import Run
+from flows.store import contents
+from tests.flows.stand_ins import (
+    EVERYTHING,
+    HUMAN,
+    LABEL,
+    NOTHING,
+    PHASE_2,
+    PSEUDO,
+    TRAIN,
+    Pipeline,
+    StandIns,
+)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> StandIns:
+    return StandIns(monkeypatch)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, drawn: Path, stand_ins: StandIns) -> Pipeline:
+    found = Pipeline(tmp_path, drawn, stand_ins)
+    assert found.run() == EVERYTHING
+    return found
+
+
+@pytest.mark.parametrize(
+    ("override", "reruns"),
+    [
+        ("workdir=elsewhere", NOTHING),
+        ("data.name=elsewhere", NOTHING),
+        ("mal.num_workers=3", NOTHING),
+        ("mal.checkpoint_every=7", NOTHING),
+        ("segmenter.num_workers=2", NOTHING),
+        ("segmenter_jobs=2", NOTHING),
+        ("time_limit_minutes=5", NOTHING),
+        ("node_wait_minutes=5", NOTHING),
+        ("mal.max_steps=7", {TRAIN, LABEL, PSEUDO}),
+        ("mal.crf.zeta=0.2", {TRAIN, LABEL, PSEUDO}),
+        ("encoder.name=vit_tiny_patch16_224", {TRAIN}),
+        ("mal.mask_threshold=0.4", {LABEL, PSEUDO}),
+        ("seed=1", EVERYTHING),
+        ("segmenter.max_steps=5", PHASE_2),
+        ("segmenters=[mask2former_swin_cpu]", PHASE_2),
+    ],
+)
+def test_setting_reruns_exactly_the_stages_it_decides(
+    override: str,
+    reruns: set[str],
+    pipeline: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.run(override) == reruns
+    assert pipeline.run(override) == NOTHING
+
+
+def test_data_are_called_after_their_file_and_content_unless_they_have_a_name(
+    pipeline: Pipeline,
+) -> None:
+    def called(*overrides: str) -> list[str]:
+        run = Run(pipeline.config(*overrides))
+        return [steps.data_name(run, scored=scored) for scored in (True, False)]
+
+    before = called()
+    scored, labeled = before
+    assert scored.startswith("annotations-")
+    assert labeled.startswith("annotations-")
+    assert scored != labeled
+    (pipeline.data / "val").rename(pipeline.data / "moved")
+    moved = pipeline.data / "moved"
+    assert called(f"data.val.annotations={moved / 'annotations.json'}") == before
+    (moved / "annotations.json").rename(pipeline.data / "again.json")
+    renamed, _ = called(f"data.val.annotations={pipeline.data / 'again.json'}")
+    assert renamed == scored.replace("annotations", "again")
+    pipeline.edit(lambda content: content["annotations"].pop())
+    places = [f"data.val.annotations={pipeline.data / 'again.json'}"]
+    assert called(*places)[1] != labeled
+    assert called(*places, "data.name=My photos") == ["My photos", "My photos"]
+
+
+def test_processes_decide_the_output_and_machines_do_not(pipeline: Pipeline) -> None:
+    nodes = ("num_nodes=2", "rendezvous=alpha:29500", "segmenter_jobs=1")
+    assert pipeline.run(*nodes) == {TRAIN, LABEL, *PHASE_2}
+    assert pipeline.run("mal.num_processes=2", "segmenter.num_processes=2") == NOTHING
+    assert pipeline.run(*nodes, "node_wait_minutes=1", "rendezvous=beta:1") == NOTHING
+
+
+def test_touched_and_moved_data_rerun_nothing(pipeline: Pipeline) -> None:
+    for path in pipeline.data.rglob("*.*"):
+        os.utime(path)
+    assert pipeline.run() == NOTHING
+    pipeline.data = pipeline.data.rename(pipeline.root / "moved")
+    assert pipeline.run() == NOTHING
+
+
+def append_byte(images: Path) -> None:
+    """Change the first image's content, and nothing that is seen."""
+    with min(images.iterdir()).open("ab") as stream:
+        stream.write(b"\0")
+
+
+def test_one_byte_of_a_training_image_reruns_everything(pipeline: Pipeline) -> None:
+    append_byte(pipeline.data / "train" / "images")
+    assert pipeline.run() == EVERYTHING
+
+
+def test_one_byte_of_a_validation_image_reruns_phase_2(pipeline: Pipeline) -> None:
+    append_byte(pipeline.data / "val" / "images")
+    assert pipeline.run() == PHASE_2
+
+
+def test_one_box_reruns_everything(pipeline: Pipeline) -> None:
+    def shrink(content: dict[str, Any]) -> None:
+        content["annotations"][0]["bbox"][2] -= 1
+
+    pipeline.edit(shrink)
+    assert pipeline.run() == EVERYTHING
+
+
+def test_changed_mask_never_reruns_phase_1_training(pipeline: Pipeline) -> None:
+    def swap(content: dict[str, Any]) -> None:
+        content["annotations"][0]["segmentation"] = content["annotations"][1]["segmentation"]
+
+    pipeline.edit(swap)
+    assert pipeline.run() == {LABEL, HUMAN}
+
+
+def test_force_reruns_the_stage_and_what_changes_after_it(pipeline: Pipeline) -> None:
+    assert pipeline.run(force=(stages.TRAIN,)) == {TRAIN}
+
+
+def test_file_without_masks_has_no_human_arm(pipeline: Pipeline) -> None:
+    def strip(content: dict[str, Any]) -> None:
+        for entry in content["annotations"]:
+            del entry["segmentation"]
+
+    pipeline.edit(strip)
+    assert HUMAN not in pipeline.run()
+    report = steps.evaluate_retention(Run(pipeline.config()))
+    (result,) = report.segmenters
+    assert result.human is None
+    assert set(result.retention().values()) == {None}
+    assert report.quality is None
+
+
+def test_each_arm_is_trained_with_each_seed_and_one_more_seed_trains_only_itself(
+    pipeline: Pipeline,
+) -> None:
+    assert pipeline.run("segmenter_seeds=[0]") == set()
+    assert pipeline.run("segmenter_seeds=[0,7]") == {HUMAN, PSEUDO}
+    report = steps.evaluate_retention(Run(pipeline.config("segmenter_seeds=[0,7]")))
+    (result,) = report.segmenters
+    assert result.seeds == (0, 7)
+    assert [len(runs) for runs in result.runs.values()] == [2, 2]
+    folder = pipeline.config().workdir / "segmenters" / "solov2_r18" / "pseudo"
+    assert (folder / "predictions.json").is_file()
+    assert (folder / "seed_7" / "predictions.json").is_file()
+
+
+def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
+    train = stages.inputs(Run(pipeline.config())).train.annotations
+    given = pipeline.root / "given.json"
+    given.write_text(train.read_text())
+    pipeline.stand_ins.asked.clear()
+    run = Run(pipeline.config(f"pseudo_labels={given}"))
+    report = steps.evaluate_retention(run)
+    assert not {TRAIN, LABEL} & set(pipeline.stand_ins.asked)
+    assert PSEUDO in pipeline.stand_ins.asked
+    assert report.quality is not None
+    assert report.quality.mask_iou.all == pytest.approx(1.0)
+    assert report.context["phase 1"] == "none: labels from given.json"
+
+
+def test_class_agnostic_changes_phase_2_and_leaves_the_labels_their_classes(
+    pipeline: Pipeline,
+) -> None:
+    before = stages.generate_pseudo_labels(Run(pipeline.config())).path
+    assert pipeline.run("data.class_agnostic=true") == PHASE_2
+    run = Run(pipeline.config("data.class_agnostic=true"))
+    assert stages.generate_pseudo_labels(run).path == before
+    for path in (stages.train_annotations(run, "pseudo")[0], stages.scored_split(run).annotations):
+        content = json.loads(path.read_text())
+        assert content["categories"] == [{"id": 1, "name": "object"}]
+        assert {entry["category_id"] for entry in content["annotations"]} == {1}
+    (result,) = steps.evaluate_retention(run).segmenters
+    assert [one.name for one in result.classes] == ["object"]
+
+
+def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> None:
+    checkpoint = pipeline.root / "other.pth"
+    checkpoint.write_text("other")
+    pipeline.stand_ins.asked.clear()
+    target = pipeline.root / "out" / "labels.json"
+    run = Run(pipeline.config(f"checkpoint={checkpoint}", f"output={target}"))
+    steps.generate_pseudo_labels(run)
+    assert pipeline.stand_ins.asked == [LABEL]
+    assert target.is_file()
+    pipeline.stand_ins.asked.clear()
+    steps.evaluate_retention(Run(pipeline.config(f"checkpoint={checkpoint}")))
+    assert TRAIN not in pipeline.stand_ins.asked
+    assert target.with_name("skipped.json").is_file()
+
+
+def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline) -> None:
+    config = pipeline.config()
+    given = pipeline.overrides
+    steps.evaluate_retention(Run(config))
+    pipeline.stand_ins.asked.clear()
+    assert cache_verbs.why(given).splitlines()[-1] == "nothing would run"
+    lines = cache_verbs.why([*given, "mal.mask_threshold=0.4"]).splitlines()
+    assert lines[:3] == [
+        "train-mal: stored",
+        "generate-pseudo-labels: would run",
+        "  config.mask_threshold: 0.5 -> 0.4",
+    ]
+    assert "train-segmenter: solov2_r18 on human masks, seed 0: stored" in lines
+    place = lines.index("train-segmenter: solov2_r18 on pseudo-labels, seed 0: would run")
+    assert lines[place + 1] == "  after generate-pseudo-labels"
+    assert pipeline.stand_ins.asked == []
+
+
+def test_why_says_that_an_attempt_will_be_continued_and_speaks_as_the_settings_do(
+    pipeline: Pipeline,
+) -> None:
+    given = [*pipeline.overrides, "mal.learning_rate=0.001"]
+    lines = cache_verbs.why(given).splitlines()
+    assert "an interrupted attempt" not in "".join(lines)
+    with pytest.raises(contents.WouldRunError) as would:
+        stages.train_mal(Run(pipeline.config(*given[-1:]), store=_looking(pipeline)))
+    _looking(pipeline).attempt(would.value.key).mkdir()
+    assert "  an interrupted attempt is there and will be continued" in cache_verbs.why(given)
+    settings = cache_verbs.why([*pipeline.overrides, "encoder.pretrained=false"])
+    assert "  config.encoder.pretrained: true -> false" in settings
+
+
+def _looking(pipeline: Pipeline) -> contents.LookingStore:
+    return contents.LookingStore(pipeline.config().store, stages.PREPARATIONS)

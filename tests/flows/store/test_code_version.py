@@ -1,0 +1,91 @@
+"""A stage's code version follows what the stage imports, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.store import code_version as module
+from flows.store.code_version import closure, code_version, recipe_version
+from tests.flows.stand_ins import forget_sources
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small tree of sources in place of ours."""
+    package = tmp_path / "mal_core"
+    (package / "inner").mkdir(parents=True)
+    files = {
+        "__init__.py": "",
+        "top.py": "from mal_core import direct\nfrom mal_core.inner import deep, VALUE\n",
+        "direct.py": "import json\n\ndef call():\n    import mal_core.lazy\n",
+        "lazy.py": "from .inner.deep import depth\n",
+        "unused.py": "import mal_core.top\n",
+        "inner/__init__.py": "VALUE = 1\n",
+        "inner/deep.py": "depth = 3\n",
+    }
+    for name, text in files.items():
+        (package / name).write_text(text)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    forget_sources()
+    yield package
+    forget_sources()
+
+
+def version() -> str:
+    forget_sources()
+    return code_version(["mal_core.top"])
+
+
+def test_closure_follows_direct_lazy_and_relative_imports_only_of_ours(tree: Path) -> None:
+    names = {"top", "direct", "lazy", "inner", "inner.deep"}
+    assert closure(["mal_core.top"]) == {"mal_core", *(f"mal_core.{name}" for name in names)}
+
+
+@pytest.mark.parametrize("name", ["top", "direct", "lazy", "inner/__init__", "inner/deep"])
+def test_changed_code_of_anything_imported_changes_the_version(tree: Path, name: str) -> None:
+    before = version()
+    path = tree / f"{name}.py"
+    path.write_text(f"{path.read_text()}\nchanged = True\n")
+    assert version() != before
+
+
+def test_unrelated_code_comments_and_layout_do_not_change_it(tree: Path) -> None:
+    before = version()
+    (tree / "unused.py").write_text("x = 2\n")
+    (tree / "inner" / "deep.py").write_text("# three\n\ndepth   =   3\n")
+    assert version() == before
+
+
+def test_version_of_a_package_counts(tree: Path) -> None:
+    assert code_version(["mal_core.top"], packages=["pytest"]) != version()
+
+
+def test_module_alone_counts_without_its_imports(tree: Path) -> None:
+    (tree / "lonely.py").write_text("import mal_core.unused\n")
+    forget_sources()
+    before = code_version(["mal_core.inner"], alone=["mal_core.lonely"])
+    (tree / "unused.py").write_text("x = 2\n")
+    forget_sources()
+    assert code_version(["mal_core.inner"], alone=["mal_core.lonely"]) == before
+    (tree / "lonely.py").write_text("x = 3\n")
+    forget_sources()
+    assert code_version(["mal_core.inner"], alone=["mal_core.lonely"]) != before
+
+
+def test_recipe_counts_with_all_files_it_inherits_from(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    recipe, middle, root = tmp_path / "a.py", tmp_path / "base" / "m.py", tmp_path / "base" / "r.py"
+    recipe.write_text('_base_ = ["base/m.py", "mmdet::_base_/default_runtime.py"]\n')
+    middle.write_text('_base_ = "r.py"\n')
+    root.write_text("steps = 3\n")
+    seen = {recipe_version(recipe)}
+    for path in (recipe, middle, root):
+        path.write_text(f"{path.read_text()}more = 1\n")
+        forget_sources()
+        seen.add(recipe_version(recipe))
+    assert len(seen) == 4
+
+
+def test_labeling_code_is_no_part_of_training() -> None:
+    assert "mal_core.labeling.work" not in closure(["mal_core.training.loop", "mal_core.data.coco"])
+    assert "mal_core.training.losses" in closure(["mal_core.training.loop"])

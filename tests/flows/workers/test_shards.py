@@ -1,0 +1,191 @@
+"""Labels are the same bytes however the work is cut, whoever does it, and whatever is killed."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mal_core.artifacts import sha256_file
+from scenes.write import write_scenes
+from tests.flows.conftest import Mal
+
+pytestmark = pytest.mark.slow
+
+FILES = ("train.json", "skipped.json")
+NUM_IMAGES = 44
+"""Five and a half batches."""
+DEADLINE = 240.0
+FLOW = """
+import json, sys
+from flows import pipeline
+from flows.lifetime import prefect_server
+with prefect_server.server():
+    pipeline.mal_pipeline(overrides=json.loads(sys.argv[1]), stage="generate-pseudo-labels")
+"""
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A checkpoint with random weights, photos to label with it, and crops that take a while."""
+    import torch
+
+    from mal_core.models.checkpoints import save_labeler
+    from mal_core.models.labeler import build_labeler
+    from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
+
+    root = tmp_path_factory.mktemp("photos")
+    write_scenes(root / "scenes", num_train=NUM_IMAGES, num_val=1, size=96, seed=3)
+    torch.manual_seed(0)
+    labeler, report = build_labeler(TINY_ENCODER, tiny_mal())
+    with torch.no_grad():  # about half of each box becomes foreground
+        labeler.student.instance_head.layers[2].bias.add_(0.1)
+    settings = {"encoder": TINY_ENCODER, "mal": tiny_mal()}
+    plain = {name: dataclasses.asdict(one) for name, one in settings.items()}
+    save_labeler(root / "checkpoint.pth", labeler, **plain, load_report=str(report))
+    train = root / "scenes" / "train"
+    return [
+        f"checkpoint={root / 'checkpoint.pth'}",
+        f"data.train.images={train / 'images'}",
+        f"data.train.annotations={train / 'annotations.json'}",
+        "mal.label_crop_size=256",
+        "mal.mask_threshold=0.3",
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(mal: Mal, overrides: list[str]) -> dict[str, str]:
+    """Digests of the labels that one process made."""
+    mal.run("label", *overrides)
+    content = json.loads((mal.workdir / "labels" / "train.json").read_text())
+    assert len({entry["area"] for entry in content["annotations"]}) > 20
+    return digests(mal)
+
+
+def digests(command: Mal) -> dict[str, str]:
+    return {name: sha256_file(command.workdir / "labels" / name) for name in FILES}
+
+
+def sharded(runner: str, count: int) -> list[str]:
+    return [f"label_runner={runner}", f"label_shards={count}", "label_workers=2"]
+
+
+@pytest.mark.parametrize(("runner", "count"), [("threads", 3), ("dask", 2), ("ray", 2)])
+def test_labels_are_the_same_bytes_for_any_runner_and_any_cut(
+    fresh_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str, count: int
+) -> None:
+    printed = fresh_mal.run("label", *overrides, *sharded(runner, count))
+    assert "label boxes: " in printed
+    assert digests(fresh_mal) == whole
+    stored = next((fresh_mal.root / "store").glob("generate-pseudo-labels/*/MANIFEST.json"))
+    kept = json.loads(stored.read_text())["files"]
+    assert not [name for name in kept if name.startswith(("shards", "journal"))]
+
+
+def test_the_cut_and_the_runner_are_not_in_the_key(
+    mal: Mal, overrides: list[str], whole: dict[str, str]
+) -> None:
+    again = mal.run("label", *overrides, *sharded("ray", 7))
+    assert "running" not in again
+    assert digests(mal) == whole
+
+
+def journal_lines(command: Mal) -> int:
+    folders = (command.root / "store" / "generate-pseudo-labels").glob("*.partial/journal")
+    return sum(path.read_text().count("\n") for one in folders for path in one.glob("*.jsonl"))
+
+
+def start_flow(command: Mal, *overrides: str) -> subprocess.Popen[str]:
+    """Start the Prefect flow with a temporary server, as a deployment runs it."""
+    words = json.dumps([*overrides, f"workdir={command.workdir}"])
+    return subprocess.Popen(
+        [sys.executable, "-c", FLOW, words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=command.environment,
+    )
+
+
+def wait_for_a_batch(command: Mal, process: subprocess.Popen[str], before: int = 0) -> None:
+    """Until a process has added a batch to the journal."""
+    deadline = time.monotonic() + DEADLINE
+    while journal_lines(command) <= before:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "nothing was labeled"
+        time.sleep(0.05)
+
+
+def kill_at_work(command: Mal, number: signal.Signals, *overrides: str) -> int:
+    """Signal a labeling process when it has labeled something; returns its exit status."""
+    before = journal_lines(command)
+    # Without Dask and Ray `mal label` needs no flow; a deployment has one anyway.
+    in_flow = "label_runner=threads" in overrides
+    process = start_flow(command, *overrides) if in_flow else command.start("label", *overrides)
+    wait_for_a_batch(command, process, before)
+    process.send_signal(number)
+    process.communicate()
+    return process.returncode
+
+
+@pytest.fixture
+def patient_mal(tmp_path: Path) -> Iterator[Mal]:
+    """`mal` with a store of its own; a cluster may take 30 s to be gone."""
+    command = Mal(tmp_path)
+    yield command
+    command.wait_until_alone(30)
+
+
+@pytest.mark.parametrize("runner", ["threads", "dask", "ray"])
+def test_killed_shards_leave_no_process_and_continue_in_another_cut(
+    patient_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str
+) -> None:
+    killed = kill_at_work(patient_mal, signal.SIGKILL, *overrides, *sharded(runner, 2))
+    assert killed == -signal.SIGKILL
+    patient_mal.wait_until_alone(30)
+    ended = kill_at_work(patient_mal, signal.SIGTERM, *overrides, *sharded(runner, 3))
+    assert ended != 0
+    patient_mal.wait_until_alone(30)
+
+    finished = patient_mal.run("label", *overrides, "label_shards=2", "label_workers=2")
+    assert "continuing an interrupted attempt" in finished
+    assert digests(patient_mal) == whole
+
+
+def shard_children(command: Mal) -> list[int]:
+    """Process ids of the children that label shards."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_text().split("\0")
+        except OSError:  # it ended meanwhile
+            continue
+        if words[1:4] == ["-m", "mal_core.jobs.worker", "shard"] and words[4].startswith(
+            str(command.root)
+        ):
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("runner", ["threads", "dask", "ray"])
+def test_a_shard_that_is_killed_is_labeled_by_another_worker(
+    patient_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str
+) -> None:
+    words = [*overrides, *sharded(runner, 2)]
+    in_flow = runner == "threads"
+    process = start_flow(patient_mal, *words) if in_flow else patient_mal.start("label", *words)
+    wait_for_a_batch(patient_mal, process)
+    victim = shard_children(patient_mal)[0]
+    if not in_flow:  # the worker that started the child
+        victim = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
+        assert victim != process.pid
+    os.kill(victim, signal.SIGKILL)
+    printed = process.communicate()[0]
+    assert process.returncode == 0, printed
+    assert digests(patient_mal) == whole

@@ -1,0 +1,82 @@
+"""Names of YOLO's classes: they stay as written, or their file and line are told."""
+
+import os
+
+import pytest
+
+from mal_core.formats.class_names import NamesError, class_names
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("data.yaml", "names: [no, yes, 1, ~, 1.0]", ["no", "yes", "1", "~", "1.0"]),
+        ("data.yaml", "names: {0: off, '1': 0x10}", ["off", "0x10"]),
+        ("fruits.yaml", "path: .\nnames:\n  0: ' apple '\n  1: pear", ["apple", "pear"]),
+        ("coco.names", " cat \r\ndog\r\n\r\n", ["cat", "dog"]),
+        ("classes.txt", "\ufeffcat\ndog", ["cat", "dog"]),
+    ],
+)
+def test_class_names_stay_as_written(name, text, names, tmp_path):
+    (tmp_path / name).write_bytes(text.encode())
+    (tmp_path / "hyp.yaml").write_text("lr0: 0.01\n")
+    assert class_names(tmp_path) == names
+
+
+BOMB = "a: &a [x]\n" + "".join(
+    f"{k}: &{k} [{f'*{p},' * 9}]\n" for p, k in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("classes.txt", "cat\n\ndog\n", "classes.txt, line 2: no name, but each class needs one."),
+        (
+            "data.yaml",
+            "names:\n- cat\n- 'cat '\n",
+            "data.yaml, line 3: 'cat' is the name of class 0 already.",
+        ),
+        (
+            "data.yaml",
+            f"{BOMB}names: *i\n",
+            "data.yaml: `names` must list the classes, or map 0, 1, ... to them.",
+        ),
+        (
+            "data.yaml",
+            "names: {0: a, 2: b}",
+            "data.yaml: `names` must list the classes, or map 0, 1, ... to them.",
+        ),
+        ("data.yaml", "- cat", "data.yaml: no YAML mapping."),
+        (
+            "data.yaml",
+            "kpt_shape: [17, 3]\nnames: [person]",
+            "data.yaml: `kpt_shape`: labels are poses. Give rows of boxes or polygons.",
+        ),
+        (
+            "data.yaml",
+            "names: " + "[" * 300_000,
+            "data.yaml: has 300007 characters, which class names do not need.",
+        ),
+        ("classes.txt", "", "classes.txt: no class names in it."),
+    ],
+)
+def test_class_names_that_are_none_are_refused(name, text, said, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(NamesError) as caught:
+        class_names(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/{said}"
+
+
+def test_deep_yaml_ends_in_a_sentence(tmp_path):
+    (tmp_path / "data.yaml").write_text("names: " + "[" * 5000)
+    with pytest.raises(NamesError, match=r"data\.yaml: no YAML mapping: "):
+        class_names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "data.yaml"])
+def test_a_pipe_in_place_of_class_names_is_refused_not_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(NamesError) as caught:
+        class_names(tmp_path)
+    assert str(caught.value) == f"{tmp_path / name}: is no regular file. Give a file."

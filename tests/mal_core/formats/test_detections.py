@@ -1,0 +1,67 @@
+"""A detector's results list as boxes, and the same list with masks."""
+
+import json
+
+import pytest
+
+from mal_core.errors import DatasetError
+from mal_core.formats.detections import detections_to_coco, write_detections
+from tests.mal_core.formats.drawn_formats import coco, write_json
+
+LIST = [
+    {"image_id": 1, "category_id": 2, "bbox": [-3.5, 2, 10, 10.5], "score": 0.25, "extra": "x"},
+    {"image_id": 0, "category_id": 1, "bbox": [4, 5, 12, 10], "score": 0.75},
+]
+
+
+def test_entries_become_annotations_inside_their_image(tmp_path):
+    normal = detections_to_coco(write_json(tmp_path / "d.json", LIST), coco())
+    assert [a["bbox"] for a in normal["annotations"]] == [[0, 2, 6.5, 10.5], [4, 5, 12, 10]]
+    assert [a["id"] for a in normal["annotations"]] == [1, 2]
+    assert normal["categories"] == coco()["categories"]
+
+
+def test_a_box_outside_its_image_has_no_size(tmp_path):
+    far = [{**LIST[0], "bbox": [100, 5, 20, 20]}]
+    normal = detections_to_coco(write_json(tmp_path / "d.json", far), coco())
+    assert normal["annotations"][0]["bbox"] == [40, 5, 0, 20]
+
+
+def test_the_list_returns_with_masks_in_its_own_order(tmp_path):
+    source = write_json(tmp_path / "d.json", LIST)
+    labeled = {"annotations": [{"id": 2, "segmentation": {"size": [30, 40], "counts": "x"}}]}
+    write_detections(labeled, source, tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written == [
+        LIST[0],
+        {**LIST[1], "segmentation": {"size": [30, 40], "counts": "x"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image_id": 9}, "detection 0 .* image_id=9"),
+        ({"category_id": 0}, "detection 0 .* category_id=0"),
+        ({"score": None}, "detection 0 .* score=None"),
+        ({"score": float("nan")}, "detection 0 .* score=nan"),
+        ({"bbox": [1, 2, 3]}, "detection 0 .* bbox="),
+        ({"bbox": "1 2 3 4"}, "detection 0 .* bbox="),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(change, said, tmp_path):
+    broken = [{**LIST[0], **change}, LIST[1]]
+    with pytest.raises(DatasetError, match=said):
+        detections_to_coco(write_json(tmp_path / "d.json", broken), coco())
+
+
+@pytest.mark.parametrize(("content", "said"), [({}, "no list"), ([], "no list"), ([3], "object")])
+def test_other_files_are_refused(content, said, tmp_path):
+    with pytest.raises(DatasetError, match=said):
+        detections_to_coco(write_json(tmp_path / "d.json", content), coco())
+
+
+def test_missing_fields_are_named(tmp_path):
+    broken = [{"image_id": 1, "bbox": [0, 0, 1, 1]}]
+    with pytest.raises(DatasetError, match="has no category_id, score"):
+        detections_to_coco(write_json(tmp_path / "d.json", broken), coco())

@@ -1,0 +1,95 @@
+"""Crops out of a photo, masks out of logits."""
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from mal_core.config import MalConfig
+from mal_core.errors import ConfigError
+from mal_core.labeling.views import BoxViews, Outcome, cut_views, logits_to_label
+from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, SkippedBox
+
+RECORD = ImageRecord(image_id=1, file_name="a.png", height=700, width=900)
+
+
+def settings(**changes: object) -> MalConfig:
+    """A crop of 128 px."""
+    basic = {"crop_size": 128, "batch_size": 1, "max_steps": 1, "learning_rate": 1e-3}
+    return MalConfig(**{**basic, **changes})
+
+
+def views(tmp_path, box: tuple[float, float, float, float], config: MalConfig) -> BoxViews:
+    """The views of one box in a photo of noise."""
+    pixels = np.random.default_rng(0).integers(0, 255, (700, 900, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    annotation = BoxAnnotation(annotation_id=5, image_id=1, category_id=1, box_xyxy=box)
+    (item,) = cut_views(RECORD, [annotation], tmp_path, config)
+    return item
+
+
+def label(tmp_path, box, level: float, **changes: object) -> Outcome:
+    """Label a box for which the network says `level` everywhere."""
+    config = settings(**changes)
+    item = views(tmp_path, box, config)
+    logits = [np.full((32, 32), level, dtype=np.float32) for _ in item.views]
+    return logits_to_label(item, logits, config)
+
+
+SMALL, MEDIUM, LARGE = (10, 10, 41, 42), (10, 10, 42, 42), (10, 10, 106, 106)
+
+
+@pytest.mark.parametrize(("box", "labeled"), [(SMALL, True), (MEDIUM, False), (LARGE, True)])
+def test_thresholds_by_size_use_half_open_bins(tmp_path, box, labeled):
+    outcome = label(tmp_path, box, 0.0, mask_thresholds=(0.3, 0.6, 0.4))
+    assert isinstance(outcome, PseudoLabel if labeled else SkippedBox)
+
+
+def test_without_thresholds_by_size_one_serves_all(tmp_path):
+    assert isinstance(label(tmp_path, SMALL, 0.1), PseudoLabel)
+    assert isinstance(label(tmp_path, SMALL, 0.1, mask_threshold=0.6), SkippedBox)
+
+
+@pytest.mark.parametrize("compat_official", [False, True])
+@pytest.mark.parametrize("box", [(100.0, 50.5, 780.3, 650.0), (0.0, 0.0, 900.0, 700.0)])
+def test_no_pixel_of_a_mask_larger_than_the_crop_leaves_its_box(tmp_path, box, compat_official):
+    outcome = label(tmp_path, box, 3.0, compat_official=compat_official)
+    mask = coco_mask.decode(outcome.rle)
+    x0, y0, x1, y1 = int(box[0]), int(box[1]), int(np.ceil(box[2])), int(np.ceil(box[3]))
+    assert mask[y0:y1, x0:x1].mean() > 0.99
+    mask[y0:y1, x0:x1] = 0
+    assert not mask.any()
+
+
+def test_the_score_is_the_mean_probability_inside_the_mask(tmp_path):
+    outcome = label(tmp_path, MEDIUM, 1.0)
+    assert outcome.score == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-5)
+    assert outcome.mask_area == 32 * 32
+
+
+def test_views_come_widest_first_and_equal_ones_once(tmp_path):
+    item = views(tmp_path, MEDIUM, settings(extra_expansions=(1.0, 0.6, 0.2)))
+    widths = [int(view.crop_xyxy[2] - view.crop_xyxy[0]) for view in item.views]
+    assert len(widths) == 3
+    assert widths == sorted(widths, reverse=True)
+    assert all(view.crop.shape == (128, 128, 3) for view in item.views)
+
+
+def test_crops_at_labeling_may_have_their_own_size(tmp_path):
+    item = views(tmp_path, MEDIUM, settings(label_crop_size=192))
+    assert item.views[0].crop.shape == (192, 192, 3)
+
+
+def test_the_references_order_of_operations_changes_masks_of_large_boxes(tmp_path):
+    config, official = settings(), settings(compat_official=True)
+    item = views(tmp_path, (100.0, 50.0, 780.0, 650.0), config)
+    logits = [np.random.default_rng(1).normal(0, 2, (32, 32)).astype(np.float32)]
+    ours, theirs = (logits_to_label(item, logits, c) for c in (config, official))
+    first, second = coco_mask.decode(ours.rle), coco_mask.decode(theirs.rle)
+    assert 0 < (first != second).mean() < 0.02
+
+
+@pytest.mark.parametrize("cuts", [(0.1, 0.5, 1.0), (0.0, 0.5, 0.5)])
+def test_thresholds_by_size_must_be_probabilities(cuts):
+    with pytest.raises(ConfigError, match=r"mal\.mask_thresholds"):
+        settings(mask_thresholds=cuts)
