@@ -225,9 +225,10 @@ def one_class(run: Run, annotations: Path) -> Stored:
 
     def work(folder: Path) -> None:
         from mal_core.data.coco import parse_coco
+        from mal_core.data.validation import LISTED
 
-        content = parse_coco(annotations)
-        merged = [{**entry, "category_id": 1} for entry in content.get("annotations", ())]
+        content = parse_coco(annotations, needed=LISTED)
+        merged = [{**entry, "category_id": 1} for entry in content["annotations"]]
         categories = [{"id": 1, "name": "object"}]
         new = {**content, "annotations": merged, "categories": categories}
         write_json(folder / "merged.json", new)

@@ -25,13 +25,14 @@ def split_to_predict(run: Run) -> SplitConfig:
         ConfigError: None are named.
         DatasetError: The list, its images or its classes are wrong.
     """
-    from mal_core.jobs.predict import check_image_list, read_image_list
+    from mal_core.data.view import read_image_list
+    from mal_core.jobs.predict import check_image_list
 
     test = run.config.data.test
     if test is None:
         message = "Missing mandatory value: data.test.images, data.test.annotations."
         raise ConfigError(message)
-    test, notes = plain_images(run, test, read_image_list(test.annotations)[0])
+    test, notes = plain_images(run, test, read_image_list(test.annotations).images)
     for note in notes:
         logger.info("images to predict: %s", note)
     limit = run.config.data.max_image_pixels
@@ -44,12 +45,13 @@ def split_to_predict(run: Run) -> SplitConfig:
 
 def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
     """Predictions of one training for the test images: predictions.json."""
-    from mal_core.jobs.predict import PredictJob, predict_in_child, read_image_list
+    from mal_core.data.view import read_image_list
+    from mal_core.jobs.predict import PredictJob, predict_in_child
     from mal_core.jobs.segmenter import read_run
 
     test, trained = split_to_predict(run), stages.train_segmenter(run, recipe, arm, seed)
     annotations, digest = stages.train_annotations(run, arm)
-    listed, _ = read_image_list(test.annotations)
+    listed = read_image_list(test.annotations).images
     finished = read_run(recipe.name, trained.path)
 
     def work(folder: Path) -> None:

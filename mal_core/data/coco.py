@@ -1,7 +1,7 @@
 """COCO JSON in: boxes, categories and images; masks are dropped while parsing."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,18 @@ from mal_core.types import BoxDataset
 Json = dict[str, Any]
 
 
-def parse_coco(annotations: Path, change: Callable[[Json], Json] | None = None) -> Json:
+def parse_coco(
+    annotations: Path,
+    change: Callable[[Json], Json] | None = None,
+    *,
+    needed: Sequence[str] = ENTRY_LISTS,
+) -> Json:
     """Parse a COCO file exactly, each annotation of it changed on its way in.
 
     Args:
         annotations: The file.
         change: What becomes of an annotation; what it drops never takes memory together.
+        needed: Lists that the file must have; without one of the others, it is empty.
 
     Raises:
         DatasetError: The file is absent, is no JSON or is no COCO object.
@@ -35,7 +41,7 @@ def parse_coco(annotations: Path, change: Callable[[Json], Json] | None = None) 
         lists[key] += entries
 
     content = read_lists(annotations, ENTRY_LISTS, visit)
-    problems = structure_problems(content)
+    problems = structure_problems(content, needed)
     if problems:
         raise DatasetError(annotations, problems)
     return {**content, **lists}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from mal_core.data.categories import category_problems
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import DatasetError
 
@@ -15,7 +16,8 @@ def check_second_ruler(ruler: Path, val: Path) -> None:
             or with masks that are wrong.
     """
     second, first = (read_view(path, named=False) for path in (ruler, val))
-    problems = [*_class_problems(second, first), *_image_problems(second, first)]
+    problems = category_problems(second.categories, first.categories, val)
+    problems += _image_problems(second, first)
     bare = second.masks.without
     if not second.num_annotations:
         problems.append("it has no annotations.")
@@ -24,17 +26,6 @@ def check_second_ruler(ruler: Path, val: Path) -> None:
     problems += second.all_problems
     if problems:
         raise DatasetError(ruler, problems)
-
-
-def _class_problems(second: CocoView, first: CocoView) -> Iterator[str]:
-    theirs, ours = ({c.category_id: c.name for c in one.categories} for one in (second, first))
-    different = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
-    if different:
-        key = different[0]
-        yield (
-            f"classes differ from those of {first.path}, the first at id {key}: "
-            f"{theirs.get(key)!r} here, {ours.get(key)!r} there."
-        )
 
 
 def _image_problems(second: CocoView, first: CocoView) -> Iterator[str]:

@@ -6,7 +6,7 @@ is wanted and what to do; all problems of a file are collected before any is rai
 
 import math
 import reprlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from mal_core.data.foreign import foreign_json
@@ -16,6 +16,8 @@ Entry = dict[str, Any]
 Fields = Mapping[str, tuple[type, str]]
 
 ENTRY_LISTS = ("images", "annotations", "categories")
+LISTED = ("images", "categories")
+"""What a file has that only says which images there are."""
 CATEGORY_FIELDS: Fields = {"id": (int, "a whole number"), "name": (str, "a text")}
 IMAGE_FIELDS: Fields = {
     "id": (int, "a whole number"),
@@ -32,19 +34,19 @@ ANNOTATION_FIELDS: Fields = {
 }
 
 
-def structure_problems(content: object) -> list[str]:
-    """Why a JSON value is no COCO object; without any, its three lists can be read."""
+def structure_problems(content: object, lists: Sequence[str] = ENTRY_LISTS) -> list[str]:
+    """Why a JSON value is no COCO object; without any, the lists can be read."""
     foreign = foreign_json(content)
-    lists = isinstance(content, dict) and all(key in content for key in ENTRY_LISTS)
-    if foreign is not None and not lists:
+    complete = isinstance(content, dict) and all(key in content for key in lists)
+    if foreign is not None and not complete:
         return [f"not a COCO file: {foreign}."]
     if not isinstance(content, dict):
         return [
             f"not a COCO file: a JSON {type(content).__name__} instead of an object with the "
-            f"lists {', '.join(ENTRY_LISTS)}."
+            f"lists {', '.join(lists)}."
         ]
     problems = []
-    for key in ENTRY_LISTS:
+    for key in lists:
         if key not in content:
             problems.append(f"not a COCO file: the list {key!r} is missing. Add it.")
         elif not isinstance(content[key], list):

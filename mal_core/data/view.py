@@ -13,6 +13,7 @@ from mal_core.data.json_lists import Piece, read_lists
 from mal_core.data.mask_census import MaskCensus, MaskTable
 from mal_core.data.validation import (
     ENTRY_LISTS,
+    LISTED,
     CategoryTable,
     ImageTable,
     constant_problem,
@@ -118,6 +119,21 @@ def read_view(
     return reader.view(path, content)
 
 
+def read_image_list(path: Path) -> CocoView:
+    """The images and categories of a COCO file, which needs no annotations; those are not read.
+
+    Raises:
+        DatasetError: The file is absent or is no such list; carries all that is wrong with it.
+    """
+    reader = _Reader(partial(BoxTable, strict=False), masks=False, named=True, origins=False)
+    content = read_lists(path, ENTRY_LISTS, reader.visit_listed)
+    problems = structure_problems(content, LISTED)
+    view = reader.view(path, {} if problems else content)
+    if problems or view.entry_problems:
+        raise DatasetError(path, [*problems, *view.entry_problems])
+    return view
+
+
 def view_of(path: Path, content: Json) -> CocoView:
     """The view of a file that `parse_coco` has read; images need no `file_name`."""
     reader = _Reader(partial(BoxTable, strict=False), masks=True, named=False, origins=False)
@@ -181,6 +197,11 @@ class _Reader:
         for index, entry in enumerate(entries, self.counts[key]):
             table.add(index, entry)
         self.counts[key] += len(entries)
+
+    def visit_listed(self, key: str, piece: Piece) -> None:
+        """Take entries that describe images and classes, and leave all others."""
+        if key in LISTED:
+            self.visit(key, piece)
 
     def _visit_annotations(self, piece: Piece | _Parsed) -> None:
         if not self.counts["images"]:

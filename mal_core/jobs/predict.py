@@ -9,13 +9,11 @@ from pathlib import Path
 
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.config import SplitConfig
-from mal_core.data.json_lists import read_whole
-from mal_core.data.validation import CategoryTable, ImageTable
-from mal_core.data.view import read_view
+from mal_core.data.categories import category_problems
+from mal_core.data.view import read_image_list, read_view
 from mal_core.errors import DatasetError
 from mal_core.images.loading import image_problems
 from mal_core.jobs.segmenter import PREDICTIONS_FILE, SegmenterRun, run_phase_2
-from mal_core.types import ImageRecord
 
 PREDICTOR_MODULE = "phase2_configs.runner.predict"
 JOB_FILE = "predict_job.json"
@@ -63,30 +61,6 @@ def predict_in_child(
     return folder / PREDICTIONS_FILE
 
 
-def read_image_list(listed: Path) -> tuple[tuple[ImageRecord, ...], dict[int, str]]:
-    """The images and the names of the classes of a COCO file, which needs no annotations.
-
-    Raises:
-        DatasetError: It is none.
-    """
-    content = read_whole(listed)
-    lists = content if isinstance(content, dict) else {}
-    images, categories = ImageTable(), CategoryTable()
-    problems: list[str] = []
-    tables: dict[str, ImageTable | CategoryTable] = {"images": images, "categories": categories}
-    for key, table in tables.items():
-        if not isinstance(lists.get(key), list):
-            problems.append(f"no COCO list of images with categories: {key!r} is no list.")
-            continue
-        for index, entry in enumerate(lists[key]):
-            table.add(index, entry)
-    problems += [*images.problems, *categories.problems]
-    if problems:
-        raise DatasetError(listed, problems)
-    names = {one.category_id: one.name for one in categories.categories}
-    return tuple(images.records), names
-
-
 def check_image_list(test: SplitConfig, train: Path, *, max_image_pixels: int) -> None:
     """Refuse a list of images that cannot be predicted, with all its problems.
 
@@ -94,14 +68,13 @@ def check_image_list(test: SplitConfig, train: Path, *, max_image_pixels: int) -
         DatasetError: No list of images, images that are absent or of another size, or classes
             other than those of the training file.
     """
-    records, classes = read_image_list(test.annotations)
-    problems = image_problems(test.images, records, decode=False, max_pixels=max_image_pixels)
+    listed = read_image_list(test.annotations)
     trained = read_view(train, masks=False).categories
-    if classes != {one.category_id: one.name for one in trained}:
-        problems.append(
-            f"its categories are not those of {train}: a server would read other classes."
-        )
-    if not records:
+    problems = [
+        *image_problems(test.images, listed.images, decode=False, max_pixels=max_image_pixels),
+        *category_problems(listed.categories, trained, train),
+    ]
+    if not listed.images:
         problems.append("it lists no images.")
     if problems:
         raise DatasetError(test.annotations, problems)

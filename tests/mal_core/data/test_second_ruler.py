@@ -53,7 +53,7 @@ def as_list(_content):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (rename, "classes differ from those of"),
+        (rename, "category 1 is 'other' here but .* in .*must list the same classes"),
         (lose_image, "1 are not here, 0 are not there"),
         (resize, r"another size than in .*, the first is image"),
         (empty, "it has no annotations"),

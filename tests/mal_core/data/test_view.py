@@ -14,7 +14,7 @@ from mal_core.config import DataConfig, SplitConfig
 from mal_core.data import box_table, json_lists
 from mal_core.data.check import check_data
 from mal_core.data.coco import parse_coco
-from mal_core.data.view import CocoView, read_view, view_of
+from mal_core.data.view import CocoView, read_image_list, read_view, view_of
 from mal_core.errors import DatasetError
 from tests.builders import HEIGHT, WIDTH, CocoFiles, change_coco, encode, write_coco
 
@@ -228,3 +228,32 @@ def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="no regular file"):
         read_view(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("annotations", [None, [], ["anything"]])
+def test_a_list_of_images_needs_no_annotations(files: CocoFiles, annotations: object) -> None:
+    whole = read_view(files.annotations)
+    change_coco(files, lambda content: content.update(annotations=annotations))
+    if annotations is None:
+        change_coco(files, lambda content: content.pop("annotations"))
+    listed = read_image_list(files.annotations)
+    assert (listed.images, listed.categories) == (whole.images, whole.categories)
+    parsed = parse_coco(files.annotations, needed=("images", "categories"))
+    assert parsed["annotations"] == (annotations or [])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content.pop("images"), "the list 'images' is missing"),
+        (lambda content: content.update(categories={}), "'categories' is a dict"),
+        (lambda content: content["images"][0].pop("file_name"), "has no 'file_name'"),
+        (lambda content: content["categories"][0].update(name=3), "has name=3"),
+    ],
+)
+def test_what_is_wrong_with_a_list_of_images_is_named(
+    files: CocoFiles, change: Callable[[Content], object], problem: str
+) -> None:
+    change_coco(files, change)
+    with pytest.raises(DatasetError, match=problem):
+        read_image_list(files.annotations)
