@@ -60,11 +60,11 @@ def draw_shape(
         generator: Source of proportions and rotation.
         name: Key of SHAPES.
         size: Side of the square image, px.
-        centre_xy: Position of the shape, px.
+        centre_xy: Position of the shape, px, shape (2,).
         radius: Half of its extent, px.
 
     Returns:
-        Values in [0, 1], shape (size, size), with soft edges.
+        Values in [0, 1], float32, shape (size, size), with soft edges.
     """
     angle = generator.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

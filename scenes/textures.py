@@ -19,7 +19,7 @@ def smooth_noise(
     """Low-frequency noise with features of about `scale` px.
 
     Returns:
-        Values in [-1, 1], shape (size, size, channels).
+        Values in [-1, 1], float32, shape (size, size, channels).
     """
     cells = max(2, int(size / scale))
     coarse = generator.normal(size=(cells, cells, channels)).astype(np.float32)
@@ -31,7 +31,7 @@ def smooth_noise(
 def draw_texture(
     generator: np.random.Generator, size: int, base_color: NDArray[np.float64]
 ) -> FloatImage:
-    """One textured surface around a base colour, shape (size, size, 3), grey levels."""
+    """One textured surface around a colour (3,): float32, shape (size, size, 3), grey levels."""
     surface = np.full((size, size, 3), base_color, np.float32)
     shade = smooth_noise(generator, size, generator.uniform(*SHADE_PX), 3)
     surface += shade * generator.uniform(8, 30)

@@ -52,11 +52,11 @@ def wrap_crop(image: Image, crop_xyxy: NDArray[np.int64]) -> Image:
     affinity of the CRF loss (spec 2.4). Any overhang is possible.
 
     Args:
-        image: Shape (H, W, 3).
-        crop_xyxy: Integer crop box, half-open, may leave the image.
+        image: RGB, uint8, shape (H, W, 3).
+        crop_xyxy: Integer crop box in px, half-open, may leave the image, shape (4,).
 
     Returns:
-        Shape (y1 - y0, x1 - x0, 3).
+        RGB, uint8, shape (y1 - y0, x1 - x0, 3).
     """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (int(value) for value in crop_xyxy)
@@ -72,6 +72,13 @@ def resize_crop(crop: Image, side: int) -> Image:
 
     Enlarging is bilinear: half the time of the reference's bicubic filter, and the
     network sees the same filter in training and in labeling.
+
+    Args:
+        crop: RGB, uint8, shape (H, W, 3).
+        side: S, px.
+
+    Returns:
+        RGB, uint8, shape (S, S, 3).
     """
     shrinks = crop.shape[0] > side and crop.shape[1] > side
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -45,11 +45,14 @@ class ClassMatches:
     frequency: str = ""
 
     def average_precision(self, weights: FloatArray, recalls: FloatArray) -> FloatArray:
-        """Precision averaged over recalls, (A, T); NaN where there is nothing to find.
+        """Precision averaged over recalls.
 
         Args:
-            weights: How often each image counts, (I,).
-            recalls: Levels of recall, (R,).
+            weights: How often each image counts, float64, shape (I,).
+            recalls: Levels of recall in [0, 1], shape (R,).
+
+        Returns:
+            In [0, 1], float64, shape (A, T); NaN where there is nothing to find.
         """
         found = np.full(self.hit.shape[:2], np.nan)
         total = self.objects @ weights
@@ -59,11 +62,15 @@ class ClassMatches:
         return found
 
     def precision(self, area: int, weights: FloatArray, recalls: FloatArray) -> FloatArray:
-        """The highest precision at each recall or above, (T, R); 0 where it is never reached.
+        """The highest precision at each recall or above.
 
         Args:
             area: An area range in which there is something to find.
-            weights, recalls: As above.
+            weights: How often each image counts, float64, shape (I,).
+            recalls: Levels of recall in [0, 1], shape (R,).
+
+        Returns:
+            In [0, 1], float64, shape (T, R); 0 where the recall is never reached.
         """
         count = weights[self.image]
         hits = np.cumsum((self.hit[area] & ~self.ignored[area]) * count, axis=1)
@@ -88,12 +95,24 @@ class Matches:
     classes: tuple[ClassMatches, ...]
 
     def average_precision(self, weights: FloatArray | None = None) -> FloatArray:
-        """(classes, A, T), NaN where a class has no object of that area."""
+        """Average precision by class, area range and IoU threshold.
+
+        Args:
+            weights: How often each image counts, float64, shape (I,); None: once.
+
+        Returns:
+            In [0, 1], float64, shape (classes, A, T); NaN where a class has no object of
+            that area.
+        """
         chosen = np.ones(len(self.image_ids)) if weights is None else weights
         return np.stack([one.average_precision(chosen, self.recalls) for one in self.classes])
 
     def metrics(self, weights: FloatArray | None = None) -> MaskMetrics:
-        """COCO's six numbers and LVIS's three, in [0, 1]; None where nothing is to be found."""
+        """COCO's six numbers and LVIS's three, in [0, 1]; None where nothing is to be found.
+
+        Args:
+            weights: How often each image counts, float64, shape (I,); None: once.
+        """
         precision = self.average_precision(weights)
         groups = np.array([one.frequency for one in self.classes])
         by_frequency = {

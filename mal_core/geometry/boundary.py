@@ -21,9 +21,16 @@ def band_width(height: int, width: int) -> int:
 
 
 def boundary(mask: Mask, pixels: int) -> Mask:
-    """The pixels of a mask that lie at most `pixels` from its outside, 0/1, shape (H, W).
+    """The pixels of a mask that lie at most `pixels` from its outside.
 
     What lies beyond the array counts as outside.
+
+    Args:
+        mask: 0/1, uint8, shape (H, W).
+        pixels: Width of the band, px.
+
+    Returns:
+        0/1, uint8, shape (H, W).
     """
     kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
     inner = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -41,7 +48,11 @@ def boundary_rle(rle: Rle, height: int, width: int) -> Rle:
 
 
 def boundary_iou(a: Mask, b: Mask) -> float:
-    """IoU of the bands of two 0/1 masks (H, W) of one image; 0 when both are empty."""
+    """IoU of the bands of two masks of one image; 0 when both are empty.
+
+    Args:
+        a, b: 0/1, uint8, shape (H, W).
+    """
     rows, columns = np.flatnonzero((a | b).any(1)), np.flatnonzero((a | b).any(0))
     if not len(rows):
         return 0.0

@@ -16,12 +16,19 @@ SIZE_NAMES = ("small", "medium", "large")
 
 
 def box_area(box_xyxy: FloatArray) -> FloatArray:
-    """Areas in px^2 of boxes (..., 4) -> (...)."""
+    """Areas of boxes, float64: px, shape (..., 4) -> px^2, shape (...,)."""
     return np.asarray((box_xyxy[..., 2] - box_xyxy[..., 0]) * (box_xyxy[..., 3] - box_xyxy[..., 1]))
 
 
 def size_bin(area: FloatArray | float) -> IntArray:
-    """Index into SIZE_NAMES for areas in px^2; the bins are half-open (spec section 13.3)."""
+    """Size of boxes or masks; the bins are half-open (spec section 13.3).
+
+    Args:
+        area: In px^2, any shape.
+
+    Returns:
+        Indices into SIZE_NAMES, int64, same shape.
+    """
     return np.asarray(np.digitize(area, (SMALL_AREA, MEDIUM_AREA)), dtype=np.int64)
 
 
@@ -61,7 +68,7 @@ def sample_margins(generator: np.random.Generator, upper: float) -> FloatArray:
 
 
 def fixed_margins(test_expansion: float) -> FloatArray:
-    """Margins of a crop at labeling; 0.6 grows the crop by 30 % (spec 2.3)."""
+    """Margins of a crop at labeling, float64, shape (4,); 0.6 grows it by 30 % (spec 2.3)."""
     return np.full(4, 0.5 * test_expansion)
 
 
@@ -79,17 +86,20 @@ def box_mask_in_crop(
     *,
     period: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
-    """Filled box on a grid laid over its crop, shape (num_cells, num_cells).
+    """Filled box on a grid laid over its crop.
 
     Border cells carry the covered share. Cells outside the image stay 0 because
     a box never leaves its image (spec Q7, Q35).
 
     Args:
-        box_xyxy: Box in px.
-        crop_xyxy: Crop in px of the same image.
+        box_xyxy: Box in px, shape (4,).
+        crop_xyxy: Crop in px of the same image, shape (4,).
         num_cells: Side of the grid.
         period: Width and height of the image, to repeat the box where the crop leaves it,
             as the reference repeats its box mask along with the image (spec Q7).
+
+    Returns:
+        Shares in [0, 1], float32, shape (num_cells, num_cells).
     """
     crop = crop_xyxy.astype(np.float64)
     scale = num_cells / (crop[2:] - crop[:2])
@@ -115,7 +125,7 @@ def _repeated_coverage(
 
 
 def pixel_box(box_xyxy: FloatArray, height: int, width: int) -> tuple[int, int, int, int]:
-    """The pixels a box touches as a half-open integer box inside the image."""
+    """The pixels that a box (4,) in px touches, as a half-open integer box inside the image."""
     x0, y0 = np.floor(box_xyxy[:2]).astype(int)
     x1, y1 = np.ceil(box_xyxy[2:]).astype(int)
     return max(int(x0), 0), max(int(y0), 0), min(int(x1), width), min(int(y1), height)

@@ -49,19 +49,19 @@ def segmentation_to_mask(segmentation: object, height: int, width: int) -> NDArr
 
 
 def mask_to_rle(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Rle:
-    """A full-image mask (H, W) as compressed RLE with `str` counts."""
+    """A full-image mask (H, W), bool or 0/1, as compressed RLE with `str` counts."""
     height, width = mask.shape
     return crop_mask_to_rle(np.asarray(mask, dtype=bool), (0, 0), height, width)
 
 
 def box_to_rle(box_xyxy: NDArray[np.float64], height: int, width: int) -> Rle:
-    """The filled box: every pixel that it touches."""
+    """The filled box (4,), px: every pixel of the image that it touches."""
     x0, y0, x1, y1 = pixel_box(box_xyxy, height, width)
     return crop_mask_to_rle(np.ones((y1 - y0, x1 - x0), dtype=bool), (x0, y0), height, width)
 
 
 def ellipse_to_rle(box_xyxy: NDArray[np.float64], height: int, width: int) -> Rle:
-    """The ellipse inscribed in the box: pixels whose centre it holds."""
+    """The ellipse inscribed in the box (4,), px: pixels of the image whose centre it holds."""
     x0, y0, x1, y1 = pixel_box(box_xyxy, height, width)
     centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
     radius = (box_xyxy[2:] - box_xyxy[:2]) / 2

@@ -16,7 +16,10 @@ Ints = NDArray[np.int64]
 def numbers_of(
     lists: Iterable[Iterable[Any]], may_have_bools: bool = True
 ) -> NDArray[np.float64] | None:
-    """All numbers of some lists, float64; None where something is no number or beyond floats."""
+    """All numbers of some lists end to end, float64, shape (N,).
+
+    None where something is no number or beyond floats.
+    """
     try:
         values = array("d", chain.from_iterable(lists))
         if may_have_bools and bool in set(map(type, chain.from_iterable(lists))):
@@ -31,11 +34,11 @@ def plain_runs_fit(counts: Sequence[list[object]], pixels: Ints) -> NDArray[np.b
 
     Args:
         counts: Runs of N masks.
-        pixels: Size of each one's image, px, (N,).
+        pixels: Size of each one's image, px, int64, shape (N,).
 
     Returns:
-        (N,): whole numbers, none negative, that add up to the image. False may also mean
-        that one of the others cannot be read.
+        Bool, shape (N,): whole numbers, none negative, that add up to the image. False may also
+        mean that one of the others cannot be read.
     """
     lengths = np.array([len(one) for one in counts])
     runs = list(chain.from_iterable(counts))
@@ -56,6 +59,13 @@ def compressed_runs_fit(texts: Sequence[str], pixels: Ints) -> NDArray[np.bool_]
 
     Each number is written in characters of five bits, the lowest first; from the fourth on
     it is the difference from the run before the last.
+
+    Args:
+        texts: Counts of N masks.
+        pixels: Size of each one's image, px, int64, shape (N,).
+
+    Returns:
+        Bool, shape (N,), as from `plain_runs_fit`.
     """
     sound = np.array([text.isascii() and bool(text) for text in texts])
     if not sound.all():
@@ -112,5 +122,5 @@ def _totals(values: Ints, owner: Ints, count: int) -> tuple[Ints, Ints]:
 
 
 def starts_of(lengths: Ints) -> Ints:
-    """Where each of some runs begins that lie end to end, (N,) each."""
+    """Where each of some runs begins that lie end to end: lengths (N,) -> places (N,), int64."""
     return np.concatenate([[0], np.cumsum(lengths)[:-1]])

@@ -47,7 +47,7 @@ def turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Stored pixels as viewers show them.
 
     Args:
-        pixels: Shape (H, W, C).
+        pixels: Gray levels, uint8, shape (H, W, C).
         orientation: Of EXIF, 1 to 8.
 
     Returns:
@@ -59,7 +59,7 @@ def turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def turned_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Inverse of `turned`."""
+    """Inverse of `turned`: uint8, (H, W, C) or for 5 to 8 (W, H, C) -> (H, W, C)."""
     return turned(pixels, INVERSE.get(orientation, orientation))
 
 

@@ -62,7 +62,7 @@ def refine_logits(
 
 
 def color_bins(crop: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """RGB (h, w, 3) -> index of each pixel's Lab bin, shape (h, w)."""
+    """RGB, uint8, shape (h, w, 3) -> index of each pixel's Lab bin, int64, shape (h, w)."""
     lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.int64) * COLOR_BINS // 256
     return np.asarray((lab[..., 0] * COLOR_BINS + lab[..., 1]) * COLOR_BINS + lab[..., 2])
 
@@ -103,8 +103,12 @@ def contrast_weights(crop: NDArray[np.uint8]) -> list[Map]:
     The color kernel is as wide as the crop's own mean contrast (GrabCut's beta), so
     sensor noise does not look like edges, nor a foggy photo like one object.
 
+    Args:
+        crop: RGB, uint8, shape (h, w, 3).
+
     Returns:
-        exp(-|I_i - I_j|^2 / (2 mean)) / distance; shapes as `_pairs` cuts them.
+        exp(-|I_i - I_j|^2 / (2 mean)) / distance, float32: for the offset (dy, dx) of
+        shape (h - dy, w - |dx|), at pixel i.
     """
     colors = crop.astype(np.float32)
     squares = []

@@ -136,10 +136,17 @@ def _refine(item: BoxViews, logits: Map, box: PixelBox, config: MalConfig) -> Ma
 def resize_logits(
     logits: Map, crop_xyxy: NDArray[np.int64], _box_xyxy: Sequence[float] = ()
 ) -> Map:
-    """Logits (G, G) of a crop -> logits at the crop's size in image px.
+    """Logits of a crop at the crop's size in its image.
 
     Enlarging interpolates logits; shrinking averages probabilities, so that no
     thin part is stepped over.
+
+    Args:
+        logits: Float32, shape (G, G).
+        crop_xyxy: The crop in px of the image, shape (4,).
+
+    Returns:
+        Float32, shape (y1 - y0, x1 - x0), one value per px of the image.
     """
     width, height = (int(value) for value in crop_xyxy[2:] - crop_xyxy[:2])
     side = logits.shape[0]

@@ -118,7 +118,15 @@ class OfficialVisionTransformer(VisionTransformer):
 
 
 def resample_positions(positions: Tensor, height: int, width: int) -> Tensor:
-    """Position embeddings (1, 1 + N, E) -> (1, 1 + height width, E), bicubic (spec 3.1)."""
+    """Position embeddings at another size, bicubic (spec 3.1).
+
+    Args:
+        positions: Of the class token and N patches, float, shape (1, 1 + N, E).
+        height, width: Size of the new grid, patches.
+
+    Returns:
+        Float, shape (1, 1 + height * width, E).
+    """
     side = math.isqrt(positions.shape[1] - 1)
     if (height, width) == (side, side):
         return positions

@@ -67,7 +67,7 @@ def shorten(keys: tuple[str, ...] | list[str]) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a .safetensors file or of a PyTorch checkpoint.
+    """The named tensors of a .safetensors file or of a PyTorch checkpoint, of any shape and dtype.
 
     Raises:
         CheckpointError: Unreadable, or nothing in it is a mapping of names to tensors.
@@ -95,6 +95,9 @@ def hub_tensors(settings: Mapping[str, Any]) -> dict[str, Tensor]:
     Args:
         settings: timm's pretrained_cfg of the model.
 
+    Returns:
+        By timm's names, of any shape and dtype.
+
     Raises:
         CheckpointError: timm knows no weights of this model, or its file names code.
         OSError: The hub is out of reach.
@@ -120,7 +123,14 @@ def _from_hugging_face(repository: str, filename: str | None) -> dict[str, Tenso
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The encoder's tensors under their own names, and the names of known extras."""
+    """The encoder's tensors under their own names, and the names of known extras.
+
+    Args:
+        tensors: Of a whole model, of any shape.
+
+    Returns:
+        Those of the encoder as they are, same shapes, and the names of those left out.
+    """
     prefix = next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), "")
     kept: dict[str, Tensor] = {}
     unused: list[str] = []

@@ -53,7 +53,14 @@ class Group:
         )
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the processes of a tensor that each of them has."""
+        """Mean over the processes of a tensor that each of them has.
+
+        Args:
+            values: Float, any shape, the same in all processes. Receives the mean.
+
+        Returns:
+            `values`, same shape.
+        """
         if self.world_size > 1:
             dist.all_reduce(values)
             values /= self.world_size

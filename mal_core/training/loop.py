@@ -53,10 +53,10 @@ def crf_target(
     """Labels of the mean field that starts from the mean of both networks (spec 4.2).
 
     Args:
-        student, teacher: Probabilities, shape (B, G, G).
+        student, teacher: Probabilities, float32, shape (B, G, G).
 
     Returns:
-        0/1 labels, shape (B, G, G).
+        0/1 labels, float32, shape (B, G, G).
     """
     clean = config.crf.clean_view and not config.compat_official  # spec Q9
     view = batch.teacher_image if clean else batch.image
@@ -136,7 +136,7 @@ class LabelerTrainer:
         return logits.float().squeeze(1)
 
     def losses(self, batch: BoxCropBatch) -> dict[str, Tensor]:
-        """The weighted total and its parts, batch means, for the current step."""
+        """The weighted total and its parts for the current step: batch means, float32, shape ()."""
         config, boxes = self.config, batch.boxes_xyxy.to(self.device)
         student = self._logits(self.student, batch.image, boxes).sigmoid()
         with torch.no_grad():

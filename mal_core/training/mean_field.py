@@ -54,7 +54,7 @@ class Field:
 
 
 def settle_step_by_step(field: Field, iterations: int) -> Tensor:
-    """Log-odds after so many steps, or at the fixed point if that comes first; shape (N,)."""
+    """Log-odds after so many steps, or at the fixed point before: float32, shape (N,)."""
     for _ in range(iterations):
         field.step()
         if torch.equal(field.updated, field.log_odds):
@@ -64,7 +64,10 @@ def settle_step_by_step(field: Field, iterations: int) -> Tensor:
 
 
 def settle_in_graph(field: Field, iterations: int) -> Tensor:
-    """`settle_step_by_step` on a GPU, equal to the bit: steps at a fixed point change nothing."""
+    """`settle_step_by_step` on a GPU: log-odds, float32, shape (N,).
+
+    Equal to the bit: steps at a fixed point change nothing.
+    """
     rounds, rest = divmod(iterations, STEPS_PER_GRAPH)
     if rounds:
         log_odds = field.log_odds

@@ -78,7 +78,7 @@ class Monitor(PredictionProgress):
         data_batch: Any = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Report one step."""
+        """Report one step; `outputs` holds its loss, float, shape ()."""
         step = runner.iter + 1
         loss = outputs["loss"].item()
         if not math.isfinite(loss):
