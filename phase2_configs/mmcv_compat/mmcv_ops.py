@@ -5,15 +5,23 @@ convention (results are written into tensors the caller allocated). Every other 
 up, because `import mmcv.ops` looks all of them up, and raises when called.
 """
 
-from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor
 
-Operation = Callable[..., Any]
+from phase2_configs.mmcv_compat.deformable import (
+    Operation,
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+    ms_deform_attn_backward,
+    ms_deform_attn_forward,
+    replayed_gradients,
+)
 
 BUILD_COMMAND = "make setup MMCV_OPS=compiled"
 AVERAGE_POOLING = 1
@@ -39,7 +47,7 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
         offset: 0 for continuous coordinates, 1 for inclusive pixel indices.
 
     Returns:
-        Indices of the kept boxes, best first, int64.
+        Indices of the kept boxes, best first, int64, shape (K,).
     """
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
@@ -65,7 +73,19 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Pool `features` (B, C, H, W) inside `rois` (N, 5: index, xyxy) into `output` (N, C, h, w)."""
+    """Pool features inside boxes.
+
+    Args:
+        features: Float, shape (B, C, H, W).
+        rois: Index into the batch and xyxy in px, float, shape (N, 5).
+        output: Receives the result, float, shape (N, C, h, w).
+        argmax_y, argmax_x: Left as they are, any shape.
+        aligned_height, aligned_width: h and w.
+        spatial_scale: Cells per px.
+        sampling_ratio: Samples per cell and axis; 0 chooses.
+        pool_mode: 1, the mean; nothing else is there.
+        aligned: Cell centres lie at half cells.
+    """
     _require_average("roi_align_forward", pool_mode)
     size = (aligned_height, aligned_width)
     output.copy_(
@@ -87,7 +107,16 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Spread `grad_output` (N, C, h, w) back over `grad_input` (B, C, H, W)."""
+    """Spread gradients of pooled features back over the features.
+
+    Args:
+        grad_output: Float, shape (N, C, h, w).
+        rois: Index into the batch and xyxy in px, float, shape (N, 5).
+        argmax_y, argmax_x: Not read, any shape.
+        grad_input: The gradient is added, float, shape (B, C, H, W).
+        aligned_height, aligned_width: h and w.
+        spatial_scale, sampling_ratio, pool_mode, aligned: As in `roi_align_forward`.
+    """
     _require_average("roi_align_backward", pool_mode)
     grad_input.add_(
         torch.ops.torchvision._roi_align_backward(
@@ -101,16 +130,6 @@ def roi_align_backward(
             aligned,
         )
     )
-
-
-def _replayed_gradients(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor
-) -> tuple[Tensor, ...]:
-    """Gradients of `function(*inputs)`, computed by running it again under autograd."""
-    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
-    with torch.enable_grad():
-        output = function(*leaves)
-    return torch.autograd.grad(output, leaves, grad_output)
 
 
 def _focal_loss(logits: Tensor, labels: Tensor, weight: Tensor, gamma: float, alpha: float):
@@ -127,7 +146,15 @@ def _focal_loss(logits: Tensor, labels: Tensor, weight: Tensor, gamma: float, al
 def sigmoid_focal_loss_forward(
     logits: Tensor, labels: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
 ) -> None:
-    """Write the loss of every logit into `output`; all but `labels` (N,) have shape (N, C)."""
+    """Focal loss of every logit.
+
+    Args:
+        logits: Float, shape (N, C).
+        labels: Classes, int64, shape (N,); those outside 0..C-1 are background.
+        weight: Of each class, float, shape (C,); empty for none.
+        output: Receives the losses, float, shape (N, C).
+        gamma, alpha: As published.
+    """
     output.copy_(_focal_loss(logits, labels, weight, gamma, alpha))
 
 
@@ -140,183 +167,21 @@ def sigmoid_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write d loss / d logit into `grad_input`, shape (N, C)."""
+    """Gradient of the sum of the focal losses.
+
+    Args:
+        logits: Float, shape (N, C).
+        labels: Classes, int64, shape (N,).
+        weight: Of each class, float, shape (C,); empty for none.
+        grad_input: Receives d loss / d logit, float, shape (N, C).
+        gamma, alpha: As published.
+    """
 
     def loss(leaf: Tensor) -> Tensor:
         return _focal_loss(leaf, labels, weight, gamma, alpha)
 
-    (gradient,) = _replayed_gradients(loss, [logits], torch.ones_like(logits))
+    (gradient,) = replayed_gradients(loss, [logits], torch.ones_like(logits))
     grad_input.copy_(gradient)
-
-
-def _attend(shapes: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Multi-scale deformable attention over levels of the given (height, width) rows."""
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    # Plain integers: iterating a CUDA tensor would wait for the device at every level.
-    sizes = shapes.tolist()
-    return lambda value, locations, weights: multi_scale_deformable_attn_pytorch(
-        value, sizes, locations, weights
-    )
-
-
-def ms_deform_attn_forward(
-    value: Tensor,
-    shapes: Tensor,
-    level_starts: Tensor,
-    locations: Tensor,
-    weights: Tensor,
-    *,
-    im2col_step: int,
-) -> Tensor:
-    """Attention output, shape (B, queries, heads x channels); called on CUDA only."""
-    return _attend(shapes)(value, locations, weights)
-
-
-def ms_deform_attn_backward(
-    value: Tensor,
-    shapes: Tensor,
-    level_starts: Tensor,
-    locations: Tensor,
-    weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_locations: Tensor,
-    grad_weights: Tensor,
-    *,
-    im2col_step: int,
-) -> None:
-    """Write the gradients of the three inputs that have one."""
-    gradients = _replayed_gradients(_attend(shapes), [value, locations, weights], grad_output)
-    for target, gradient in zip((grad_value, grad_locations, grad_weights), gradients, strict=True):
-        target.copy_(gradient)
-
-
-def _convolve(
-    stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
-) -> Operation:
-    def convolve(
-        features: Tensor,
-        offset: Tensor,
-        weight: Tensor,
-        mask: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
-        return torchvision.ops.deform_conv2d(
-            features, offset, weight, bias, stride, padding, dilation, mask
-        )
-
-    return convolve
-
-
-def _convolve_v2(settings: dict[str, Any]) -> Operation:
-    return _convolve(
-        (settings["stride_h"], settings["stride_w"]),
-        (settings["pad_h"], settings["pad_w"]),
-        (settings["dilation_h"], settings["dilation_w"]),
-    )
-
-
-def modulated_deform_conv_forward(
-    features: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    **settings: Any,
-) -> None:
-    """Deformable convolution v2 into `output`; groups follow from the shapes."""
-    used_bias = bias if settings["with_bias"] else None
-    output.copy_(_convolve_v2(settings)(features, offset, weight, mask, used_bias))
-
-
-def modulated_deform_conv_backward(
-    features: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    columns: Tensor,
-    grad_features: Tensor,
-    grad_weight: Tensor,
-    grad_bias: Tensor,
-    grad_offset: Tensor,
-    grad_mask: Tensor,
-    grad_output: Tensor,
-    **settings: Any,
-) -> None:
-    """Write the gradients of all inputs of the deformable convolution v2."""
-    inputs = [features, offset, weight, mask]
-    targets = [grad_features, grad_offset, grad_weight, grad_mask]
-    if settings["with_bias"]:
-        inputs.append(bias)
-        targets.append(grad_bias)
-    gradients = _replayed_gradients(_convolve_v2(settings), inputs, grad_output)
-    for target, gradient in zip(targets, gradients, strict=True):
-        target.copy_(gradient)
-
-
-def _convolve_v1(settings: dict[str, Any]) -> Operation:
-    return _convolve(
-        (settings["dH"], settings["dW"]),
-        (settings["padH"], settings["padW"]),
-        (settings["dilationH"], settings["dilationW"]),
-    )
-
-
-def deform_conv_forward(
-    features: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    **settings: Any,
-) -> None:
-    """Deformable convolution v1 into `output`; groups follow from the shapes."""
-    output.copy_(_convolve_v1(settings)(features, offset, weight))
-
-
-def deform_conv_backward_input(
-    features: Tensor,
-    offset: Tensor,
-    grad_output: Tensor,
-    grad_features: Tensor,
-    grad_offset: Tensor,
-    weight: Tensor,
-    columns: Tensor,
-    **settings: Any,
-) -> None:
-    """Write the gradients of features and offsets of the deformable convolution v1."""
-    gradients = _replayed_gradients(
-        lambda x, o: _convolve_v1(settings)(x, o, weight), [features, offset], grad_output
-    )
-    grad_features.copy_(gradients[0])
-    grad_offset.copy_(gradients[1])
-
-
-def deform_conv_backward_parameters(
-    features: Tensor,
-    offset: Tensor,
-    grad_output: Tensor,
-    grad_weight: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    *,
-    scale: float,
-    **settings: Any,
-) -> None:
-    """Add `scale` times the gradient of the weights of the deformable convolution v1."""
-    (gradient,) = _replayed_gradients(
-        lambda w: _convolve_v1(settings)(features, offset, w),
-        [grad_weight],
-        grad_output,
-    )
-    grad_weight.add_(gradient, alpha=scale)
 
 
 def get_compiler_version() -> str:

@@ -118,6 +118,8 @@ def _arrays(function: Function, kinds: set[str]) -> Iterator[str]:
 
 
 def _names(node: ast.expr) -> set[str]:
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Callable":
+        return set()  # a function of arrays is no array
     inner = list(ast.walk(node))
     attributes = {part.attr for part in inner if isinstance(part, ast.Attribute)}
     names = {part.id for part in inner if isinstance(part, ast.Name)}

@@ -1,0 +1,133 @@
+"""The house stays in order: figures of this tree, by the script that anyone can run."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "house"
+AT_MOST = {
+    "flows: entries at the root": 8,
+    "mal_core: entries at the root": 16,
+    "entries of the fullest folder": 20,
+    "longest module, lines": 400,
+    "flows: function lines, p90": 25,
+    "mal_core: function lines, p90": 25,
+    "mal_core: function lines, longest": 75,
+    "import contract: rows": 20,
+    "annotation JSON: modules that parse it": 7,
+    "lists of setting names kept by hand": 12,
+}
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, float]:
+    command = [sys.executable, str(SCRIPT), "--here", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)["here"]
+    return found
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPT))
+    monkeypatch.syspath_prepend(str(SCRIPT / "spies"))
+    for name in ("sources", "arrays", "reads", "key_lists", "figures", "held"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("figures")
+
+
+def write(root: Path, place: str, text: str) -> None:
+    path = root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("name", AT_MOST)
+def test_the_house_does_not_grow_back(figures: dict[str, float], name: str) -> None:
+    assert figures[name] <= AT_MOST[name]
+
+
+def test_every_public_function_with_arrays_gives_their_shapes(figures: dict[str, float]) -> None:
+    assert figures["public functions with arrays"] > 50
+    assert figures["of these, % whose docstring gives shapes"] == 100
+
+
+def test_the_script_counts_what_a_reader_would_count(script: ModuleType, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "mal_core/masks.py",
+        '''
+import json
+from numpy.typing import NDArray
+Mask = NDArray[bool]
+
+def grow(mask: Mask) -> Mask:
+    """A larger one."""
+
+def shrink(mask: Mask, by: int) -> Mask:
+    """A smaller one.
+
+    Args:
+        mask: Bool, shape (H, W).
+
+    Returns:
+        Bool, shape (H - by, W - by).
+    """
+
+def first(path):
+    return json.loads(path.read_text())["annotations"]
+
+def manifest(path):
+    return json.loads((path / "manifest.json").read_text())["annotations"]
+''',
+    )
+    write(
+        tmp_path,
+        "flows/settings.py",
+        """
+class Store(Config):
+    place: str
+    size: int
+
+PLACES = ("store.place", "size")
+OTHERS = ("colour", "sound")
+""",
+    )
+    found = {title: list(members) for title, members in script.details(tmp_path).items()}
+    assert [array.name for array in found["arrays without shapes"]] == ["grow"]
+    assert [read.function for read in found["annotation JSON"]] == ["first"]
+    assert [names.name for names in found["lists of setting names"]] == ["PLACES"]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_held"),
+    [
+        (700123, True),
+        ({"boxes": [(23.28125, 17.15625)]}, True),
+        (b'{"bbox": [23.28125, 17.15625]}', True),
+        ({"boxes": [(23.25, 17.0)]}, False),
+        ([[[[700123]]]], False),
+    ],
+)
+def test_a_box_is_known_by_its_numbers(script: ModuleType, value: object, is_held: bool) -> None:
+    held = importlib.import_module("held")
+    assert held.holds(value, held.DEPTH) is is_held
+
+
+def test_the_script_needs_the_standard_library_only() -> None:
+    own = {path.stem for path in SCRIPT.rglob("*.py")} | {"spies"}
+    imported = set()
+    for path in SCRIPT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).split(".")[0])
+    assert imported <= set(sys.stdlib_module_names) | own
