@@ -2,6 +2,7 @@
 
 MalCoreError
   ConfigError(ValueError)    a setting is impossible
+  ArgumentError(ValueError)  an array that Python code gives is wrong
   DatasetError(ValueError)   an input file is wrong; carries the list of all problems
   MaskError(ValueError)      a mask cannot be read; whoever knows its file says where it is
   CheckpointError            weights do not fit what they are loaded into
@@ -14,9 +15,10 @@ MalCoreError
     SegmenterError           ... while training a segmenter
 """
 
+import contextlib
 import errno
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +47,10 @@ class ConfigError(MalCoreError, ValueError):
     """A setting is impossible; the message names its key."""
 
 
+class ArgumentError(MalCoreError, ValueError):
+    """What Python code gives is wrong; the message names the argument, what it is and should be."""
+
+
 class DatasetError(MalCoreError, ValueError):
     """An input file is wrong.
 
@@ -70,6 +76,25 @@ class DatasetError(MalCoreError, ValueError):
         combined = cls(errors[0].path, problems)
         combined.args = ("\n".join(str(error) for error in errors),)
         return combined
+
+
+@contextlib.contextmanager
+def told_of(own: Mapping[Path, Path]) -> Iterator[None]:
+    """Errors about copies (the keys) as errors about the user's own files (the values)."""
+    try:
+        yield
+    except DatasetError as error:
+        raise renamed(error, own) from error
+
+
+def renamed(error: DatasetError, own: Mapping[Path, Path]) -> DatasetError:
+    """The same error about the user's own files (the values) instead of copies (the keys)."""
+    text = str(error)
+    for copy, file in own.items():
+        text = text.replace(str(copy), str(file))
+    told = DatasetError(error.path, error.problems)
+    told.args = (text,)
+    return told
 
 
 class MaskError(MalCoreError, ValueError):

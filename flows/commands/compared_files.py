@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings.run_config import RunConfig
-from flows.stages.normal_form import is_utf8, told_of, write_utf8
+from flows.stages.normal_form import is_utf8, write_utf8
 from mal_core.artifacts import write_json
-from mal_core.errors import ConfigError, DatasetError
+from mal_core.errors import ConfigError, DatasetError, told_of
 
 Json = dict[str, Any]
 LIST_SUFFIXES = (".txt", ".xml")

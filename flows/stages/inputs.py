@@ -10,13 +10,13 @@ from typing import Any
 
 from flows.settings.run_config import DataSource, Inputs, data_config
 from flows.stages.images import plain_inputs
-from flows.stages.normal_form import in_users_words, in_utf8, normal_form, states_sizes, told_of
+from flows.stages.normal_form import in_users_words, in_utf8, normal_form, states_sizes
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
-from mal_core.errors import ConfigError, DatasetError
+from mal_core.errors import ConfigError, DatasetError, told_of
 
 SCENES, CHECK = "scenes", "check"
 

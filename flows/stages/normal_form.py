@@ -1,10 +1,8 @@
 """Annotations of any format as COCO files in the store, and labels back in that format."""
 
-import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
-from mal_core.errors import DatasetError
+from mal_core.errors import DatasetError, renamed
 from mal_core.text_tables import format_number
 
 logger = logging.getLogger(__name__)
@@ -85,24 +83,6 @@ def write_utf8(path: Path, target: Path) -> None:
         write_plain(path, target)
     except TextError as error:
         raise DatasetError(path, [str(error)]) from error
-
-
-@contextlib.contextmanager
-def told_of(own: Mapping[Path, Path]) -> Iterator[None]:
-    """Errors about copies (the keys) as errors about the user's own files (the values)."""
-    try:
-        yield
-    except DatasetError as error:
-        raise _renamed(error, own) from error
-
-
-def _renamed(error: DatasetError, own: Mapping[Path, Path]) -> DatasetError:
-    text = str(error)
-    for copy, file in own.items():
-        text = text.replace(str(copy), str(file))
-    told = DatasetError(error.path, error.problems)
-    told.args = (text,)
-    return told
 
 
 def _converted(run: Run, given: Inputs) -> Inputs:
@@ -272,7 +252,7 @@ def normal_masks(run: Run, annotations: Path, digest: str | None = None) -> tupl
 
 def in_users_words(run: Run, found: Inputs, error: DatasetError) -> DatasetError:
     """The same error about the user's own files instead of their copies in the store."""
-    return _renamed(error, _own_files(run.config, found))
+    return renamed(error, _own_files(run.config, found))
 
 
 def _own_files(config: RunConfig, found: Inputs) -> dict[Path, Path]:

@@ -63,7 +63,16 @@ def cut_views(
     Raises:
         DatasetError: The photo is absent or cannot be decoded.
     """
-    image = load_image(image_root / record.file_name)
+    yield from views_of(load_image(image_root / record.file_name), record, boxes, config)
+
+
+def views_of(
+    image: NDArray[np.uint8],
+    record: ImageRecord,
+    boxes: Iterable[BoxAnnotation],
+    config: MalConfig,
+) -> Iterator[BoxViews]:
+    """Cut every view of every box from a decoded photo, RGB, shape (H, W, 3)."""
     side = config.label_crop_size or config.crop_size
     expansions = sorted({config.test_expansion, *config.extra_expansions}, reverse=True)
     for annotation in boxes:

@@ -1,0 +1,210 @@
+"""Labeling a whole file without the command: its input in normal form, and its output whole."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mal_core.artifacts import atomic_path, sha256_file, sha256_json, write_json
+from mal_core.config import AnnotationFormat
+from mal_core.data.coco import Json, parse_coco, read_boxes
+from mal_core.data.text import TextError, is_plain, write_plain
+from mal_core.data.view import read_view
+from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.formats import FORMATS, align_classes
+from mal_core.images.frames import Orientation
+from mal_core.images.plan import plan_images, write_all_pixels
+from mal_core.images.view import build_view
+from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
+from mal_core.types import BoxDataset, PseudoLabelSet
+
+MAX_PIXELS = 1_000_000_000
+"""As data.max_image_pixels in conf/data: larger images are refused."""
+KEY, LEDGER = "key", "skipped.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeling:
+    """What to label, and where the labels go."""
+
+    images: Path
+    annotations: Path
+    output: Path
+    format: AnnotationFormat = "coco"
+    strict: bool = False
+    orientation: Orientation = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalSplit:
+    """Ordinary images and a plain COCO file; the user's own where they are that already."""
+
+    images: Path
+    annotations: Path
+    given: Path
+
+    @contextlib.contextmanager
+    def in_users_words(self) -> Iterator[None]:
+        """Errors about the copy as errors about the user's file."""
+        with told_of({self.annotations: self.given}):
+            yield
+
+
+def normal_split(
+    images: Path,
+    annotations: Path,
+    folder: Path,
+    *,
+    format: AnnotationFormat = "coco",  # noqa: A002 -- the setting's name
+    orientation: Orientation = "auto",
+) -> NormalSplit:
+    """Annotations of any format as a COCO file, and their images as ordinary files.
+
+    Args:
+        images: Folder of the photos.
+        annotations: File or folder, as `format` says.
+        folder: Receives whatever cannot stay as it is.
+        format: How the annotations are written.
+        orientation: Pixels that boxes refer to where EXIF and sizes leave it open.
+
+    Raises:
+        DatasetError: The annotations are not what `format` says.
+        ConfigError: There is no such format.
+    """
+    if format not in FORMATS:
+        message = f"format={format}: there is no such format. Available: {', '.join(FORMATS)}."
+        raise ConfigError(message)
+    normal = _normal_form(images, annotations, folder, format, orientation)
+    with told_of({normal: annotations}):
+        listed = read_view(normal, origins=FORMATS[format].numbers_entries).images
+    plan = plan_images(
+        images,
+        listed,
+        orientation=orientation,
+        max_pixels=MAX_PIXELS,
+        sizes_stated=not FORMATS[format].sizes_from_pixels,
+    )
+    shown = images
+    if plan.changes:
+        pixels, shown = folder / "pixels", folder / "images"
+        write_all_pixels(images, plan, pixels)
+        replaced = {
+            one.name: made if (made := pixels / str(number)).exists() else images / one.file
+            for number, one in enumerate(plan.changes)
+        }
+        build_view(shown, images, [one.file_name for one in listed], replaced)
+    return NormalSplit(images=shown, annotations=normal, given=annotations)
+
+
+def _normal_form(
+    images: Path, annotations: Path, folder: Path, format_name: str, orientation: Orientation
+) -> Path:
+    target = folder / "normal.json"
+    if format_name == "coco":
+        if not annotations.is_file() or is_plain(annotations):
+            return annotations
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_plain(annotations, target)
+        except TextError as error:
+            raise DatasetError(annotations, [str(error)]) from error
+        return target
+    one = FORMATS[format_name]
+    extra = {"orientation": orientation} if one.sizes_from_pixels else {}
+    content = one.to_coco(images, annotations, **extra)
+    if one.numbers_classes:
+        align_classes([content])
+    try:
+        write_json(target, content)
+    except ValueError as error:
+        problem = "holds a NaN or infinite number, which JSON does not allow."
+        raise DatasetError(annotations, [problem]) from error
+    return target
+
+
+def label_into(work: Labeling, writer: MaskWriter, settings: Sequence[Any]) -> PseudoLabelSet:
+    """Label every box of a file; the output appears when it is whole.
+
+    Args:
+        work: What to label.
+        writer: Draws the masks.
+        settings: JSON values of all else that decides the labels. What an interrupted attempt
+            with the same ones has done is not done again.
+
+    Raises:
+        DatasetError: Carries every problem of the annotations and of their images.
+        ConfigError: The output would replace the input.
+    """
+    _check_output(work)
+    output = work.output.absolute()
+    folder = output.with_name(f".{output.name}.labeling")
+    split = normal_split(
+        work.images.absolute(),
+        work.annotations.absolute(),
+        folder,
+        format=work.format,
+        orientation=work.orientation,
+    )
+    with split.in_users_words():
+        dataset = read_boxes(
+            split.images,
+            split.annotations,
+            strict=work.strict,
+            decode=True,
+            crowds_as_objects=writer.config.compat_official,
+        )
+    _begin(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
+    labeled, ledger = folder / "labels" / "train.json", folder / "labels" / LEDGER
+    result = generate_pseudo_labels(
+        dataset,
+        writer.labeler,
+        writer.config,
+        source=split.annotations,
+        output=labeled,
+        ledger=ledger,
+    )
+    _publish(work, labeled, output)
+    ledger.replace(output.with_name(LEDGER))
+    shutil.rmtree(folder)
+    return dataclasses.replace(result, annotations=output, ledger=output.with_name(LEDGER))
+
+
+def _check_output(work: Labeling) -> None:
+    if work.output.resolve() in (work.images.resolve(), work.annotations.resolve()):
+        message = f"output={work.output} is the input. Choose another place."
+        raise ConfigError(message)
+    if work.output.is_dir():
+        message = f"output={work.output} is a folder. Name a new one, or a file in it."
+        raise ConfigError(message)
+
+
+def _content(work: Labeling, split: NormalSplit, dataset: BoxDataset) -> list[Any]:
+    """What tells a changed input from the one of an interrupted attempt."""
+    files = [(split.images / one.file_name).stat() for one in dataset.images]
+    stamps = [[one.st_size, one.st_mtime_ns] for one in files]
+    return [sha256_file(split.annotations), work.strict, work.orientation, stamps]
+
+
+def _begin(folder: Path, key: str) -> None:
+    """Make the folder; forget what lies there of another attempt."""
+    mark = folder / KEY
+    if not (mark.is_file() and mark.read_text() == key):
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_path(mark) as temporary:
+            temporary.write_text(key)
+
+
+def _publish(work: Labeling, labeled: Path, output: Path) -> None:
+    write = FORMATS[work.format].write_masks
+    if write is None:
+        labeled.replace(output)
+        return
+    content: Json = parse_coco(labeled)
+    fresh = labeled.with_name("native")
+    if fresh.is_dir():  # of an attempt that was killed here
+        shutil.rmtree(fresh)
+    write(content, work.annotations, work.images, fresh)
+    fresh.replace(output)

@@ -1,0 +1,299 @@
+"""A trained labeler to call from Python: masks for the boxes of an array, or of a file.
+
+It runs what the command `mal label` runs, so both give the same masks and scores.
+Letters of shapes: N boxes, H W pixels of the image.
+"""
+
+import dataclasses
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.artifacts import sha256_file
+from mal_core.config import AnnotationFormat, EncoderConfig, MalConfig, RefinementConfig, mal_config
+from mal_core.data.box_table import ALLOWED_OVERHANG, ROUNDING
+from mal_core.data.coco import read_boxes, strip_masks
+from mal_core.errors import ArgumentError, ConfigError
+from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.images.frames import Orientation
+from mal_core.jobs.phase1 import TrainJob, read_train_job, train_in_child
+from mal_core.jobs.worker import labeling_config
+from mal_core.labelers.files import Labeling, label_into, normal_split
+from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
+from mal_core.labeling.views import views_of
+from mal_core.labeling.work import MaskWriter
+from mal_core.models import checkpoints
+from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, PseudoLabelSet
+
+Place = str | PathLike[str]
+
+
+class LabeledBoxes(NamedTuple):
+    """What became of the boxes of one image, in their order.
+
+    Attributes:
+        masks: bool, shape (N, H, W); inside their boxes.
+        scores: Mean foreground probability inside each mask, float64 in [0, 1], shape (N,); 0
+            where the mask is empty. No estimate of an IoU.
+    """
+
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+
+
+class Labeler:
+    """A trained mask auto-labeler; `load_labeler` and `train_labeler` make one.
+
+    Attributes:
+        checkpoint: The file it was read from.
+        config: How it labels.
+    """
+
+    def __init__(self, network: MaskAutoLabeler, config: MalConfig, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+        self.config = config
+        self._writer = MaskWriter(network, config)
+
+    def label(self, image: NDArray[np.uint8], boxes_xyxy: NDArray[Any]) -> LabeledBoxes:
+        """Masks for the boxes of one image.
+
+        Pixels are those of `load_image` where a file's masks shall be those of the command.
+        All boxes share forward passes, as those of a file's photo do when it is labeled alone;
+        in other company the last bits of a probability may differ.
+
+        Args:
+            image: RGB, uint8, shape (H, W, 3).
+            boxes_xyxy: x0, y0, x1, y1 in px of the image, half-open, numbers of any type, shape
+                (N, 4). Up to 2 px beyond the border are clipped. N may be 0.
+
+        Returns:
+            Masks and scores, to be unpacked: `masks, scores = labeler.label(image, boxes)`. A box
+            without size, or in which the labeler finds nothing, has an empty mask and score 0.
+
+        Raises:
+            ArgumentError: A shape or a type is another, or a box is outside of the image.
+        """
+        pixels = _checked_image(image)
+        height, width = pixels.shape[:2]
+        corners = _checked_boxes(boxes_xyxy, width, height)
+        record = ImageRecord(image_id=0, file_name="", height=height, width=width)
+        usable = [
+            BoxAnnotation(annotation_id=index, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
+            for index, (x0, y0, x1, y1) in enumerate(corners.tolist())
+            if x1 > x0 and y1 > y0
+        ]
+        masks = np.zeros((len(corners), height, width), dtype=np.bool_)
+        scores = np.zeros(len(corners), dtype=np.float64)
+        for outcome in self._writer.label(views_of(pixels, record, usable, self.config)):
+            if isinstance(outcome, PseudoLabel):
+                masks[outcome.annotation_id] = segmentation_to_mask(outcome.rle, height, width)
+                scores[outcome.annotation_id] = outcome.score
+        return LabeledBoxes(masks, scores)
+
+    def label_file(
+        self,
+        images: Place,
+        annotations: Place,
+        output: Place,
+        *,
+        format: AnnotationFormat = "coco",  # noqa: A002 -- the setting's name
+        strict: bool = False,
+        orientation: Orientation = "auto",
+    ) -> PseudoLabelSet:
+        """Write a mask for every box of a file, as `mal label` does.
+
+        Boxes without a mask are listed with their reasons in `skipped.json` beside the output.
+        What was interrupted continues when it is called again.
+
+        Args:
+            images: Folder of the photos.
+            annotations: COCO file with boxes, or what `format` says: a folder for voc and yolo.
+            output: Receives the boxes with their masks, in the format they came in.
+            format: How the annotations are written.
+            strict: Also refuse overhang of up to 2 px, zero-size boxes and crowds.
+            orientation: Pixels that boxes refer to where EXIF and sizes leave it open.
+
+        Returns:
+            How many boxes there were, and what became of them.
+
+        Raises:
+            DatasetError: Carries every problem of the annotations and of their images.
+            ConfigError: The output would replace the input.
+        """
+        work = Labeling(
+            images=Path(images),
+            annotations=Path(annotations),
+            output=Path(output),
+            format=format,
+            strict=strict,
+            orientation=orientation,
+        )
+        settings = [sha256_file(self.checkpoint), dataclasses.asdict(self.config)]
+        return label_into(work, self._writer, settings)
+
+
+def load_labeler(checkpoint: Place, **settings: Any) -> Labeler:
+    """Read a labeler that `mal train`, `train_labeler` or the paper's own code has written.
+
+    Args:
+        checkpoint: The file, such as `runs/mine/mal/checkpoint.pth`.
+        settings: How to label, where that shall differ from the settings the labeler was trained
+            with: `mask_threshold=0.4`, `flip_test=True`, and all others that decide labels.
+
+    Raises:
+        CheckpointError: The file is absent or none of a labeler.
+        ConfigError: A setting does not exist, is impossible, or decides the network instead.
+    """
+    path = Path(checkpoint)
+    network, trained = checkpoints.load_labeler(path)
+    return Labeler(network, _with_choices(trained, settings), path)
+
+
+def _with_choices(trained: MalConfig, settings: dict[str, Any]) -> MalConfig:
+    nested = {
+        key: dataclasses.asdict(value) if isinstance(value, RefinementConfig) else value
+        for key, value in settings.items()
+    }
+    try:
+        wanted = mal_config({**dataclasses.asdict(trained), **nested})
+    except TypeError as error:
+        message = f"load_labeler: {', '.join(sorted(settings))}: no such setting ({error})."
+        raise ConfigError(message) from error
+    chosen = labeling_config(trained, wanted)
+    fixed = [key for key in settings if getattr(chosen, key) != getattr(wanted, key)]
+    if fixed:
+        message = (
+            f"load_labeler: {', '.join(fixed)} was decided when the labeler was trained and cannot "
+            "change now. Leave it out, or train another labeler."
+        )
+        raise ConfigError(message)
+    return chosen
+
+
+def train_labeler(
+    images: Place,
+    annotations: Place,
+    output_dir: Place,
+    *,
+    mal: str | MalConfig = "cpu",
+    encoder: str | EncoderConfig = "deit_tiny",
+    seed: int = 0,
+) -> Labeler:
+    """Train a labeler on boxes, as `mal train` does, in a child process.
+
+    Leaves `checkpoint.pth`, `scalars.jsonl` and `train.log` in `output_dir`. What was interrupted
+    continues when it is called again. Masks in the annotations are not read.
+
+    Args:
+        images: Folder of the photos.
+        annotations: COCO file with boxes.
+        output_dir: Where the training works; made when it is absent.
+        mal: The recipe: a name in `conf/mal`, or settings (`labeler_recipe` changes some).
+        encoder: Likewise, a name in `conf/encoder` or settings (`encoder_recipe`).
+        seed: Of weights and batches.
+
+    Raises:
+        DatasetError: Carries every problem of the annotations and of their images.
+        ConfigError: A setting is impossible, or `output_dir` holds the beginning of another
+            training.
+        TrainingError: The training diverged.
+        WorkerError: The child process died.
+    """
+    folder = Path(output_dir).absolute()
+    split = normal_split(Path(images).absolute(), Path(annotations).absolute(), folder / "input")
+    boxes = folder / "boxes.json"
+    job = TrainJob(
+        images=split.images,
+        boxes=boxes,
+        strict=False,
+        encoder=encoder_recipe(encoder) if isinstance(encoder, str) else encoder,
+        mal=labeler_recipe(mal) if isinstance(mal, str) else mal,
+        seed=seed,
+        output_dir=folder,
+    )
+    fresh = folder / "boxes.new.json"
+    with split.in_users_words():
+        strip_masks(split.annotations, fresh)
+        read_boxes(job.images, fresh, decode=True)
+    _require_same_training(job, fresh)
+    fresh.replace(boxes)
+    train_in_child(job)
+    return load_labeler(folder / "checkpoint.pth")
+
+
+def _require_same_training(job: TrainJob, boxes: Path) -> None:
+    """Refuse to go on with the state of a training of other settings or boxes."""
+    state, earlier = job.output_dir / "state.pth", job.output_dir / "train_job.json"
+    if not (state.exists() and earlier.exists()):
+        return
+    same_boxes = job.boxes.exists() and sha256_file(job.boxes) == sha256_file(boxes)
+    if read_train_job(earlier) != job or not same_boxes:
+        boxes.unlink()
+        message = (
+            f"{job.output_dir} holds an interrupted training with other settings or boxes. Choose "
+            f"another folder, or delete {state} to start anew."
+        )
+        raise ConfigError(message)
+
+
+def _checked_image(image: object) -> NDArray[np.uint8]:
+    wanted = "wanted an array of RGB pixels, uint8, shape (H, W, 3)"
+    if not isinstance(image, np.ndarray):
+        message = f"image is of type {type(image).__name__}; {wanted}."
+        raise ArgumentError(message)
+    if image.dtype != np.uint8:
+        hint = " Floats in [0, 1] become that by (255 * image).round().astype(np.uint8)."
+        message = f"image has dtype {image.dtype}; {wanted}."
+        raise ArgumentError(message + (hint if image.dtype.kind == "f" else ""))
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        message = f"image has shape {image.shape}; {wanted}."
+        raise ArgumentError(message)
+    return np.ascontiguousarray(image)
+
+
+def _checked_boxes(boxes_xyxy: object, width: int, height: int) -> NDArray[np.float64]:
+    """The boxes clipped to the image, shape (N, 4)."""
+    wanted = "wanted x0, y0, x1, y1 in px per box, shape (N, 4)"
+    try:
+        boxes = np.asarray(boxes_xyxy)
+    except ValueError as error:
+        message = f"boxes_xyxy has rows of different lengths; {wanted}."
+        raise ArgumentError(message) from error
+    if boxes.size == 0 and boxes.shape in ((0,), (0, 4)):
+        return np.zeros((0, 4))
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        message = f"boxes_xyxy has shape {boxes.shape}; {wanted}."
+        raise ArgumentError(message)
+    if boxes.dtype.kind not in "iuf":
+        message = f"boxes_xyxy has dtype {boxes.dtype}; {wanted}, as numbers."
+        raise ArgumentError(message)
+    corners = boxes.astype(np.float64)
+    problems = [
+        f"box {index} (counted from 0) is {list(box)}, which {problem}."
+        for index, box in enumerate(corners.tolist())
+        if (problem := _box_problem(box, width, height)) is not None
+    ]
+    if problems:
+        raise ArgumentError("\n".join(problems))
+    return corners.clip(0, [width, height, width, height])
+
+
+def _box_problem(box_xyxy: list[float], width: int, height: int) -> str | None:
+    x0, y0, x1, y1 = box_xyxy
+    if not np.isfinite(box_xyxy).all():
+        return "holds a NaN or infinite number"
+    if x1 < x0 or y1 < y0:
+        return "ends before it begins; is it x, y, width, height? Wanted x0, y0, x1, y1"
+    reach = max(-x0, -y0, x1 - width, y1 - height)
+    inside = min(x1, width) > max(x0, 0) and min(y1, height) > max(y0, 0)
+    if reach > ALLOWED_OVERHANG + ROUNDING or not (inside or x0 == x1 or y0 == y1):
+        seen = f"reaches {reach:.6g} px over the border of" if inside else "lies wholly outside"
+        return (
+            f"{seen} the image of {width} x {height} px (width x height); up to "
+            f"{ALLOWED_OVERHANG:g} px are clipped"
+        )
+    return None

@@ -1,0 +1,92 @@
+"""The recipes of conf/ as settings, for those who call the library without the command."""
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from mal_core.config import EncoderConfig, MalConfig, mal_config
+from mal_core.errors import ConfigError
+
+ROOM = "conf"
+MISSING = "???"
+ITSELF = "_self_"
+
+
+def labeler_recipe(name: str = "cpu", **changes: Any) -> MalConfig:
+    """Settings of the labeler, as `mal=NAME` chooses them, with changes.
+
+    Args:
+        name: One of the files of `conf/mal`.
+        changes: Fields of `MalConfig`, such as `max_steps=2000`.
+
+    Raises:
+        ConfigError: There is no such recipe or field, or a value is impossible.
+    """
+    try:
+        return mal_config({**_read("mal", name), **changes})
+    except TypeError as error:
+        raise ConfigError(_no_field("mal", error)) from error
+
+
+def encoder_recipe(name: str = "deit_tiny", **changes: Any) -> EncoderConfig:
+    """Settings of the encoder, as `encoder=NAME` chooses them, with changes.
+
+    Args:
+        name: One of the files of `conf/encoder`.
+        changes: Fields of `EncoderConfig`, such as `weights=Path("deit_tiny.safetensors")`.
+
+    Raises:
+        ConfigError: There is no such recipe or field, or it needs a file of weights.
+    """
+    values = {**_read("encoder", name), **changes}
+    if values.get("weights") == MISSING:
+        message = f"encoder {name} needs weights=FILE: no hub has them."
+        raise ConfigError(message)
+    try:
+        return EncoderConfig(**values)
+    except TypeError as error:
+        raise ConfigError(_no_field("encoder", error)) from error
+
+
+def _no_field(group: str, error: TypeError) -> str:
+    return f"{group}: a setting does not exist or is of the wrong type ({error})."
+
+
+def _read(group: str, name: str) -> dict[str, Any]:
+    folder = resources.files(ROOM).joinpath(group)
+    known = sorted(
+        one.name.removesuffix(".yaml") for one in folder.iterdir() if one.name.endswith(".yaml")
+    )
+    if name not in known:
+        message = f"{group}={name}: there is no such choice. Available: {', '.join(known)}."
+        raise ConfigError(message)
+    values = _numbers(yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text()))
+    merged: dict[str, Any] = {}
+    for base in values.pop("defaults", [ITSELF]):
+        merged = _merged(merged, values if base == ITSELF else _read(group, str(base)))
+    return merged
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return {**below, **above, **both}
+
+
+def _numbers(value: Any) -> Any:
+    """YAML as Hydra reads it: PyYAML takes 1e-4 for a text."""
+    if isinstance(value, dict):
+        return {key: _numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_numbers(part) for part in value]
+    if isinstance(value, str) and value[:1] in "-+.0123456789":
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,266 @@
+"""The library as Python calls it: what the command writes, and clear refusals."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mal_core
+from flows.commands.cli import main
+from flows.settings import composing
+from mal_core.data.coco import read_boxes
+from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.models.checkpoints import save_labeler
+from mal_core.models.labeler import build_labeler
+from tests.builders import HEIGHT, WIDTH, CocoFiles, write_coco
+from tests.mal_core.drawn import TINY_ENCODER
+
+TINY = {"crop_size": 64, "label_crop_size": 64, "head_channels": 16, "head_convs": 2}
+
+
+def write_checkpoint(folder: Path) -> Path:
+    """A labeler with random weights whose masks are neither empty nor full."""
+    torch.manual_seed(0)
+    config = mal_core.labeler_recipe("cpu", **TINY)
+    network, report = build_labeler(TINY_ENCODER, config)
+    with torch.no_grad():
+        network.student.instance_head.layers[2].bias.add_(0.1)
+    path = folder / "checkpoint.pth"
+    settings = dataclasses.asdict(TINY_ENCODER), dataclasses.asdict(config)
+    save_labeler(path, network, encoder=settings[0], mal=settings[1], load_report=str(report))
+    return path
+
+
+def command_labels(files: CocoFiles, checkpoint: Path, output: Path) -> list[dict[str, object]]:
+    """What `mal label` writes."""
+    arguments = [f"checkpoint={checkpoint}", f"output={output}", "mal.label_crop_size=64"]
+    data = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
+    workdir = f"workdir={output.parent / 'work'}"
+    assert main(["label", *arguments, *data, workdir]) == 0
+    return list(json.loads(output.read_text())["annotations"])
+
+
+@pytest.fixture(scope="module")
+def labeler(tmp_path_factory: pytest.TempPathFactory) -> mal_core.Labeler:
+    return mal_core.load_labeler(write_checkpoint(tmp_path_factory.mktemp("labeler")))
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("num_images", [1, 3])
+def test_masks_and_scores_are_those_that_the_command_writes(tmp_path, labeler, num_images):
+    files = write_coco(tmp_path, num_images=num_images)
+    written = {
+        entry["id"]: entry
+        for entry in command_labels(files, labeler.checkpoint, tmp_path / "masks.json")
+    }
+    dataset = read_boxes(files.images, files.annotations)
+    for record in dataset.images:
+        boxes = [box for box in dataset.boxes if box.image_id == record.image_id]
+        photo = mal_core.load_image(files.images / record.file_name)
+        masks, scores = labeler.label(photo, np.array([box.box_xyxy for box in boxes]))
+        assert masks.any()
+        assert masks.dtype == np.bool_
+        assert scores.dtype == np.float64
+        for box, mask, score in zip(boxes, masks, scores, strict=True):
+            entry = written[box.annotation_id]
+            wanted = segmentation_to_mask(entry["segmentation"], HEIGHT, WIDTH)
+            assert np.array_equal(mask, wanted)
+            assert score == entry["score"]
+
+
+def test_a_file_gets_the_bytes_that_the_command_writes(tmp_path, labeler):
+    files = write_coco(tmp_path, with_crowd=True)
+    command_labels(files, labeler.checkpoint, tmp_path / "command" / "masks.json")
+    output = tmp_path / "library" / "masks.json"
+    result = labeler.label_file(files.images, files.annotations, output)
+    assert output.read_bytes() == (tmp_path / "command" / "masks.json").read_bytes()
+    assert (result.num_boxes, result.num_masks, result.num_crowds) == (7, 6, 1)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["masks.json", "skipped.json"]
+
+
+def test_labels_of_another_format_return_in_it(tmp_path, labeler):
+    files = write_coco(tmp_path, num_images=1)
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    (rows / "classes.txt").write_text("disc\nslab\n")
+    (rows / "0.txt").write_text("0 0.22 0.27 0.31 0.33\n1 0.7 0.42 0.34 0.42\n")
+    folder = files.images / "train"
+    result = labeler.label_file(folder, rows, tmp_path / "polygons", format="yolo")
+    lines = next((tmp_path / "polygons").rglob("0.txt")).read_text().splitlines()
+    assert result.num_masks == len(lines) == 2
+    assert all(len(line.split()) > 5 for line in lines)
+
+
+def test_a_truncated_photo_is_refused(tmp_path, labeler):
+    files = write_coco(tmp_path, num_images=1)
+    photo = files.images / "train" / "0.png"
+    photo.write_bytes(photo.read_bytes()[:-500])
+    with pytest.raises(mal_core.DatasetError, match=r"image 10: .*0\.png"):
+        labeler.label_file(files.images, files.annotations, tmp_path / "masks.json")
+
+
+def test_the_input_is_never_overwritten(tmp_path, labeler):
+    files = write_coco(tmp_path, num_images=1)
+    with pytest.raises(mal_core.ConfigError, match="is the input"):
+        labeler.label_file(files.images, files.annotations, files.annotations)
+
+
+@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), np.float32)])
+def test_no_boxes_are_no_masks(labeler, image, boxes):
+    masks, scores = labeler.label(image, boxes)
+    assert masks.shape == (0, HEIGHT, WIDTH)
+    assert scores.shape == (0,)
+
+
+def test_boxes_without_size_keep_their_place(labeler, image):
+    masks, scores = labeler.label(image, [[5, 5, 5, 20], [4, 4, 40, 40]])
+    assert not masks[0].any()
+    assert scores[0] == 0
+    assert masks[1].any()
+    assert 0 < scores[1] <= 1
+
+
+def test_a_small_overhang_is_clipped_and_masks_stay_in_their_boxes(labeler, image):
+    over, inside = labeler.label(image, [[-1.5, 4, 40, 49]]), labeler.label(image, [[0, 4, 40, 48]])
+    assert np.array_equal(over.masks, inside.masks)
+    assert over.scores == inside.scores
+    assert not over.masks[0, :4].any()
+    assert not over.masks[0, :, 40:].any()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32, np.uint16])
+def test_boxes_may_be_any_numbers(labeler, image, kind):
+    boxes = np.array([[4, 5, 40, 41]])
+    wanted = labeler.label(image, boxes)
+    masks, scores = labeler.label(image, boxes.astype(kind))
+    assert np.array_equal(masks, wanted.masks)
+    assert np.array_equal(scores, wanted.scores)
+
+
+def test_a_view_of_an_image_is_read_like_a_copy(labeler, image):
+    mirrored = image[:, ::-1]
+    wanted = labeler.label(mirrored.copy(), [[4, 5, 40, 41]])
+    assert np.array_equal(labeler.label(mirrored, [[4, 5, 40, 41]]).masks, wanted.masks)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.zeros((8, 8, 3)), r"dtype float64.*np\.uint8"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\); wanted .*\(H, W, 3\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+        ("photo.jpg", "image is of type str"),
+    ],
+)
+def test_wrong_images_are_refused(labeler, wrong, words):
+    with pytest.raises(mal_core.ArgumentError, match=words):
+        labeler.label(wrong, [[1, 1, 5, 5]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ([1, 1, 5, 5], r"shape \(4,\); wanted .*\(N, 4\)"),
+        ([[1, 1, 5]], r"shape \(1, 3\)"),
+        ([["1", "1", "5", "5"]], "dtype <U1"),
+        (np.ones((2, 4), bool), "dtype bool"),
+        ([[1, 1, 5, float("nan")]], r"box 0 .* NaN"),
+        ([[1, 1, 5, 5], [30, 30, 8, 8]], r"box 1 .* x, y, width, height\?"),
+        ([[1, 1, WIDTH + 3, 5]], "reaches 3 px over the border of the image of 64 x 48 px"),
+        ([[WIDTH + 9, 1, WIDTH + 20, 5]], "lies wholly outside"),
+        ([[WIDTH + 1, 1, WIDTH + 2, 5]], "lies wholly outside"),
+    ],
+)
+def test_wrong_boxes_are_refused(labeler, image, wrong, words):
+    with pytest.raises(mal_core.ArgumentError, match=words):
+        labeler.label(image, wrong)
+
+
+def test_ragged_boxes_are_refused(labeler, image):
+    with pytest.raises(mal_core.ArgumentError, match=r"wanted .*\(N, 4\)"):
+        labeler.label(image, [[1, 1, 5, 5], [1, 1]])
+
+
+def test_settings_of_labeling_can_be_chosen_and_others_cannot(labeler, image):
+    strict = mal_core.load_labeler(labeler.checkpoint, mask_threshold=0.9)
+    loose = mal_core.load_labeler(labeler.checkpoint, mask_threshold=0.1)
+    boxes = [[4, 4, 60, 44]]
+    assert strict.label(image, boxes).masks.sum() < loose.label(image, boxes).masks.sum()
+    refinement = mal_core.RefinementConfig(enabled=False)
+    assert not mal_core.load_labeler(
+        labeler.checkpoint, refinement=refinement
+    ).config.refinement.enabled
+    with pytest.raises(mal_core.ConfigError, match="head_channels was decided"):
+        mal_core.load_labeler(labeler.checkpoint, head_channels=32)
+    with pytest.raises(mal_core.ConfigError, match="mask_treshold"):
+        mal_core.load_labeler(labeler.checkpoint, mask_treshold=0.4)
+    with pytest.raises(mal_core.ConfigError, match=r"mal\.mask_threshold=3"):
+        mal_core.load_labeler(labeler.checkpoint, mask_threshold=3)
+
+
+def test_training_from_python_gives_the_checkpoint_of_the_command(tmp_path):
+    files = write_coco(tmp_path)
+    steps = {"max_steps": 3, "num_workers": 0, "batch_size": 4}
+    recipe = mal_core.labeler_recipe("tiny_scenes", **steps, trackers=())
+    folder = tmp_path / "library"
+    trained = mal_core.train_labeler(
+        files.images, files.annotations, folder, mal=recipe, encoder="random_tiny", seed=1
+    )
+    overrides = [f"mal.{key}={value}" for key, value in steps.items()]
+    data = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
+    choices = ["mal=tiny_scenes", "mal.trackers=[]", "encoder=random_tiny", "seed=1"]
+    workdir = tmp_path / "command"
+    assert main(["train", *choices, *overrides, *data, f"workdir={workdir}"]) == 0
+    command = (workdir / "mal" / "checkpoint.pth").read_bytes()
+    assert (folder / "checkpoint.pth").read_bytes() == command
+    assert trained.label(np.zeros((40, 40, 3), np.uint8), [[1, 1, 30, 30]]).masks.shape[0] == 1
+    (folder / "state.pth").write_bytes(b"of an interrupted training")
+    with pytest.raises(mal_core.ConfigError, match="interrupted training with other settings"):
+        mal_core.train_labeler(
+            files.images, files.annotations, folder, mal=recipe, encoder="random_tiny", seed=2
+        )
+
+
+@pytest.mark.parametrize("name", composing.options_of("mal"))
+def test_a_recipe_is_what_the_command_composes(name):
+    assert mal_core.labeler_recipe(name) == composing.compose([f"mal={name}"]).mal
+
+
+@pytest.mark.parametrize("name", composing.options_of("encoder"))
+def test_an_encoder_is_what_the_command_composes(name, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.touch()
+    wanted = composing.compose([f"encoder={name}", f"encoder.weights={weights}"]).encoder
+    assert mal_core.encoder_recipe(name, weights=weights) == wanted
+
+
+def test_unknown_recipes_and_fields_are_named():
+    with pytest.raises(mal_core.ConfigError, match=r"mal=huge: .*Available: cpu, "):
+        mal_core.labeler_recipe("huge")
+    with pytest.raises(mal_core.ConfigError, match="stepps"):
+        mal_core.labeler_recipe(stepps=3)
+    with pytest.raises(mal_core.ConfigError, match="needs weights=FILE"):
+        mal_core.encoder_recipe("mocov3_base")
+
+
+def test_public_names_exist_and_load_nothing_before_they_are_used():
+    code = (
+        "import sys, mal_core\n"
+        "assert not {'torch', 'numpy', 'cv2'} & sys.modules.keys()\n"
+        "assert set(mal_core.__all__) <= set(dir(mal_core))\n"
+        "objects = [getattr(mal_core, name) for name in mal_core.__all__]\n"
+        "assert all(one.__doc__ for one in objects)\n"
+        "assert 'torch' in sys.modules and not hasattr(mal_core, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert mal_core.__all__ == sorted(mal_core.__all__)
