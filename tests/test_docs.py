@@ -84,10 +84,9 @@ def exists(dotted: str) -> bool:
     path = ROOT.joinpath(*dotted.split("."))
     if path.is_dir() or path.with_suffix(".py").is_file():
         return True
-    module = path.parent.with_suffix(".py")
-    return module.is_file() and bool(
-        re.search(rf"^(?:class |def )?{re.escape(path.name)}\b", module.read_text(), flags=re.M)
-    )
+    pattern = rf"^(?:class |def |    \")?{re.escape(path.name)}\b"  # in __all__, too
+    modules = (path.parent.with_suffix(".py"), path.parent / "__init__.py")
+    return any(re.search(pattern, one.read_text(), flags=re.M) for one in modules if one.is_file())
 
 
 @pytest.mark.parametrize(
