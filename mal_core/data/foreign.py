@@ -1,15 +1,26 @@
 """Names annotation files of other tools by what they hold, where they are given as another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 KEYS_OF = (
     (("_via_img_metadata",), "a VIA project", "export COCO from it"),
+    (("project", "file", "metadata", "view"), "a VIA 3 project", "convert it to COCO"),
     (("shapes", "imagePath"), "LabelMe JSON", "convert the files to COCO"),
     (("videos", "annotations"), "YouTube-VIS JSON", "use data=ytvis"),
     (("images", "annotations", "categories"), "COCO JSON", "use data=coco"),
     (("categories", "items"), "Datumaro JSON", "export COCO"),
     (("type", "features"), "GeoJSON", "convert it to COCO, in pixels"),
+    (("size", "objects", "tags"), "a Supervisely annotation", "export COCO from the project"),
+    (("classes", "tags", "projectType"), "Supervisely's meta.json", "export COCO from the project"),
+    (("item", "annotations"), "Darwin (V7) JSON", "export COCO from the dataset"),
+    (("dataset", "image", "annotations"), "Darwin (V7) JSON", "export COCO from the dataset"),
+    (("metadata", "instances"), "SuperAnnotate JSON", "export COCO from the project"),
+    (("label_classes", "images"), "Hasty JSON", "export COCO from the project"),
+    (("samples",), "a FiftyOne dataset", "export it as COCODetectionDataset"),
+    (("classes", "labels"), "FiftyOne JSON", "export the dataset as COCODetectionDataset"),
+    (("imgHeight", "imgWidth", "objects"), "Cityscapes JSON", "convert the files to COCO"),
+    (("data_row", "projects"), "Labelbox JSON", "convert it to COCO"),
 )
 ROOTS = {
     "annotations": ("CVAT XML", "export it as COCO 1.0 or Pascal VOC"),
@@ -18,6 +29,24 @@ ROOTS = {
     "PcGts": ("PAGE XML", "convert it to COCO"),
     "kml": ("KML", "convert it to COCO, in pixels"),
 }
+STARTS = (
+    (b"version https://git-lfs", "a pointer of git LFS", "run `git lfs pull` where it lies"),
+    (b"<!doctype html", "a web page", "download the file itself; a login may be needed"),
+    (b"<html", "a web page", "download the file itself; a login may be needed"),
+    (b"<", "XML", "use data=voc for Pascal VOC, or export COCO"),
+    (b"pk\x03\x04", "a zip archive", "unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
+    (b"bzh", "bzip2", "unpack it"),
+    (b"\xfd7zxz", "xz", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unpack it"),
+    (b"par1", "a Parquet file", "convert it to COCO"),
+    (b"sqlite format 3", "an SQLite database", "export COCO from it"),
+    (b"\x89png", "an image", "give the annotation file"),
+    (b"\xff\xd8\xff", "an image", "give the annotation file"),
+    (b"%pdf", "a PDF document", "give the annotation file"),
+)
+"""How files begin that are no JSON, in lower case."""
+CSV_SEPARATORS = (",", ";", "\t")
 DOTA_HEADERS = ("imagesource:", "gsd:")
 DOTA_WORDS, KITTI_WORDS, CORNERS = (9, 10), (15, 16), 8
 
@@ -31,18 +60,57 @@ def foreign_json(content: object) -> str | None:
         for keys, name, advice in KEYS_OF:
             if all(key in content for key in keys):
                 return f"this is {name}; {advice}"
+        regions = next(iter(content.values()), None)
+        if isinstance(regions, dict) and {"filename", "regions"} <= regions.keys():
+            return "this is VIA JSON; export COCO from the project"
+    return None
+
+
+def foreign_text(text: str | bytes) -> str | None:
+    """What a file that is no JSON is, by its beginning, and what to do with it."""
+    start = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    begun = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for sign, name, advice in STARTS:
+        if begun.startswith(sign):
+            return f"this is {name}; {advice}"
+    lines = start.decode(errors="replace").splitlines()
+    if begun[:1] == b"{" and len(lines) > 1 and _is_object(lines[0]) and _is_object(lines[1]):
+        return "this is JSON Lines (one object per line); convert it to one COCO file"
+    return _foreign_table(lines)
+
+
+def _is_object(line: str) -> bool:
+    return line.lstrip().startswith("{") and line.rstrip().endswith("}")
+
+
+def _foreign_table(lines: Sequence[str]) -> str | None:
+    first = lines[0] if lines else ""
+    if "region_shape_attributes" in first:
+        return "this is VIA's CSV; export COCO from the project"
+    columns = {separator: first.count(separator) for separator in CSV_SEPARATORS}
+    separator = max(columns, key=lambda one: columns[one])
+    regular = len(lines) > 1 and lines[1].count(separator) >= columns[separator]
+    if columns[separator] >= 2 and regular and first.lstrip()[:1] not in ("{", "["):
+        return "this is a table (CSV); convert it to COCO"
     return None
 
 
 def _foreign_list(first: Mapping[str, Any]) -> str | None:
-    if "data" in first and ("annotations" in first or "completions" in first):
+    if ("data" in first and ("annotations" in first or "completions" in first)) or (
+        "image" in first and "annotation_id" in first and "annotator" in first
+    ):
         return "this is Label Studio JSON; export COCO from it"
     if "image_id" in first and ("bbox" in first or "segmentation" in first):
-        return "this is a list of COCO results; give boxes=FILE beside the annotation file"
+        return (
+            "this is a list of COCO results, which has neither images nor ids of annotations; "
+            "give the COCO file (`mal label` takes the list, too, as boxes=FILE)"
+        )
     if "image" in first and "annotations" in first:
         return "this is CreateML JSON; convert it to COCO"
     if "name" in first and "labels" in first:
         return "this is BDD100K or Scalabel JSON; convert it to COCO"
+    if "data_row" in first or "External ID" in first:
+        return "this is Labelbox JSON; convert it to COCO"
     return None
 
 
@@ -63,6 +131,8 @@ def foreign_row(line: str) -> str | None:
         return "numbers are separated by commas, as in MOT and VisDrone; YOLO has blanks"
     if line.lstrip()[:1] in ("{", "["):
         return "this is JSON; use data=coco"
+    if line.lower().startswith("version https://git-lfs"):
+        return foreign_text(line)
     if line.lstrip()[:1] == "<":
         return "this is XML; use data=voc"
     return None
@@ -82,4 +152,4 @@ def is_number(word: str) -> bool:
         float(word)
     except ValueError:
         return False
-    return "_" not in word  # which Python takes, and nobody else
+    return "_" not in word and word.isascii()  # which Python takes, and nobody else

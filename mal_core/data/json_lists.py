@@ -20,10 +20,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mal_core.data.text import GZIP
+from mal_core.data.foreign import foreign_text
+from mal_core.data.text import GZIP, TextError, unpacked
 from mal_core.errors import DatasetError
 
 WINDOW_BYTES = 8 << 20
+START_BYTES = 4096
+"""By which another kind of file is recognised."""
 MAX_DEPTH = 100
 """No annotation format nests deeper; Python's own parsers end somewhere near 1000."""
 BOM = b"\xef\xbb\xbf"
@@ -126,11 +129,11 @@ def _without_collector() -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_text(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a JSON file in UTF-8, without a byte order mark.
+    """The bytes of a JSON file in UTF-8, without a byte order mark, gzip unpacked.
 
     Raises:
-        DatasetError: The file is absent, is no regular file or is not in the encoding that
-            its first bytes show.
+        DatasetError: The file is absent, is no regular file, is broken gzip or is not in
+            the encoding that its first bytes show.
     """
     try:
         if path.exists() and not path.is_file():
@@ -138,21 +141,31 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as stream:
             start = stream.read(4)
             if start.startswith(GZIP):
-                raise DatasetError(path, ["is gzip. Unpack it with gunzip."])
-            encoding = json.detect_encoding(start)
-            stream.seek(len(BOM) if start.startswith(BOM) else 0)
-            if encoding.startswith("utf-8"):
-                yield stream
+                with unpacked(path) as plain:
+                    yield from _in_utf8(plain)
                 return
-            text = stream.read().decode(encoding)
-        yield io.BytesIO(text.lstrip("\ufeff").encode("utf-8", "surrogatepass"))
+            stream.seek(0)
+            yield from _in_utf8(stream)
     except (FileNotFoundError, NotADirectoryError) as error:
         problem = "the annotation file does not exist. Correct the path."
         raise DatasetError(path, [problem]) from error
+    except TextError as error:
+        raise DatasetError(path, [str(error)]) from error
     except OSError as error:
         raise DatasetError(path, [f"cannot be read: {error.strerror}."]) from error
     except UnicodeDecodeError as error:
         raise DatasetError(path, [f"is no JSON text: {error}."]) from error
+
+
+def _in_utf8(stream: BinaryIO) -> Iterator[BinaryIO]:
+    start = stream.read(4)
+    encoding = json.detect_encoding(start)
+    stream.seek(len(BOM) if start.startswith(BOM) else 0)
+    if encoding.startswith("utf-8"):
+        yield stream
+        return
+    text = stream.read().decode(encoding)
+    yield io.BytesIO(text.lstrip("\ufeff").encode("utf-8", "surrogatepass"))
 
 
 def _kind(path: Path) -> str:
@@ -291,9 +304,11 @@ def _loads(path: Path, text: bytes, place: Callable[[int], int]) -> Any:
         return json.loads(text.decode("utf-8", "surrogatepass"))
     except json.JSONDecodeError as error:
         at = place(len(error.doc[: error.pos].encode("utf-8", "surrogatepass")))
-        problem = f"broken JSON at {line_and_column(path, at)}: {error.msg}. Is the file complete?"
+        problem = _other_kind(path) or (
+            f"broken JSON at {line_and_column(path, at)}: {error.msg}. Is the file complete?"
+        )
     except UnicodeDecodeError as error:
-        problem = (
+        problem = _other_kind(path) or (
             f"is no JSON text: byte 0x{text[error.start]:02x} at "
             f"{line_and_column(path, place(error.start))} is not UTF-8. Save the file as UTF-8."
         )
@@ -301,6 +316,13 @@ def _loads(path: Path, text: bytes, place: Callable[[int], int]) -> Any:
     except (ValueError, RecursionError) as error:
         raise DatasetError(path, [f"is no JSON text: {error}."]) from error
     raise DatasetError(path, [problem])
+
+
+def _other_kind(path: Path) -> str | None:
+    """What a file is that is no JSON, where its beginning tells."""
+    with open_text(path) as stream:
+        kind = foreign_text(stream.read(START_BYTES))
+    return None if kind is None else f"is no JSON: {kind}."
 
 
 def line_and_column(path: Path, offset: int) -> str:

@@ -1,11 +1,14 @@
 """Bytes of a text file -> text, by what the file says or shows of its encoding."""
 
 import codecs
+import contextlib
 import gzip
 import re
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from mal_core.artifacts import atomic_path
 
@@ -187,16 +190,37 @@ def _unpack(source: Path, target: Path) -> None:
     if not packed:
         shutil.copyfile(source, target)
         return
-    most = max(SMALLEST_BOMB, LARGEST_RATIO * source.stat().st_size)
-    size = 0
+    with unpacked(source) as stream, target.open("wb") as out:
+        shutil.copyfileobj(stream, out, 1 << 20)
+
+
+@contextlib.contextmanager
+def unpacked(source: Path) -> Iterator[BinaryIO]:
+    """The content of a gzip file, in pieces.
+
+    Raises:
+        TextError: It is broken gzip, or unpacks to far more than text does.
+    """
     try:
-        with gzip.open(source) as stream, target.open("wb") as out:
-            while chunk := stream.read(1 << 20):
-                size += len(chunk)
-                if size > most:
-                    message = f"is gzip that unpacks to more than {most >> 20} MiB. Unpack it."
-                    raise TextError(message)
-                out.write(chunk)
+        with source.open("rb") as packed, _Limited(packed, source) as stream:
+            yield cast(BinaryIO, stream)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         message = f"is broken gzip: {error}. Is the file complete?"
         raise TextError(message) from error
+
+
+class _Limited(gzip.GzipFile):
+    """Gzip that ends with an error beyond the size that a file of text may have."""
+
+    def __init__(self, packed: BinaryIO, source: Path) -> None:
+        super().__init__(fileobj=packed, mode="rb")
+        self._most = max(SMALLEST_BOMB, LARGEST_RATIO * source.stat().st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read on, as `GzipFile` does."""
+        everything = size is None or size < 0
+        data = super().read(self._most + 1 - self.tell() if everything else size)
+        if self.tell() > self._most:
+            message = f"is gzip that unpacks to more than {self._most >> 20} MiB. Unpack it."
+            raise TextError(message)
+        return data
