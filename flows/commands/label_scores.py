@@ -42,12 +42,16 @@ def score_labels(config: RunConfig, target: Path) -> str:
         message = "the clustering score needs both checkpoint=FILE and images=DIR."
         raise ConfigError(message)
     with compared_files(config) as files:
-        objects = measure_agreement(files.labels, files.human)
+        comparison = measure_agreement(files.labels, files.human)
         content = parse_coco(files.human)
-        metrics = label_metrics(objects, (str(entry["name"]) for entry in content["categories"]))
+        metrics = label_metrics(
+            comparison.objects, (str(entry["name"]) for entry in content["categories"])
+        )
         clustering = _clustering(config, files.human, content, sizes_stated or human.is_file())
     metrics = dataclasses.replace(metrics, clustering=clustering)
-    compared = {"labels": str(labels), "human": str(human)}
+    for note in comparison.notes:
+        logger.info("note: %s", note)
+    compared = {"labels": str(labels), "human": str(human), "notes": list(comparison.notes)}
     write_json(target, {**compared, **metrics.to_json()}, indent=1)
     return metrics_text(metrics)
 

@@ -7,13 +7,20 @@ from typing import Any
 
 from mal_core.artifacts import write_json
 from mal_core.data.json_lists import Piece, read_lists
-from mal_core.data.validation import ENTRY_LISTS, structure_problems
+from mal_core.data.validation import (
+    ANNOTATION_FIELDS,
+    ENTRY_LISTS,
+    field_problems,
+    label_of,
+    structure_problems,
+)
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.images.loading import image_problems
 from mal_core.types import BoxDataset
 
 Json = dict[str, Any]
+ID_FIELD = {"id": ANNOTATION_FIELDS["id"]}
 
 
 def parse_coco(
@@ -48,16 +55,27 @@ def parse_coco(
 
 
 def annotations_by_id(annotations: Path) -> dict[int, Json]:
-    """The annotations of a labeled file by their ids; entries without one are nobody's.
+    """The annotations of a labeled file by their ids.
 
     Raises:
-        DatasetError: The file is absent or broken, or an id occurs twice.
+        DatasetError: The file is absent or broken, or as `by_id`.
     """
-    entries = [
-        entry
-        for entry in parse_coco(annotations)["annotations"]
-        if isinstance(entry, dict) and type(entry.get("id")) is int
+    return by_id(parse_coco(annotations)["annotations"], annotations)
+
+
+def by_id(entries: Sequence[Any], annotations: Path) -> dict[int, Json]:
+    """Annotations of a file by their ids.
+
+    Raises:
+        DatasetError: An entry is no object, an id is no whole number or occurs twice.
+    """
+    problems = [
+        f"{label_of('annotation', index, entry)} {problem}"
+        for index, entry in enumerate(entries)
+        for problem in field_problems(entry, ID_FIELD)
     ]
+    if problems:
+        raise DatasetError(annotations, problems)
     counts = Counter(entry["id"] for entry in entries)
     problems = [
         f"annotation {key} occurs more than once. Give every annotation its own id."

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import drop_mask, parse_coco
 from mal_core.data.json_lists import read_whole
@@ -53,8 +54,8 @@ def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMe
 def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
     """IoU of every pseudo-label with the human mask of the same annotation id.
 
-    Crowds and boxes of zero size are left out. A box that was skipped counts as 0, so
-    that leaving out hard boxes cannot raise the mean.
+    Crowds, boxes of zero size and human masks without a pixel are left out. A box that was
+    skipped counts as 0, so that leaving out hard boxes cannot raise the mean.
 
     Args:
         labeled: Pseudo-label file.
@@ -65,13 +66,18 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
     """
     content = parse_coco(human)
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    judged = [entry for entry in content["annotations"] if is_judged(entry)]
-    if not judged:
-        return None
     pseudo_of = {
         entry["id"]: entry.get("segmentation") for entry in parse_coco(labeled)["annotations"]
     }
-    ious = np.array([_ious(entry, pseudo_of, sizes[entry["image_id"]]) for entry in judged])
+    found = [
+        (entry, values)
+        for entry in content["annotations"]
+        if is_judged(entry)
+        and (values := _ious(entry, pseudo_of, sizes[entry["image_id"]])) is not None
+    ]
+    if not found:
+        return None
+    judged, ious = [entry for entry, _ in found], np.array([values for _, values in found])
     boxes = np.array([clipped_box(entry, *sizes[entry["image_id"]]) for entry in judged])
     bins = size_bin(box_area(boxes))
     return LabelQuality(
@@ -101,10 +107,15 @@ def clipped_box(entry: Mapping[str, Any], height: int, width: int) -> NDArray[np
 
 def _ious(
     entry: Mapping[str, Any], pseudo_of: Mapping[int, object], size: Sequence[int]
-) -> tuple[float, float, float]:
-    """IoU with the human mask of the pseudo-label, the filled box and the ellipse."""
+) -> tuple[float, float, float] | None:
+    """IoU with the human mask of the pseudo-label, the filled box and the ellipse.
+
+    None where the human mask covers no pixel: nothing could agree with it.
+    """
     height, width = size
     gt_mask = segmentation_to_rle(entry["segmentation"], height, width)
+    if not coco_mask.area(gt_mask):
+        return None
     box = clipped_box(entry, height, width)
     pseudo = pseudo_of.get(entry["id"])
     pseudo_iou = (

@@ -1,6 +1,7 @@
 """Labels against human masks, object by object."""
 
 import json
+import math
 
 import pytest
 
@@ -21,7 +22,7 @@ def written(tmp_path, change):
 
 
 def test_the_human_masks_agree_with_themselves(human):
-    found = measure_agreement(human, human)
+    found = measure_agreement(human, human).objects
     assert [one.mask_iou for one in found] == [1, 1, 1]
     assert [one.boundary_iou for one in found] == [1, 1, 1]
     assert [one.category for one in found] == ["cat", "dog", "dog"]
@@ -32,11 +33,11 @@ def test_sizes_go_by_the_box_and_not_by_the_mask(tmp_path):
     content = label(coco())
     content["annotations"][2]["bbox"] = [0, 0, 40, 25.6]
     exactly = write_json(tmp_path / "h.json", content)
-    assert [one.size for one in measure_agreement(exactly, exactly)] == [0, 0, 1]
+    assert [one.size for one in measure_agreement(exactly, exactly).objects] == [0, 0, 1]
 
 
 def test_a_missing_label_counts_as_zero(tmp_path, human):
-    found = measure_agreement(written(tmp_path, lambda c: c["annotations"].pop(0)), human)
+    found = measure_agreement(written(tmp_path, lambda c: c["annotations"].pop(0)), human).objects
     assert [(one.mask_iou, one.labeled) for one in found] == [(0, False), (1, True), (1, True)]
 
 
@@ -63,7 +64,7 @@ def test_every_encoding_is_read(encoding, tmp_path):
                 flat, value = flat[run:], 1 - value
             entry["segmentation"] = {"size": [30, 40], "counts": counts}
     other = write_json(tmp_path / "o.json", content)
-    assert [one.mask_iou for one in measure_agreement(other, polygons)] == [1, 1, 1]
+    assert [one.mask_iou for one in measure_agreement(other, polygons).objects] == [1, 1, 1]
 
 
 def no_masks(content):
@@ -74,7 +75,7 @@ def no_masks(content):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (no_masks, "no annotation id in common"),
+        (no_masks, r"no annotation has a mask \(polygons of at least three points, or RLE\)\."),
         (lambda c: [a.update(id=a["id"] + 100) for a in c["annotations"]], "no annotation id in"),
         (
             lambda c: c["annotations"][1]["segmentation"].update(size=[40, 30]),
@@ -88,12 +89,86 @@ def no_masks(content):
             lambda c: c["annotations"][0].update(image_id=77),
             r"annotation 1 is on image 77, but on image \d+ in the human file\. Are both",
         ),
+        (
+            lambda c: c["annotations"].append(None),
+            r"annotation at position 3 \(counted from 0\) is None, but must be an object\. Correct",
+        ),
+        (
+            lambda c: [a.update(id=str(a["id"])) for a in c["annotations"]],
+            r"position 0 \(counted from 0\) has id='1', but it must be a whole number\.",
+        ),
+        (
+            lambda c: c["annotations"][0].update(score=math.nan),
+            r"annotation 1 has a NaN or infinite number in score, which JSON does not allow\.",
+        ),
+        (
+            lambda c: c["images"][0].update(width=80),
+            r"image 0 is 80 x 30 px, but 40 x 30 px in the human file \(width x height\)\. Are",
+        ),
+        (
+            lambda c: [one.update(file_name=f"v/{one['id']}.png") for one in c["images"]],
+            r"2 of 2 images have another file_name than in the human file, the first is image 0: "
+            r"'v/0\.png' here, 'a\.jpg' there\. Are both files of the same split\?",
+        ),
         (lambda c: c.pop("images"), "the list 'images' is missing"),
     ],
 )
 def test_files_that_cannot_be_compared_are_refused(change, said, tmp_path, human):
     with pytest.raises(DatasetError, match=said):
         measure_agreement(written(tmp_path, change), human)
+
+
+def notes_of(tmp_path, human, change):
+    return measure_agreement(written(tmp_path, change), human).notes
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda c: c["annotations"][1].update(category_id=1),
+            "1 labels are of another class than the object of their id (1 pairs of classes), the "
+            "first is annotation 2: 'cat' here, 'dog' in the human file, whose class is taken",
+        ),
+        (
+            lambda c: c["annotations"].append({"id": 77}),
+            "1 labels are of no object of the human file and are left out, the first is 77",
+        ),
+        (
+            lambda c: c["images"][0].update(file_name="z.jpg"),
+            "1 images have another file_name than in the human file, the first is "
+            "image 0: 'z.jpg' here, 'a.jpg' there",
+        ),
+        (lambda c: c["images"][0].update(file_name="train\\A.PNG"), None),
+        (lambda c: c["annotations"].pop(0), None),
+    ],
+)
+def test_what_differs_and_what_is_left_out_is_counted(change, said, tmp_path, human):
+    assert notes_of(tmp_path, human, change) == (() if said is None else (said,))
+
+
+def test_what_the_human_file_does_not_judge_is_left_out_and_counted(tmp_path):
+    content = label(coco())
+    content["annotations"][0]["iscrowd"] = 1
+    blank = write_json(tmp_path / "c.json", content)
+    found = measure_agreement(blank, blank)
+    assert len(found.objects) == 2
+    assert found.notes == ("1 crowds of the human file are left out, the first is 1",)
+    for mask in (
+        {"size": [30, 40], "counts": [1200]},
+        [[4, 5, 8, 9, 12, 13]],
+        [[1, 1, 2, 2]],
+        [[]],
+        {"size": [30, 40], "counts": ""},
+    ):
+        content = label(coco())
+        content["annotations"][0]["segmentation"] = mask
+        blank = write_json(tmp_path / "c.json", content)
+        found = measure_agreement(blank, blank)
+        assert [one.mask_iou for one in found.objects] == [1, 1], mask
+        assert found.notes == (
+            "1 objects of the human file have no mask or no size and are left out, the first is 1",
+        )
 
 
 def test_a_human_file_without_masks_is_refused(tmp_path, human):
