@@ -1,13 +1,11 @@
 """What real exports hold: masks, encodings, folders, other tools' files; each with its message."""
 
-import gzip
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mal_core.data.coco import parse_coco
 from mal_core.errors import DatasetError
 from mal_core.formats import FORMATS, adopt_classes
 from mal_core.formats.detections import detections_to_coco
@@ -257,97 +255,6 @@ def test_more_objects_than_a_palette_has_colours_return_in_16_bits(tmp_path):
     VOC.write_masks({**normal, "annotations": [{**last, **mask}]}, annotations, images, tmp_path)
     again = [a for a in VOC.to_coco(images, annotations)["annotations"] if "segmentation" in a]
     assert [a["object"] for a in again] == [302]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (
-            [{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}],
-            "this is Label Studio JSON; export COCO from it.",
-        ),
-        ({"shapes": [], "imagePath": "a.jpg"}, "this is LabelMe JSON; convert the files to COCO."),
-        ({"_via_img_metadata": {}}, "this is a VIA project; export COCO from it."),
-        ([{"image": "a.jpg", "annotations": []}], "this is CreateML JSON; convert it to COCO."),
-        (
-            [{"image_id": 1, "bbox": [0, 0, 1, 1]}],
-            "this is a list of COCO results, which has neither images nor ids of annotations; "
-            "give the COCO file (`mal label` takes the list, too, as boxes=FILE).",
-        ),
-        (
-            {"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": []}},
-            "this is VIA JSON; export COCO from the project.",
-        ),
-        (
-            {"project": {}, "config": {}, "file": {}, "metadata": {}, "view": {}},
-            "this is a VIA 3 project; convert it to COCO.",
-        ),
-        (
-            {"description": "", "tags": [], "size": {}, "objects": []},
-            "this is a Supervisely annotation; export COCO from the project.",
-        ),
-        (
-            {"classes": [], "tags": [], "projectType": "images"},
-            "this is Supervisely's meta.json; export COCO from the project.",
-        ),
-        (
-            {"version": "2.0", "item": {}, "annotations": []},
-            "this is Darwin (V7) JSON; export COCO from the dataset.",
-        ),
-        (
-            {"metadata": {}, "instances": []},
-            "this is SuperAnnotate JSON; export COCO from the project.",
-        ),
-        ({"samples": []}, "this is a FiftyOne dataset; export it as COCODetectionDataset."),
-        (
-            {"imgHeight": 1, "imgWidth": 1, "objects": []},
-            "this is Cityscapes JSON; convert the files to COCO.",
-        ),
-        ([{"data_row": {}, "projects": {}}], "this is Labelbox JSON; convert it to COCO."),
-        (
-            [{"image": "/a.jpg", "id": 1, "annotator": 1, "annotation_id": 1}],
-            "this is Label Studio JSON; export COCO from it.",
-        ),
-    ],
-)
-def test_json_of_other_tools_is_named(content, said, tmp_path):
-    path = write_json(tmp_path / "x.json", content)
-    assert problems_of(parse_coco, path) == (f"not a COCO file: {said}",)
-    assert problems_of(YTVIS.to_coco, tmp_path, path) == (f"no YouTube-VIS file: {said}",)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
-            "a pointer of git LFS; run `git lfs pull` where it lies",
-        ),
-        (b"\n<!DOCTYPE html><p>Sign in", "a web page; download the file itself"),
-        (b"<HTML><body>", "a web page; download the file itself"),
-        (b"<annotations><version>", "XML; use data=voc for Pascal VOC, or export COCO"),
-        (b"PK\x03\x04\x14\x00\x00", "a zip archive; unpack it"),
-        (b"PAR1\x15\x04", "a Parquet file; convert it to COCO"),
-        (b"SQLite format 3\x00", "an SQLite database; export COCO from it"),
-        (b"\x89PNG\r\n\x1a\n", "an image; give the annotation file"),
-        (b"\xff\xd8\xff\xe0", "an image; give the annotation file"),
-        (
-            b'filename,size,"region_shape_attributes"\na.jpg,1,"{}"\n',
-            "VIA's CSV; export COCO from the project",
-        ),
-        (b"path,x0,y0,x1,y1,class\na.jpg,1,2,3,4,cat\n", "a table (CSV); convert it to COCO"),
-        (
-            b'{"source-ref": "s3://a"}\n{"source-ref": "s3://b"}\n',
-            "JSON Lines (one object per line); convert it to one COCO file",
-        ),
-    ],
-)
-def test_files_that_are_no_json_are_named(content, said, tmp_path):
-    path = tmp_path / "x.json"
-    for packed in (content, gzip.compress(content)):
-        path.write_bytes(packed)
-        (problem,) = problems_of(parse_coco, path)
-        assert problem.startswith(f"is no JSON: this is {said}")
 
 
 TRACK = {"id": 1, "video_id": 1, "category_id": 1, "bboxes": [[1, 1, 5, 5]]}
