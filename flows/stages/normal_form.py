@@ -289,7 +289,7 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
     Returns:
         Lines for the user, none where there is nothing to compare with.
     """
-    from mal_core.data.coco import has_masks
+    from mal_core.data.coco import drop_mask, has_masks, parse_coco
     from mal_core.data.crowding import measure_reach
     from mal_core.evaluation.scores import evaluate_detections
 
@@ -307,7 +307,7 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
         f"{format_number(s.ap_medium)}, {format_number(s.ap_large)})"
         for title, s in (("boxes", scores["bbox"]), ("masks", scores["segm"]))
     ]
-    return [*lines, *measure_reach(json.loads(human.read_bytes()), None).lines()]
+    return [*lines, *measure_reach(parse_coco(human, drop_mask), None).lines()]
 
 
 def write_native(run: Run, labels: Path, target: Path) -> None:
@@ -317,10 +317,11 @@ def write_native(run: Run, labels: Path, target: Path) -> None:
         labels: The labeled normal form.
         target: File or folder.
     """
+    from mal_core.data.coco import parse_coco
     from mal_core.formats import FORMATS
     from mal_core.formats.detections import write_detections
 
-    labeled: Json = json.loads(labels.read_bytes())
+    labeled = parse_coco(labels)
     train = run.config.data.train
     if run.config.boxes is not None:
         write_detections(labeled, run.config.boxes, target)

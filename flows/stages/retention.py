@@ -167,12 +167,13 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
 
 
 def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterResult, ...]:
+    from mal_core.data.coco import drop_mask, parse_coco
     from mal_core.data.crowding import measure_reach
     from mal_core.evaluation.compared_arms import compare_twins, match_run, with_published
     from mal_core.jobs.segmenter import DETECTIONS_FILE
 
     seeds = run.config.seeds
-    truth = json.loads(annotations.read_bytes())
+    truth = parse_coco(annotations, drop_mask)
     matches = {
         key: match_run(annotations, stored.path / PREDICTIONS) for key, stored in trained.items()
     }

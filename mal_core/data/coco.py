@@ -10,6 +10,7 @@ from mal_core.data.json_lists import Piece, read_lists
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     ENTRY_LISTS,
+    LISTED,
     field_problems,
     label_of,
     structure_problems,
@@ -49,6 +50,25 @@ def parse_coco(
 
     content = read_lists(annotations, ENTRY_LISTS, visit)
     problems = structure_problems(content, needed)
+    if problems:
+        raise DatasetError(annotations, problems)
+    return {**content, **lists}
+
+
+def parse_listing(annotations: Path) -> Json:
+    """Parse the images and categories of a COCO file, whose annotations come as an empty list.
+
+    Raises:
+        DatasetError: As for `parse_coco`; the file need not have annotations.
+    """
+    lists: dict[str, list[Any]] = {key: [] for key in ENTRY_LISTS}
+
+    def visit(key: str, piece: Piece) -> None:
+        if key in LISTED:
+            lists[key] += piece.exact()
+
+    content = read_lists(annotations, ENTRY_LISTS, visit)
+    problems = structure_problems(content, LISTED)
     if problems:
         raise DatasetError(annotations, problems)
     return {**content, **lists}

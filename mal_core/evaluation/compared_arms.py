@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mal_core.data.coco import parse_coco
+from mal_core.data.results import read_results
 from mal_core.evaluation.intervals import Interval, retention_intervals
 from mal_core.evaluation.matches import IOU_50, IOU_75, Matches
-from mal_core.evaluation.matching import match_predictions
+from mal_core.evaluation.matching import match_results
 from mal_core.evaluation.retention import ClassRetention, SegmenterResult
 from mal_core.types import MaskMetrics
 
@@ -38,10 +40,11 @@ def match_run(annotations: Path, predictions: Path) -> RunMatches:
     Raises:
         DatasetError: Predictions without masks or boxes.
     """
+    truth, results = parse_coco(annotations), read_results(predictions, ["segmentation", "bbox"])
     return RunMatches(
-        masks=match_predictions(annotations, predictions),
-        outlines=match_predictions(annotations, predictions, "boundary"),
-        boxes=match_predictions(annotations, predictions, "bbox"),
+        masks=match_results(truth, results, "segm"),
+        outlines=match_results(truth, results, "boundary"),
+        boxes=match_results(truth, results, "bbox"),
     )
 
 

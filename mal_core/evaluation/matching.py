@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,14 +14,16 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mal_core.data.coco import parse_coco
 from mal_core.data.crowding import counted_detections, is_federated
-from mal_core.errors import DatasetError
+from mal_core.data.results import read_results
 from mal_core.evaluation.matches import ALL, ClassMatches, Matches
 from mal_core.geometry.boundary import boundary_rle
 from mal_core.types import Rle
 
 Kind = Literal["segm", "bbox", "boundary"]
 Entry = Mapping[str, Any]
+Json = dict[str, Any]
 COCO_NAMES = {
     "dtMatches": "dt_matches",
     "dtIgnore": "dt_ignore",
@@ -49,49 +50,40 @@ def match_predictions(annotations: Path, predictions: Path, kind: Kind = "segm")
     Raises:
         DatasetError: Predictions without masks, or without boxes where these are scored.
     """
-    results = json.loads(predictions.read_bytes())
-    needed = "bbox" if kind == "bbox" else "segmentation"
-    lacking = [str(i) for i, result in enumerate(results) if needed not in result]
-    if lacking:
-        what = "box" if kind == "bbox" else "mask"
-        problem = f"{len(lacking)} predictions have no {what}, the first at {lacking[0]}"
-        raise DatasetError(predictions, [problem])
-    return match_results(annotations, results, kind)
+    results = read_results(predictions, ["bbox" if kind == "bbox" else "segmentation"])
+    return match_results(parse_coco(annotations), results, kind)
 
 
-def match_results(annotations: Path, results: Iterable[Entry], kind: Kind) -> Matches:
-    """`match_predictions` of a list in memory.
+def match_results(content: Json, results: Iterable[Entry], kind: Kind) -> Matches:
+    """`match_predictions` of files that have been parsed.
 
     A file whose images say which classes were looked for in them is LVIS's and is scored
     as such: as COCO, a detection of a class that nobody looked for would count as wrong.
-    How many detections count follows the data (see mal_core.data.crowding).
+    How many detections count follows the data (see mal_core.data.crowding). The content's
+    annotations are numbered anew and their masks become RLE, which changes no later result.
     """
     # A box beside a mask would decide its size: both libraries take the box's area then.
     dropped = () if kind == "bbox" else ("bbox",)
     entries = [{k: v for k, v in entry.items() if k not in dropped} for entry in results]
-    # pycocotools prints.
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-    if is_federated(truth.dataset):
-        return _match_federated(annotations, entries, kind)
-    with contextlib.redirect_stdout(io.StringIO()):
-        found = renumbered(truth).loadRes(entries) if entries else _nothing(truth)
+    _number_from_one(content)
+    if is_federated(content):
+        return _match_federated(content, entries, kind)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        truth = _indexed(content)
+        found = truth.loadRes(entries) if entries else _indexed(_without_objects(content))
         chosen = _BoundaryEval if kind == "boundary" else COCOeval
         evaluator = chosen(truth, found, "segm" if kind == "boundary" else kind)
-        evaluator.params.maxDets = [counted_detections(truth.dataset)]
+        evaluator.params.maxDets = [counted_detections(content)]
         evaluator.evaluate()
     params = evaluator._paramsEval
-    return _collect(evaluator.evalImgs, truth.dataset, params.imgIds, params.catIds, params.recThrs)
+    return _collect(evaluator.evalImgs, content, params.imgIds, params.catIds, params.recThrs)
 
 
-def _match_federated(annotations: Path, entries: list[dict[str, Any]], kind: Kind) -> Matches:
-    truth = LVIS(str(annotations))
-    for number, annotation in enumerate(truth.dataset["annotations"], start=1):
-        annotation["id"] = number  # 0 would be taken for no match
-    truth._create_index()
+def _match_federated(content: Json, entries: list[Json], kind: Kind) -> Matches:
+    truth = _Federated(content)
     chosen = _FederatedBoundaryEval if kind == "boundary" else LVISEval
-    limit = counted_detections(truth.dataset)
-    found = LVISResults(truth, entries, limit) if entries else _NoResults(truth)
+    limit = counted_detections(content)
+    found = LVISResults(truth, entries, limit) if entries else _NoResults(content)
     evaluator = chosen(truth, found, "segm" if kind == "boundary" else kind)
     evaluator.evaluate()
     params = evaluator.params
@@ -99,15 +91,22 @@ def _match_federated(annotations: Path, entries: list[dict[str, Any]], kind: Kin
         None if one is None else {new: one[old] for new, old in COCO_NAMES.items()}
         for one in evaluator.eval_imgs
     ]
-    return _collect(records, truth.dataset, params.img_ids, params.cat_ids, params.rec_thrs)
+    return _collect(records, content, params.img_ids, params.cat_ids, params.rec_thrs)
+
+
+class _Federated(LVIS):  # type: ignore[misc] # lvis-api has no types
+    """An annotation file that has been parsed; lvis-api's own class opens one itself."""
+
+    def __init__(self, content: Json) -> None:
+        self.logger, self.dataset = logging.getLogger("lvis"), content
+        self._create_index()
 
 
 class _NoResults(LVISResults):  # type: ignore[misc] # lvis-api has no types
     """No detections at all, which lvis-api's own class cannot hold."""
 
-    def __init__(self, truth: LVIS) -> None:
-        self.logger = logging.getLogger("lvis")
-        self.dataset = {**truth.dataset, "annotations": []}
+    def __init__(self, content: Json) -> None:
+        self.logger, self.dataset = logging.getLogger("lvis"), _without_objects(content)
         self._create_index()
 
 
@@ -176,19 +175,21 @@ class _FederatedBoundaryEval(LVISEval):  # type: ignore[misc] # lvis-api has no 
         return self._bands.smaller_iou(by_area, kept, objects, [0] * len(objects))
 
 
-def renumbered(truth: COCO) -> COCO:
-    """Count annotations from 1: COCOeval takes a match with id 0 for no match."""
-    for number, annotation in enumerate(truth.dataset["annotations"], start=1):
+def _number_from_one(content: Json) -> None:
+    """Both libraries take a match with id 0 for no match."""
+    for number, annotation in enumerate(content["annotations"], start=1):
         annotation["id"] = number
-    truth.createIndex()
-    return truth
 
 
-def _nothing(truth: COCO) -> COCO:
-    empty = COCO()
-    empty.dataset = {**truth.dataset, "annotations": []}
-    empty.createIndex()
-    return empty
+def _without_objects(content: Json) -> Json:
+    return {**content, "annotations": []}
+
+
+def _indexed(content: Json) -> COCO:
+    api = COCO()
+    api.dataset = content
+    api.createIndex()
+    return api
 
 
 def _collect(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import drop_mask, parse_coco
-from mal_core.data.json_lists import read_whole
+from mal_core.data.results import read_results
 from mal_core.evaluation.matching import match_predictions, match_results
 from mal_core.geometry.boxes import SIZE_NAMES, box_area, size_bin
 from mal_core.geometry.mask_forms import is_mask
@@ -42,12 +42,12 @@ def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMe
         annotations: COCO file with human masks.
         detections: COCO results list with `bbox` in every entry.
     """
-    results = read_whole(detections)
+    results, truth = read_results(detections, ["bbox"]), parse_coco(annotations)
     boxes = [{k: v for k, v in entry.items() if k != "segmentation"} for entry in results]
     masks = [entry for entry in results if "segmentation" in entry]
     return {
-        "bbox": match_results(annotations, boxes, "bbox").metrics(),
-        "segm": match_results(annotations, masks, "segm").metrics(),
+        "bbox": match_results(truth, boxes, "bbox").metrics(),
+        "segm": match_results(truth, masks, "segm").metrics(),
     }
 
 

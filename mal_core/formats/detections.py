@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.artifacts import write_json
-from mal_core.data.foreign import foreign_json
-from mal_core.data.json_lists import read_whole
+from mal_core.data.results import read_results
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
 
@@ -30,12 +29,9 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     Raises:
         DatasetError: Carries every problem of the list.
     """
-    entries = read_whole(detections)
-    if not isinstance(entries, list) or not entries:
-        foreign = foreign_json(entries)
-        problem = "no list of detections. Give COCO results: image_id, category_id, bbox, score."
-        problem = problem if foreign is None else f"no list of detections: {foreign}."
-        raise DatasetError(detections, [problem])
+    entries = read_results(detections)
+    if not entries:
+        raise DatasetError(detections, ["the list of detections is empty."])
     known = {image["id"] for image in coco["images"]}, {c["id"] for c in coco["categories"]}
     problems = [p for i, entry in enumerate(entries) for p in _problems(i, entry, *known)]
     if problems:
@@ -63,12 +59,9 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
 
 
 def _problems(
-    index: int, entry: object, image_ids: set[int], category_ids: set[int]
+    index: int, entry: Json, image_ids: set[int], category_ids: set[int]
 ) -> Iterator[str]:
     label = f"detection {index} (counted from 0)"
-    if not isinstance(entry, dict):
-        yield f"{label} is no object."
-        return
     missing = [key for key in KEYS if key not in entry]
     if missing:
         yield f"{label} has no {', '.join(missing)}."
@@ -99,7 +92,7 @@ def write_detections(labeled: Json, detections: Path, target: Path) -> None:
     A detection without a mask keeps its place and has none; the ledger says why.
     """
     mask_of = {entry["id"]: entry["segmentation"] for entry in labeled["annotations"]}
-    entries = read_whole(detections)
+    entries = read_results(detections)
     for number, entry in enumerate(entries, start=1):
         entry.pop("segmentation", None)
         if number in mask_of:

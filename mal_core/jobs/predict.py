@@ -10,6 +10,7 @@ from pathlib import Path
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.config import SplitConfig
 from mal_core.data.categories import category_problems
+from mal_core.data.results import read_results
 from mal_core.data.view import read_image_list, read_view
 from mal_core.errors import DatasetError
 from mal_core.images.loading import image_problems
@@ -102,7 +103,7 @@ def write_submission(predictions: Path, folder: Path, *, testset: str, algorithm
     """
     algorithm = re.sub(r"[^A-Za-z0-9-]+", "-", algorithm)
     name = f"detections_{testset}_{algorithm}_results"
-    entries = [{key: one[key] for key in KEYS} for one in json.loads(predictions.read_bytes())]
+    entries = [{key: one[key] for key in KEYS} for one in read_results(predictions, KEYS)]
     text = json.dumps(entries, allow_nan=False)
     with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(text)

@@ -9,7 +9,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import parse_coco
-from mal_core.data.json_lists import read_whole
+from mal_core.data.results import read_results
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.report.gallery import GalleryItem, GalleryRow, Painter
@@ -55,7 +55,10 @@ def build_failures(
         and is_mask(entry.get("segmentation"))
         and (size := sizes[entry["image_id"]])
     ]
-    found = {arm: _best(objects, read_whole(path)) for arm, path in predictions.items()}
+    found = {
+        arm: _best(objects, read_results(path, ["segmentation"]))
+        for arm, path in predictions.items()
+    }
     order = sorted(range(len(objects)), key=lambda index: (_gain(found, index), index))
     painter = Painter(content, images, {one["id"]: one["segmentation"] for one in objects})
     return tuple(_row(objects[index], found, index, painter) for index in order[:shown])

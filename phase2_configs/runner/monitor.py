@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mal_core.artifacts import append_jsonl, atomic_path
 from mal_core.errors import ConfigError, TrainingError
 from mal_core.jobs.segmenter import SCALARS_FILE, SegmenterJob
+from mal_core.models.safe_weights import read_weights
 from mal_core.processes.progress import Progress
 
 logger = logging.getLogger("phase2")
@@ -115,7 +116,7 @@ def check_weights(backbone: torch.nn.Module, path: Path) -> None:
     Raises:
         ConfigError: Less than half of the backbone's weights are in the file.
     """
-    content = torch.load(path)  # ours, see plain_weights: mmdet's zoo has more than tensors
+    content = read_weights(path, f"weights file {path}")  # mmdet's zoo has more than tensors
     content = content.get("state_dict", content.get("model", content))
     known = {_print_of(value) for value in content.values() if torch.is_tensor(value)}
     parameters = list(backbone.parameters())

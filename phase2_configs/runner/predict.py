@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mal_core.artifacts import write_json
+from mal_core.data.coco import parse_listing
 from mal_core.errors import MalCoreError
 from mal_core.processes.ranks import record_hardware
 from phase2_configs.runner import plain_weights, recipe
@@ -64,9 +65,8 @@ def predict(job: dict[str, str], folder: Path) -> None:
 
 def _with_annotations(listed: str, folder: Path) -> Path:
     """The list as a file that mmdet reads: without annotations it would find none."""
-    content = json.loads(Path(listed).read_bytes())
     target = folder / "images.json"
-    write_json(target, {**content, "annotations": []})
+    write_json(target, parse_listing(Path(listed)))
     return target
 
 

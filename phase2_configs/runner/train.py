@@ -28,6 +28,8 @@ from pycocotools import mask as coco_mask
 
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.data import crowding
+from mal_core.data.coco import drop_mask, parse_coco, parse_listing
+from mal_core.data.results import read_results
 from mal_core.errors import (
     SPACE_ADVICE,
     ConfigError,
@@ -205,7 +207,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
 
 def _follow_objects(config: dict[str, Any], job: SegmenterJob) -> None:
     usual = detections.kept_detections(config)
-    in_val = crowding.most_objects(json.loads(job.val.annotations.read_bytes()))
+    in_val = crowding.most_objects(parse_coco(job.val.annotations, drop_mask))
     fullest = max(job.most_objects, in_val)
     detections.follow_objects(config, fullest)
     kept = detections.kept_detections(config)
@@ -216,15 +218,14 @@ def _follow_objects(config: dict[str, Any], job: SegmenterJob) -> None:
 def _images_per_epoch(config: dict[str, Any], job: SegmenterJob) -> int:
     dataset = config["train_dataloader"]["dataset"]
     if recipe.file_dataset(dataset) is dataset:
-        return len(json.loads(job.train.annotations.read_text())["images"])
+        return len(parse_listing(job.train.annotations)["images"])
     # It shows some images more often, such as those with rare classes: mmdet counts them.
     return len(DATASETS.build(copy.deepcopy(dataset)))
 
 
 def _class_names(annotations: Path) -> list[str]:
     # mmdet numbers classes in the order of the file, whatever the order of `classes`.
-    categories = json.loads(annotations.read_text())["categories"]
-    return [category["name"] for category in categories]
+    return [category["name"] for category in parse_listing(annotations)["categories"]]
 
 
 def in_order_of(train: Path, other: Path, work_dir: Path) -> Path:
@@ -236,7 +237,7 @@ def in_order_of(train: Path, other: Path, work_dir: Path) -> Path:
     order = _class_names(train)
     if _class_names(other) == order:
         return other
-    content = json.loads(other.read_text())
+    content = parse_coco(other)
     content["categories"].sort(key=lambda category: order.index(category["name"]))
     target = work_dir / "val_annotations.json"
     write_json(target, content)
@@ -286,7 +287,7 @@ def report_instances(config: Config) -> None:
 def count_instances(dataset: dict[str, Any]) -> dict[str, int]:
     """Where each annotation of a training file ends up; decodes nothing."""
     built = DATASETS.build({**dataset, "serialize_data": False, "pipeline": []})
-    content = json.loads(Path(built.ann_file).read_text())
+    content = parse_coco(Path(built.ann_file), drop_mask)
     annotations = content["annotations"]
     kept_images = {info["img_id"] for info in built.data_list}
     kept = [ann for ann in annotations if ann["image_id"] in kept_images]
@@ -380,7 +381,7 @@ def publish_predictions(work_dir: Path) -> None:
     A segmenter without boxes of its own (SOLOv2) gets those of its masks.
     """
     raw = work_dir / f"{RAW_PREFIX}.segm.json"
-    results = json.loads(raw.read_text())
+    results = read_results(raw, ["bbox", "segmentation"])
     for result in results:
         if min(result["bbox"][2:]) <= 0:
             result["bbox"] = [float(side) for side in coco_mask.toBbox(result["segmentation"])]

@@ -55,7 +55,7 @@ def test_what_is_wrong_is_said_with_its_place(change, said, tmp_path):
         detections_to_coco(write_json(tmp_path / "d.json", broken), coco())
 
 
-@pytest.mark.parametrize(("content", "said"), [({}, "no list"), ([], "no list"), ([3], "object")])
+@pytest.mark.parametrize(("content", "said"), [({}, "no list"), ([], "empty"), ([3], "object")])
 def test_other_files_are_refused(content, said, tmp_path):
     with pytest.raises(DatasetError, match=said):
         detections_to_coco(write_json(tmp_path / "d.json", content), coco())
