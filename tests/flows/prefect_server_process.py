@@ -71,6 +71,14 @@ class Server:
         (found,) = [one for one in self.processes if "server" in one.args and one.poll() is None]
         return found
 
+    def restart_api(self) -> None:
+        """Kill the server and start it again on its database."""
+        process = self.server_process()
+        process.kill()
+        process.wait()
+        self.start_api()
+        self.wait_for_api()
+
     def wait_for_api(self) -> None:
         self.wait("server", lambda: self.ask("/health"))
 
