@@ -12,14 +12,6 @@ Rle = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArtifactRef:
-    """A file and the digest of its content."""
-
-    path: Path
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Category:
     """A class as the file names it."""
 

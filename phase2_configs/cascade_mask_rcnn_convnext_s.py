@@ -9,38 +9,17 @@ Expected AP: 44.8 mask AP on COCO val with human masks (mmdet model zoo); the pa
 Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
-_base_ = (
-    "mmdet::convnext/cascade-mask-rcnn_convnext-s-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py"
-)
-
-# One place for paths when run by hand; the runner fills in paths and classes itself.
-train_annotations = "{{$MAL_TRAIN_ANNOTATIONS:data/coco/annotations/instances_train2017.json}}"
-train_images = "{{$MAL_TRAIN_IMAGES:data/coco/train2017}}"
-val_annotations = "{{$MAL_VAL_ANNOTATIONS:data/coco/annotations/instances_val2017.json}}"
-val_images = "{{$MAL_VAL_IMAGES:data/coco/val2017}}"
+_base_ = [
+    "mmdet::convnext/cascade-mask-rcnn_convnext-s-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py",
+    "_base_/coco_places.py",
+]
 
 # Boxes and masks belong to the stored pixels: phase 1 does not apply EXIF rotation either.
-train_pipeline = _base_.train_pipeline
-train_pipeline[0]["color_type"] = "color_ignore_orientation"
-test_pipeline = _base_.test_pipeline
-test_pipeline[0]["color_type"] = "color_ignore_orientation"
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+train_pipeline[0]["color_type"] = test_pipeline[0]["color_type"] = "color_ignore_orientation"
 
-train_dataloader = dict(
-    dataset=dict(
-        data_root=None,
-        ann_file=train_annotations,
-        data_prefix=dict(img=train_images),
-        pipeline=train_pipeline,
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        data_root=None,
-        ann_file=val_annotations,
-        data_prefix=dict(img=val_images),
-        pipeline=test_pipeline,
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, **_base_.train_places))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **_base_.val_places))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=val_annotations, metric=["segm"])
+val_evaluator = dict(ann_file=_base_.val_annotations, metric=["segm"])
 test_evaluator = val_evaluator

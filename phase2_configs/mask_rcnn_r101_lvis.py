@@ -9,41 +9,16 @@ Expected AP: 23.6 on LVIS v1 val with human masks (mmdet model zoo); not measure
 Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
-_base_ = "mmdet::lvis/mask-rcnn_r101_fpn_sample1e-3_ms-1x_lvis-v1.py"
-
-# One place for paths when run by hand; the runner fills in paths and classes itself.
-train_annotations = "{{$MAL_TRAIN_ANNOTATIONS:data/lvis_v1/annotations/lvis_v1_train.json}}"
-train_images = "{{$MAL_TRAIN_IMAGES:data/coco}}"
-val_annotations = "{{$MAL_VAL_ANNOTATIONS:data/lvis_v1/annotations/lvis_v1_val.json}}"
-val_images = "{{$MAL_VAL_IMAGES:data/coco}}"
+_base_ = ["mmdet::lvis/mask-rcnn_r101_fpn_sample1e-3_ms-1x_lvis-v1.py", "_base_/lvis_places.py"]
 
 # Boxes and masks belong to the stored pixels: phase 1 does not apply EXIF rotation either.
-train_pipeline = _base_.train_pipeline
-train_pipeline[0]["color_type"] = "color_ignore_orientation"
-test_pipeline = _base_.test_pipeline
-test_pipeline[0]["color_type"] = "color_ignore_orientation"
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+train_pipeline[0]["color_type"] = test_pipeline[0]["color_type"] = "color_ignore_orientation"
 
-# LVIS is COCO's format with other names of files; by hand, give a file with `file_name`.
 train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(
-            type="CocoDataset",
-            data_root=None,
-            ann_file=train_annotations,
-            data_prefix=dict(img=train_images),
-            pipeline=train_pipeline,
-        )
-    )
+    dataset=dict(dataset=dict(type="CocoDataset", pipeline=train_pipeline, **_base_.train_places))
 )
-val_dataloader = dict(
-    dataset=dict(
-        type="CocoDataset",
-        data_root=None,
-        ann_file=val_annotations,
-        data_prefix=dict(img=val_images),
-        pipeline=test_pipeline,
-    )
-)
+val_dataloader = dict(dataset=dict(type="CocoDataset", pipeline=test_pipeline, **_base_.val_places))
 test_dataloader = val_dataloader
-val_evaluator = dict(type="CocoMetric", ann_file=val_annotations, metric=["segm"])
+val_evaluator = dict(type="CocoMetric", ann_file=_base_.val_annotations, metric=["segm"])
 test_evaluator = val_evaluator

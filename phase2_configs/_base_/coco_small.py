@@ -1,15 +1,8 @@
-"""COCO-format data for the small recipes: 128 px images, cheap transforms, no network.
+"""COCO-format data for the small recipes: 128 px images, cheap transforms, no network."""
 
-One place for paths when run by hand with stock mmdet tools: these environment variables.
-The runner (`python -m phase2_configs.runner.train`) fills in paths and classes itself.
-"""
+_base_ = "coco_places.py"
 
 dataset_type = "CocoDataset"
-train_annotations = "{{$MAL_TRAIN_ANNOTATIONS:data/coco/annotations/instances_train2017.json}}"
-train_images = "{{$MAL_TRAIN_IMAGES:data/coco/train2017}}"
-val_annotations = "{{$MAL_VAL_ANNOTATIONS:data/coco/annotations/instances_val2017.json}}"
-val_images = "{{$MAL_VAL_IMAGES:data/coco/val2017}}"
-
 image_scale = (128, 128)
 
 # Photos come in the frame of their boxes; phase 1 does not apply EXIF rotation either.
@@ -39,8 +32,8 @@ train_dataloader = dict(
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         type=dataset_type,
-        ann_file=train_annotations,
-        data_prefix=dict(img=train_images),
+        ann_file=_base_.train_annotations,
+        data_prefix=dict(img=_base_.train_images),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline=train_pipeline,
     ),
@@ -52,12 +45,12 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type=dataset_type,
-        ann_file=val_annotations,
-        data_prefix=dict(img=val_images),
+        ann_file=_base_.val_annotations,
+        data_prefix=dict(img=_base_.val_images),
         test_mode=True,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="CocoMetric", ann_file=val_annotations, metric="segm")
+val_evaluator = dict(type="CocoMetric", ann_file=_base_.val_annotations, metric="segm")
 test_evaluator = val_evaluator
