@@ -27,7 +27,7 @@ from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes
 from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.models.labeler import build_labeler
-from mal_core.text_tables import text_table
+from mal_core.report.text_tables import text_table
 
 SIDE = 1024
 ENCODER = EncoderConfig(

@@ -26,7 +26,7 @@ from mal_core.artifacts import sha256_file
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.models.checkpoints import save_labeler
 from mal_core.models.labeler import build_labeler
-from mal_core.text_tables import text_table
+from mal_core.report.text_tables import text_table
 from scenes.write import write_scenes
 
 BOXES_PER_SCENE = 1.8

@@ -12,7 +12,8 @@ from flows.stages.run import Run
 from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
-from mal_core.evaluation.label_metrics import Clustering, label_metrics, metrics_text
+from mal_core.evaluation.label_metrics import Clustering, label_metrics
+from mal_core.report.label_tables import metrics_text
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from mal_core.errors import ConfigError
-from mal_core.text_tables import text_table
+from mal_core.report.text_tables import text_table
 
 if TYPE_CHECKING:
     from flows.stages.run import Run

@@ -17,7 +17,7 @@ from prefect.artifacts import (
 from mal_core.evaluation.retention import RetentionReport
 from mal_core.report.history import Evaluation, plot_history
 from mal_core.report.tables import retention_markdown, retention_rows
-from mal_core.text_tables import format_number
+from mal_core.report.text_tables import format_number
 
 SHOWN_RUNS = 20
 SWEEP_KEY = "mal-sweep"

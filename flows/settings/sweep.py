@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.settings import composing
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import report_from_json
-from mal_core.text_tables import format_number
+from mal_core.report.text_tables import format_number
 
 MAX_RUNS = 200
 

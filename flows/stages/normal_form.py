@@ -13,7 +13,7 @@ from flows.store.local import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError, renamed
-from mal_core.text_tables import format_number
+from mal_core.report.text_tables import format_number
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from flows.store.local import StageKey, Store, Stored, damage, read_manifest, re
 from flows.store.manifest import MANIFEST
 from flows.store.shared import SharedStore
 from mal_core.errors import ConfigError
-from mal_core.text_tables import text_table
+from mal_core.report.text_tables import text_table
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mal_core.text_tables import format_hours
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageCost:
@@ -50,10 +48,10 @@ class Cost:
 
     def line(self) -> str:
         """Both in one line."""
-        spent = ", ".join(f"{format_hours(h)} of {name}" for name, h in self.device_hours().items())
+        spent = ", ".join(f"{_hours(h)} of {name}" for name, h in self.device_hours().items())
         return (
             f"cost: {spent or 'nothing'}; {self.masks} masks drawn by hand at "
-            f"{self.seconds_per_mask:g} s each: {format_hours(self.hours_saved)}"
+            f"{self.seconds_per_mask:g} s each: {_hours(self.hours_saved)}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -76,3 +74,8 @@ def cost_from_json(content: Mapping[str, Any]) -> Cost:
         masks=annotation["masks"],
         seconds_per_mask=annotation["seconds_per_mask"],
     )
+
+
+def _hours(hours: float) -> str:
+    """A duration for people: minutes below one hour."""
+    return f"{60 * hours:.1f} min" if hours < 1 else f"{hours:.1f} h"

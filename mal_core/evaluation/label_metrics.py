@@ -21,7 +21,6 @@ import numpy as np
 
 from mal_core.evaluation.agreement import Agreement
 from mal_core.geometry.boxes import SIZE_NAMES
-from mal_core.text_tables import format_number, text_table
 from mal_core.types import SizeMeans
 
 STUFF = frozenset(
@@ -141,35 +140,3 @@ def _classes(objects: Sequence[Agreement]) -> tuple[ClassQuality, ...]:
         for name, group in _by_class(objects).items()
     ]
     return tuple(sorted(found, key=lambda quality: (-quality.mask_iou, quality.name)))
-
-
-def metrics_text(metrics: LabelMetrics) -> str:
-    """The same for a terminal."""
-    rows = [
-        {
-            "": title,
-            **{size: format_number(getattr(means, size)) for size in ("all", *SIZE_NAMES)},
-        }
-        for title, means in (
-            ("mask IoU, mean over objects", metrics.mask_iou),
-            ("mask IoU, mean over classes", metrics.class_iou),
-            ("boundary IoU, mean over objects", metrics.boundary_iou),
-        )
-    ]
-    classes = [
-        {
-            "class": one.name,
-            "objects": str(one.objects),
-            "mask IoU": format_number(one.mask_iou),
-            "boundary IoU": format_number(one.boundary_iou),
-        }
-        for one in metrics.classes
-    ]
-    lines = [f"{metrics.objects} objects with a human mask, {metrics.missing} of them unlabeled"]
-    if metrics.groups is not None:
-        groups = ", ".join(f"{name} {format_number(v)}" for name, v in metrics.groups.items())
-        lines.append(f"mean over classes of {groups}")
-    if metrics.clustering is not None:
-        score, objects = metrics.clustering.score, metrics.clustering.objects
-        lines.append(f"clustering score {format_number(score)} over {objects} objects; 0 is best")
-    return "\n\n".join([text_table(classes), text_table(rows), "\n".join(lines)])

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from mal_core.artifacts import append_jsonl, atomic_path
 from mal_core.evaluation.retention import RetentionReport
-from mal_core.text_tables import format_number, text_table
+from mal_core.report.text_tables import format_number, text_table
 
 TEMPLATE = "history_template.html"
 

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from mal_core.evaluation.retention import METRICS, RetentionReport, SegmenterResult
-from mal_core.text_tables import format_number
+from mal_core.report.text_tables import format_number
 
 HUMAN_COLOR, PSEUDO_COLOR = "#4c78a8", "#f58518"
 SHOWN_CLASSES = 40

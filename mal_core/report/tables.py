@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from mal_core.evaluation.intervals import Interval
 from mal_core.evaluation.retention import METRICS, QUALITY_ROWS, RetentionReport, SegmenterResult
-from mal_core.text_tables import NOT_AVAILABLE, escaped, format_number, markdown_table, text_table
+from mal_core.report.text_tables import (
+    NOT_AVAILABLE,
+    escaped,
+    format_number,
+    markdown_table,
+    text_table,
+)
 
 SIZES = ("all", "small", "medium", "large")
 LVIS_METRICS = ("ap_rare", "ap_common", "ap_frequent")

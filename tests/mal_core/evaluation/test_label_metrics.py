@@ -5,7 +5,8 @@ import json
 import pytest
 
 from mal_core.evaluation.agreement import Agreement
-from mal_core.evaluation.label_metrics import STUFF, Clustering, label_metrics, metrics_text
+from mal_core.evaluation.label_metrics import STUFF, Clustering, label_metrics
+from mal_core.report.label_tables import metrics_text
 
 THINGS = tuple(f"thing {number}" for number in range(69))
 

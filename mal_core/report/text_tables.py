@@ -36,8 +36,3 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
 def escaped(cell: str) -> str:
     """Text that Markdown shows as it is inside a cell."""
     return cell.replace("|", "\\|").replace("<", "&lt;")
-
-
-def format_hours(hours: float) -> str:
-    """A duration for people: minutes below one hour."""
-    return f"{60 * hours:.1f} min" if hours < 1 else f"{hours:.1f} h"
