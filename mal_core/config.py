@@ -1,6 +1,5 @@
 """Frozen settings of every stage, validated at birth; the defaults live in conf/."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -278,23 +277,6 @@ class MalConfig(Config):
             _require(expansion >= 0, "mal.extra_expansions", expansion, ">= 0")
         ordered = self.min_box_area < self.max_box_area
         _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
-
-
-def mal_config(values: Mapping[str, Any]) -> MalConfig:
-    """Settings from the nested mapping that `dataclasses.asdict` made of them.
-
-    Keys that a file of an older version lacks have their defaults.
-    """
-    kinds: dict[str, Callable[[Any], Any]] = {
-        "crf": lambda nested: CrfConfig(**nested),
-        "refinement": lambda nested: RefinementConfig(**nested),
-        "extra_expansions": tuple,
-        "mask_thresholds": lambda cuts: None if cuts is None else tuple(cuts),
-        "trackers": tuple,
-    }
-    return MalConfig(
-        **{key: kinds[key](value) if key in kinds else value for key, value in values.items()}
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ MalCoreError
   MaskError(ValueError)      a mask cannot be read; whoever knows its file says where it is
   CheckpointError            weights do not fit what they are loaded into
   ArtifactError              a stored file is absent or its content changed
+    RecordError(ValueError)  ... or has other fields than this version writes
   LabelingError              the accounting of boxes does not add up
   TrainingError              phase 1 cannot go on (NaN, divergence)
   TimeIsUpError              the run has used up the time that its user gave it
@@ -107,6 +108,10 @@ class CheckpointError(MalCoreError):
 
 class ArtifactError(MalCoreError):
     """A stored file is absent or its content is not what was stored."""
+
+
+class RecordError(ArtifactError, ValueError):
+    """A record in a file has fields that are unknown, missing or of another type."""
 
 
 class LabelingError(MalCoreError):

@@ -1,6 +1,5 @@
 """The images of a split as ordinary files under their own names, for both phases alike."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +7,10 @@ from flows.settings.run_config import DataSource, Inputs
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
-from mal_core.artifacts import sha256_json, write_json
+from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
+from mal_core.processes.records import read_record, write_record
 from mal_core.types import ImageRecord
 
 IMAGES = "images"
@@ -53,10 +53,10 @@ def plain_images(
     except DatasetError:
         return split, ()
     stored = _planned(run, split.images, listed, sizes_stated=sizes_stated)
-    from mal_core.images.plan import plan_from_json
+    from mal_core.images.plan import ImagePlan
     from mal_core.images.view import build_view
 
-    plan = plan_from_json(json.loads((stored.path / PLAN).read_text()))
+    plan = read_record(ImagePlan, stored.path / PLAN)
     if not plan.changes:
         return split, plan.notes
     view = stored.path / f"view-{sha256_json(str(split.images))[:12]}"
@@ -87,7 +87,7 @@ def _planned(
             sizes_stated=sizes_stated,
         )
         write_all_pixels(images, plan, folder / PIXELS)
-        write_json(folder / PLAN, plan.to_json())
+        write_record(folder / PLAN, plan)
 
     sizes = [[one.file_name, *one.size] for one in listed]
     inputs = {"listed": sha256_json(sizes), "images": digest.sha256}

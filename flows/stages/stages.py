@@ -5,7 +5,6 @@ be called first; what is there already is verified and reused.
 """
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +42,7 @@ from mal_core.config import (
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import Accounting
 from mal_core.models.encoder_names import check_encoder_name
+from mal_core.processes.records import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def generate_pseudo_labels(run: Run) -> Stored:
 
 def accounting(stored: Stored) -> Accounting:
     """Where every box went."""
-    return Accounting(**json.loads((stored.path / ACCOUNTING).read_text()))
+    return read_record(Accounting, stored.path / ACCOUNTING)
 
 
 def _checkpoint(run: Run) -> tuple[Path, str]:

@@ -1,7 +1,6 @@
 """Trainings of segmenters: one child process each, one after the other or side by side."""
 
 import contextvars
-import json
 import logging
 import shutil
 import signal
@@ -13,7 +12,15 @@ from typing import Any, TypeVar
 
 from flows.lifetime.interruption import end_together
 from mal_core.errors import ArmsError, SegmenterError
-from mal_core.jobs.segmenter import INPUT_IS_WRONG, SegmenterJob, job_to_json, train_segmenter
+from mal_core.jobs.segmenter import (
+    INPUT_IS_WRONG,
+    JOB_FILE,
+    ClaimedJob,
+    SegmenterJob,
+    claim_of,
+    is_claimed_otherwise,
+    train_segmenter,
+)
 from mal_core.processes.children import end_children
 
 logger = logging.getLogger(__name__)
@@ -23,7 +30,7 @@ Result = TypeVar("Result")
 
 def train_arm(job: SegmenterJob, *, folder: Path, title: str) -> None:
     """Train one segmenter in a child process, or continue what lies in `folder`."""
-    _drop_moved_attempt(folder, job_to_json(job))
+    _drop_moved_attempt(folder, claim_of(job))
     train_segmenter(
         job,
         folder,
@@ -33,11 +40,10 @@ def train_arm(job: SegmenterJob, *, folder: Path, title: str) -> None:
     )
 
 
-def _drop_moved_attempt(folder: Path, job: dict[str, object]) -> None:
+def _drop_moved_attempt(folder: Path, claim: ClaimedJob) -> None:
     # The store's key ignores where files lie, mmdet's dumped config does not: an attempt
     # whose data has moved since starts again.
-    path = folder / "job.json"
-    if path.exists() and json.loads(path.read_text()) != job:
+    if is_claimed_otherwise(folder / JOB_FILE, claim):
         logger.info("%s: the data has moved since this attempt began; starting again", folder)
         for one in folder.iterdir():  # the folder itself stays: the stage at work in it is watched
             shutil.rmtree(one) if one.is_dir() else one.unlink()

@@ -7,9 +7,9 @@ not touched.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -66,16 +66,6 @@ class ImagePlan:
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As `plan_from_json` reads it."""
-        return {"changes": [asdict(one) for one in self.changes], "notes": list(self.notes)}
-
-
-def plan_from_json(value: Mapping[str, Any]) -> ImagePlan:
-    """Inverse of `ImagePlan.to_json`."""
-    changes = tuple(Change(**one) for one in value["changes"])
-    return ImagePlan(changes=changes, notes=tuple(value["notes"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,19 +3,17 @@
 A job is a JSON file; the child is `python -m mal_core.jobs.worker train|label|shard JOB`.
 """
 
-import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mal_core.artifacts import write_json
-from mal_core.config import EncoderConfig, MalConfig, mal_config
+from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import WorkerError
 from mal_core.processes.child_errors import forget_failure, read_failure
 from mal_core.processes.nodes import run_ranks
+from mal_core.processes.records import from_json, write_record
 from mal_core.types import PseudoLabelSet
 
 logger = logging.getLogger(__name__)
@@ -53,42 +51,12 @@ class LabelJob:
     side_by_side: int = 1
 
 
-def _to_json(job: TrainJob | LabelJob) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(dataclasses.asdict(job), default=str)))
-
-
-def _encoder(values: dict[str, Any]) -> EncoderConfig:
-    weights = values["weights"]
-    return EncoderConfig(**{**values, "weights": None if weights is None else Path(weights)})
-
-
-def read_train_job(path: Path) -> TrainJob:
-    """The job that `train_in_child` wrote."""
-    values = json.loads(path.read_text())
-    paths = {key: Path(values[key]) for key in ("images", "boxes", "output_dir")}
-    parts = {"encoder": _encoder(values["encoder"]), "mal": mal_config(values["mal"])}
-    return TrainJob(**{**values, **paths, **parts})
-
-
-def read_label_job(path: Path) -> LabelJob:
-    """The job that `label_in_child` wrote."""
-    return label_job_from_json(json.loads(path.read_text()))
-
-
-def label_job_from_json(values: Mapping[str, Any]) -> LabelJob:
-    """Inverse of the JSON form of a job."""
-    keys = ("images", "annotations", "checkpoint", "output", "ledger")
-    return LabelJob(
-        **{**values, **{key: Path(values[key]) for key in keys}, "mal": mal_config(values["mal"])}
-    )
-
-
 def _run(
     verb: str, job: TrainJob | LabelJob, folder: Path, on_line: Callable[[str], None] | None
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     job_path = folder / f"{verb}_job.json"
-    write_json(job_path, _to_json(job), indent=2)
+    write_record(job_path, job, indent=2)
     run_job(verb, job_path, processes=_processes(job), on_line=on_line)
 
 
@@ -149,5 +117,5 @@ def label_in_child(
     folder = job.output.parent
     _run("label", job, folder, on_line)
     summary = json.loads((folder / "label_summary.json").read_text())
-    paths = {"annotations": job.output, "ledger": job.ledger}
-    return PseudoLabelSet(**{**summary, **paths})
+    paths = {"annotations": str(job.output), "ledger": str(job.ledger)}
+    return from_json(PseudoLabelSet, {**summary, **paths}, folder / "label_summary.json")

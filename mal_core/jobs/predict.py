@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mal_core.artifacts import atomic_path, write_json
+from mal_core.artifacts import atomic_path
 from mal_core.config import SplitConfig
 from mal_core.data.categories import category_problems
 from mal_core.data.results import read_results
@@ -15,6 +15,7 @@ from mal_core.data.view import read_image_list, read_view
 from mal_core.errors import DatasetError
 from mal_core.images.loading import image_problems
 from mal_core.jobs.segmenter import PREDICTIONS_FILE, SegmenterRun, run_phase_2
+from mal_core.processes.records import write_record
 
 PREDICTOR_MODULE = "phase2_configs.runner.predict"
 JOB_FILE = "predict_job.json"
@@ -47,17 +48,7 @@ def predict_in_child(
     """
     folder = folder.resolve()
     path = folder / JOB_FILE
-    write_json(
-        path,
-        {
-            "config": str(job.run.config),
-            "checkpoint": str(job.run.checkpoint),
-            "train": str(job.train),
-            "images": str(job.test.images),
-            "annotations": str(job.test.annotations),
-        },
-        indent=1,
-    )
+    write_record(path, job, indent=1)
     run_phase_2(PREDICTOR_MODULE, path, what=f"prediction of {job.run.segmenter}", on_line=on_line)
     return folder / PREDICTIONS_FILE
 

@@ -5,17 +5,17 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from mal_core.artifacts import sha256_file, write_json
+from mal_core.artifacts import sha256_file
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.data.categories import category_problems
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
 from mal_core.processes.child_errors import forget_failure, read_failure
 from mal_core.processes.nodes import run_ranks
+from mal_core.processes.records import read_record, to_json, write_record
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 RUNNER_MODULE = "phase2_configs.runner.train"
@@ -50,6 +50,19 @@ class SegmenterJob:
     val: SplitConfig
     seed: int = 0
     most_objects: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedJob:
+    """A job with the data that it was started on.
+
+    Attributes:
+        job: With absolute paths.
+        digests: SHA-256 of the annotations, by split.
+    """
+
+    job: SegmenterJob
+    digests: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +113,7 @@ def train_segmenter(
     check_segmenter_data(job.train.annotations, job.val.annotations)
     resolve_config(job.recipe.config)
     work_dir = work_dir.resolve()
-    job_path = _claim(work_dir, job_to_json(job))
+    job_path = _claim(work_dir, claim_of(job))
     run_phase_2(
         RUNNER_MODULE,
         job_path,
@@ -170,53 +183,41 @@ def read_run(segmenter: str, work_dir: Path) -> SegmenterRun:
     return run
 
 
-def job_to_json(job: SegmenterJob) -> dict[str, Any]:
-    """The job as the child reads it: absolute paths, and digests of what they hold."""
-    recipe = asdict(job.recipe)
-    recipe["config"] = str(job.recipe.config)
+def claim_of(job: SegmenterJob) -> ClaimedJob:
+    """The job as a folder keeps it and the child reads it."""
     splits = {"train": job.train, "val": job.val}
-    return {
-        "recipe": recipe,
-        **{name: _split_to_json(split) for name, split in splits.items()},
-        "seed": job.seed,
-        "most_objects": job.most_objects,
-    }
+    digests = {name: sha256_file(one.annotations) for name, one in splits.items()}
+    absolute = replace(job, train=_absolute(job.train), val=_absolute(job.val))
+    return ClaimedJob(job=absolute, digests=digests)
 
 
-def job_from_json(value: Mapping[str, Any]) -> SegmenterJob:
-    """Inverse of `job_to_json`; digests are not checked."""
-    recipe = dict(value["recipe"])
-    recipe["config"] = Path(recipe["config"])
-    return SegmenterJob(
-        recipe=SegmenterConfig(**recipe),
-        train=_split_from_json(value["train"]),
-        val=_split_from_json(value["val"]),
-        seed=value["seed"],
-        most_objects=value.get("most_objects", 0),
-    )
+def _absolute(split: SplitConfig) -> SplitConfig:
+    return SplitConfig(images=split.images.resolve(), annotations=split.annotations.resolve())
 
 
-def _split_to_json(split: SplitConfig) -> dict[str, str]:
-    return {
-        "images": str(split.images.resolve()),
-        "annotations": str(split.annotations.resolve()),
-        "annotations_sha256": sha256_file(split.annotations),
-    }
+def read_job(path: Path) -> SegmenterJob:
+    """The job that a folder belongs to; digests are not checked.
+
+    Raises:
+        RecordError: The file is none of this version.
+    """
+    return read_record(ClaimedJob, path).job
 
 
-def _split_from_json(value: Mapping[str, str]) -> SplitConfig:
-    return SplitConfig(images=Path(value["images"]), annotations=Path(value["annotations"]))
+def is_claimed_otherwise(path: Path, claim: ClaimedJob) -> bool:
+    """Whether a folder's job file is there and of another job, or of another version."""
+    return path.exists() and json.loads(path.read_text()) != to_json(claim)
 
 
-def _claim(work_dir: Path, job: dict[str, Any]) -> Path:
+def _claim(work_dir: Path, claim: ClaimedJob) -> Path:
     path = work_dir / JOB_FILE
-    if path.exists() and json.loads(path.read_text()) != job:
+    if is_claimed_otherwise(path, claim):
         message = (
             f"{work_dir} holds a training with other settings or other annotations. "
             f"Resuming it would mix the two: delete the folder or choose another one."
         )
         raise ConfigError(message)
-    write_json(path, job, indent=1)
+    write_record(path, claim, indent=1)
     return path
 
 

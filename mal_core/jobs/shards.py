@@ -10,7 +10,6 @@ Whoever runs a shard needs nothing but the path of its job file.
 
 import contextlib
 import contextvars
-import dataclasses
 import fcntl
 import json
 import logging
@@ -19,11 +18,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mal_core.artifacts import write_json
-from mal_core.jobs.phase1 import LabelJob, label_job_from_json, run_job
+from mal_core.jobs.phase1 import LabelJob, run_job
 from mal_core.processes.progress import EVENTS_VARIABLE, ProgressRelay
+from mal_core.processes.records import read_record, to_json, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +48,15 @@ class ShardJob:
     num_threads: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Report:
+    """How far a shard is: its own boxes, and those of all shards."""
+
+    done: int
+    total: int
+    all_boxes: int
+
+
 def write_shard_jobs(label: LabelJob, count: int) -> list[Path]:
     """Job files for all shards of a labeling job."""
     root = label.output.parent / SHARDS
@@ -59,15 +66,9 @@ def write_shard_jobs(label: LabelJob, count: int) -> list[Path]:
         job = ShardJob(label=label, index=index, count=count, num_threads=threads)
         path = root / f"{index + 1}-of-{count}" / JOB
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, json.loads(json.dumps(dataclasses.asdict(job), default=str)), indent=2)
+        write_record(path, job, indent=2)
         paths.append(path)
     return paths
-
-
-def read_shard_job(path: Path) -> ShardJob:
-    """The job that `write_shard_jobs` wrote."""
-    values = json.loads(path.read_text())
-    return ShardJob(**{**values, "label": label_job_from_json(values["label"])})
 
 
 def label_shard_in_child(path: Path) -> None:
@@ -78,7 +79,8 @@ def label_shard_in_child(path: Path) -> None:
         WorkerError: The child died otherwise; carries its last lines.
     """
     # The progress of one shard is no news beside that of all; its log file keeps it.
-    variables = {"OMP_NUM_THREADS": read_shard_job(path).num_threads, EVENTS_VARIABLE: "lines"}
+    threads = read_record(ShardJob, path).num_threads
+    variables = {"OMP_NUM_THREADS": threads, EVENTS_VARIABLE: "lines"}
     run_job("shard", path, on_line=lambda line: logger.debug("%s", line), environment=variables)
 
 
@@ -112,7 +114,7 @@ def report_shard(job_path: Path, done: int, total: int, all_boxes: int) -> None:
     """Child side: leave how far the shard is for `shown_together`."""
     path = job_path.with_name(PROGRESS)
     aside = path.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({"done": done, "total": total, "all": all_boxes}))
+    aside.write_text(json.dumps(to_json(_Report(done=done, total=total, all_boxes=all_boxes))))
     aside.replace(path)
 
 
@@ -152,11 +154,11 @@ class _Together:
         reports = [report for path in self._paths if (report := _read(path)) is not None]
         if not reports:
             return
-        done = sum(int(report["done"]) for report in reports)
+        done = sum(report.done for report in reports)
         self._initial = done if self._initial is None else self._initial
         if done > self._shown:
             self._shown = done
-            event = {"title": TITLE, "done": done, "total": reports[0]["all"]}
+            event = {"title": TITLE, "done": done, "total": reports[0].all_boxes}
             self._relay.show({**event, "initial": self._initial, "values": {}})
 
     def close(self) -> None:
@@ -164,8 +166,8 @@ class _Together:
         self._relay.close()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> _Report | None:
     try:
-        return dict(json.loads(path.read_text()))
+        return read_record(_Report, path)
     except (OSError, ValueError):  # the shard has not started
         return None

@@ -13,13 +13,14 @@ from mal_core.artifacts import write_json
 from mal_core.config import LABELING_KEYS, MalConfig
 from mal_core.data.coco import read_boxes
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
-from mal_core.jobs.phase1 import LabelJob, read_label_job, read_train_job
-from mal_core.jobs.shards import is_wanted, read_shard_job, report_shard
+from mal_core.jobs.phase1 import LabelJob, TrainJob
+from mal_core.jobs.shards import ShardJob, is_wanted, report_shard
 from mal_core.labeling.work import generate_pseudo_labels, label_shard
 from mal_core.models.checkpoints import load_labeler
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.child_errors import write_failure
 from mal_core.processes.ranks import record_hardware
+from mal_core.processes.records import read_record
 from mal_core.training.loop import train_labeler
 from mal_core.types import BoxDataset
 
@@ -27,14 +28,14 @@ from mal_core.types import BoxDataset
 def run_train(job_path: Path) -> None:
     """Train as the job file says."""
     record_hardware(job_path.parent)
-    job = read_train_job(job_path)
+    job = read_record(TrainJob, job_path)
     dataset = read_boxes(job.images, job.boxes, strict=job.strict)
     train_labeler(dataset, job.encoder, job.mal, seed=job.seed, output_dir=job.output_dir)
 
 
 def run_label(job_path: Path) -> None:
     """Label as the job file says, and leave the accounting in label_summary.json."""
-    job = read_label_job(job_path)
+    job = read_record(LabelJob, job_path)
     record_hardware(job_path.parent, job.side_by_side)
     dataset, labeler, config = _label_inputs(job)
     result = generate_pseudo_labels(
@@ -54,7 +55,7 @@ def run_label(job_path: Path) -> None:
 
 def run_shard(job_path: Path) -> None:
     """Label one shard as the job file says; end early once nobody wants it any more."""
-    job = read_shard_job(job_path)
+    job = read_record(ShardJob, job_path)
     if torch.cuda.is_available():  # shards of one machine spread over its GPUs
         torch.cuda.set_device(job.index % torch.cuda.device_count())
     dataset, labeler, config = _label_inputs(job.label)

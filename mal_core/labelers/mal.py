@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.artifacts import sha256_file
-from mal_core.config import AnnotationFormat, EncoderConfig, MalConfig, RefinementConfig, mal_config
+from mal_core.config import AnnotationFormat, EncoderConfig, MalConfig
 from mal_core.data.box_table import ALLOWED_OVERHANG, ROUNDING
 from mal_core.data.coco import read_boxes, strip_masks
-from mal_core.errors import ArgumentError, ConfigError
+from mal_core.errors import ArgumentError, ConfigError, RecordError
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.images.frames import Orientation
-from mal_core.jobs.phase1 import TrainJob, read_train_job, train_in_child
+from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.jobs.worker import labeling_config
 from mal_core.labelers.files import Labeling, label_into, normal_split
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
@@ -27,6 +27,7 @@ from mal_core.labeling.views import views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models import checkpoints
 from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.processes.records import from_json, read_record, to_json
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, PseudoLabelSet
 
 Place = str | PathLike[str]
@@ -154,14 +155,10 @@ def load_labeler(checkpoint: Place, **settings: Any) -> Labeler:
 
 
 def _with_choices(trained: MalConfig, settings: dict[str, Any]) -> MalConfig:
-    nested = {
-        key: dataclasses.asdict(value) if isinstance(value, RefinementConfig) else value
-        for key, value in settings.items()
-    }
     try:
-        wanted = mal_config({**dataclasses.asdict(trained), **nested})
-    except TypeError as error:
-        message = f"load_labeler: {', '.join(sorted(settings))}: no such setting ({error})."
+        wanted = from_json(MalConfig, to_json({**to_json(trained), **settings}), "mal")
+    except RecordError as error:
+        message = f"load_labeler: {error}"
         raise ConfigError(message) from error
     chosen = labeling_config(trained, wanted)
     fixed = [key for key in settings if getattr(chosen, key) != getattr(wanted, key)]
@@ -231,7 +228,7 @@ def _require_same_training(job: TrainJob, boxes: Path) -> None:
     if not (state.exists() and earlier.exists()):
         return
     same_boxes = job.boxes.exists() and sha256_file(job.boxes) == sha256_file(boxes)
-    if read_train_job(earlier) != job or not same_boxes:
+    if read_record(TrainJob, earlier) != job or not same_boxes:
         boxes.unlink()
         message = (
             f"{job.output_dir} holds an interrupted training with other settings or boxes. Choose "

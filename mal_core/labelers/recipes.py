@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from mal_core.config import EncoderConfig, MalConfig, mal_config
-from mal_core.errors import ConfigError
+from mal_core.config import EncoderConfig, MalConfig
+from mal_core.errors import ConfigError, RecordError
+from mal_core.processes.records import from_json, to_json
 
 ROOM = "conf"
 MISSING = "???"
@@ -25,9 +26,9 @@ def labeler_recipe(name: str = "cpu", **changes: Any) -> MalConfig:
         ConfigError: There is no such recipe or field, or a value is impossible.
     """
     try:
-        return mal_config({**_read("mal", name), **changes})
-    except TypeError as error:
-        raise ConfigError(_no_field("mal", error)) from error
+        return from_json(MalConfig, to_json({**_read("mal", name), **changes}), "mal")
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
 
 
 def encoder_recipe(name: str = "deit_tiny", **changes: Any) -> EncoderConfig:

@@ -1,15 +1,17 @@
 """Labeled batches of photos on disk, so that a killed run continues with the same bytes."""
 
-import dataclasses
 import hashlib
 import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mal_core.types import Outcome, PseudoLabel, SkippedBox, SkipReason
+from mal_core.processes.records import from_json, to_json
+from mal_core.types import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,19 @@ BatchKey = tuple[int, ...]
 """Ids of the photos of one batch, in order."""
 Outcomes = dict[int, list[Outcome]]
 """What became of the boxes of each photo, by image id."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """One batch: boxes of each photo, and what became of them, photo by photo."""
+
+    batch: BatchKey
+    num_boxes: Mapping[int, int]
+    outcomes: tuple[Outcome, ...]
+
+    def by_image(self) -> Outcomes:
+        values = iter(self.outcomes)
+        return {image: list(islice(values, self.num_boxes[image])) for image in self.batch}
 
 
 class LabelJournal:
@@ -40,13 +55,12 @@ class LabelJournal:
 
     def add(self, batch: BatchKey, outcomes: Mapping[int, Sequence[Outcome]]) -> None:
         """Store what became of the boxes of one batch."""
-        everything = [outcome for image in batch for outcome in outcomes[image]]
-        entry = {
-            "batch": batch,
-            "num_boxes": {image: len(outcomes[image]) for image in batch},
-            "outcomes": [dataclasses.asdict(outcome) for outcome in everything],
-        }
-        content = json.dumps(entry).encode()
+        entry = _Entry(
+            batch=batch,
+            num_boxes={image: len(outcomes[image]) for image in batch},
+            outcomes=tuple(outcome for image in batch for outcome in outcomes[image]),
+        )
+        content = json.dumps(to_json(entry)).encode()
         with self._own.open("ab") as stream:
             stream.write(_digest(content) + b" " + content + b"\n")
 
@@ -56,7 +70,8 @@ class LabelJournal:
 
     def read(self) -> dict[BatchKey, Outcomes]:
         """Everything that is done; a batch that two processes labeled counts once."""
-        return {tuple(entry["batch"]): _outcomes(entry) for entry in self._entries()}
+        entries = [from_json(_Entry, entry, self.folder) for entry in self._entries()]
+        return {entry.batch: entry.by_image() for entry in entries}
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("*.jsonl")):
@@ -71,17 +86,3 @@ class LabelJournal:
 
 def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
-
-
-def _outcomes(entry: Mapping[str, Any]) -> Outcomes:
-    found: Outcomes = {}
-    values = iter(entry["outcomes"])
-    for image in entry["batch"]:
-        found[image] = [_outcome(next(values)) for _ in range(entry["num_boxes"][str(image)])]
-    return found
-
-
-def _outcome(values: Mapping[str, Any]) -> Outcome:
-    if "reason" in values:
-        return SkippedBox(**{**values, "reason": SkipReason(values["reason"])})
-    return PseudoLabel(**values)

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from mal_core.artifacts import atomic_path
-from mal_core.config import EncoderConfig, MalConfig, mal_config
+from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import CheckpointError
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.models.official import is_official, labeler_from_official, official_config
 from mal_core.models.safe_weights import read_weights
+from mal_core.processes.records import from_json
 
 FORMAT = 1
 RETRAIN = "Give one that `mal train` of this version wrote, workdir/mal/checkpoint.pth."
@@ -54,8 +55,9 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
         official = labeler_from_official(content, path)
         return official, official_config(official)
     try:
-        encoder = EncoderConfig(**{**content["encoder"], "weights": None, "pretrained": False})
-        mal = mal_config(content["mal"])
+        settings = {**content["encoder"], "weights": None, "pretrained": False}
+        encoder = from_json(EncoderConfig, settings, "encoder")
+        mal = from_json(MalConfig, content["mal"], "mal")
         networks = {name: content[name] for name in ("student", "teacher")}
     except (KeyError, TypeError, ValueError) as error:
         message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"

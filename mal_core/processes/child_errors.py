@@ -1,11 +1,10 @@
 """How an error of a child process comes back to its parent as the same error, and not as a log."""
 
-import json
+import dataclasses
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mal_core.artifacts import write_json
 from mal_core.errors import (
     CheckpointError,
     ConfigError,
@@ -13,10 +12,21 @@ from mal_core.errors import (
     MalCoreError,
     TrainingError,
 )
+from mal_core.processes.records import read_record, write_record
 
 FAILURE_FILE = "failure.json"
 PLAIN = {kind.__name__: kind for kind in (ConfigError, CheckpointError, TrainingError)}
 """Errors that are their message and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """An error, as a child leaves it; `path` and `problems` are those of a DatasetError."""
+
+    type: str
+    message: str
+    path: Path | None = None
+    problems: tuple[str, ...] = ()
 
 
 def forget_failure(job_path: Path) -> None:
@@ -31,10 +41,10 @@ def write_failure(job_path: Path, error: MalCoreError) -> None:
     """
     if os.environ.get("GROUP_RANK", "0") != "0":
         return
-    content: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    failure = Failure(type=type(error).__name__, message=str(error))
     if isinstance(error, DatasetError):
-        content |= {"path": str(error.path), "problems": list(error.problems)}
-    write_json(_file_of(job_path), content)
+        failure = dataclasses.replace(failure, path=error.path, problems=error.problems)
+    write_record(_file_of(job_path), failure)
 
 
 def read_failure(job_path: Path) -> MalCoreError | None:
@@ -42,12 +52,12 @@ def read_failure(job_path: Path) -> MalCoreError | None:
     path = _file_of(job_path)
     if not path.exists():
         return None
-    content = json.loads(path.read_text())
-    if content["type"] == DatasetError.__name__:
-        error = DatasetError(Path(content["path"]), content["problems"])
-        error.args = (content["message"],)  # several files may be in it
+    failure = read_record(Failure, path)
+    if failure.path is not None:
+        error = DatasetError(failure.path, failure.problems)
+        error.args = (failure.message,)  # several files may be in it
         return error
-    return PLAIN.get(content["type"], MalCoreError)(content["message"])
+    return PLAIN.get(failure.type, MalCoreError)(failure.message)
 
 
 def _file_of(job_path: Path) -> Path:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from mal_core.artifacts import append_jsonl, atomic_path
 from mal_core.evaluation.retention import RetentionReport
+from mal_core.processes.records import from_json
 from mal_core.report.text_tables import format_number, text_table
 
 TEMPLATE = "history_template.html"
@@ -72,8 +73,8 @@ def read_history(path: Path, data: str | None = None) -> tuple[Evaluation, ...]:
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            found.append(Evaluation(**json.loads(line)))
-        except (ValueError, TypeError):
+            found.append(from_json(Evaluation, json.loads(line), path))
+        except ValueError:
             continue
     return tuple(one for one in found if data is None or one.data == data)
 

@@ -6,7 +6,6 @@ The job names config, checkpoint, training annotations, images and their list;
 predictions.json lands beside it.
 """
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -18,7 +17,9 @@ from mmengine.runner import Runner
 from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_listing
 from mal_core.errors import MalCoreError
+from mal_core.jobs.predict import PredictJob
 from mal_core.processes.ranks import record_hardware
+from mal_core.processes.records import read_record
 from phase2_configs.runner import plain_weights, recipe
 from phase2_configs.runner.monitor import PredictionProgress
 from phase2_configs.runner.train import in_order_of, publish_predictions, refuse, result_writer
@@ -32,30 +33,30 @@ def main(arguments: list[str]) -> int:
     plain_weights.install()
     path = Path(arguments[0]).resolve()
     try:
-        predict(json.loads(path.read_text()), path.parent)
+        predict(read_record(PredictJob, path), path.parent)
     except (MalCoreError, OSError) as error:
         return refuse(path, error)
     return 0
 
 
-def predict(job: dict[str, str], folder: Path) -> None:
+def predict(job: PredictJob, folder: Path) -> None:
     """Predict all images of the job's list.
 
     Args:
-        job: Paths, see the module.
+        job: What to predict with what.
         folder: Receives predictions.json.
     """
     register_all_modules(init_default_scope=True)
     record_hardware(folder)
-    config = Config.fromfile(job["config"])
-    listed = in_order_of(Path(job["train"]), _with_annotations(job["annotations"], folder), folder)
-    recipe.set_data(config, "test", Path(job["images"]), listed)
+    config = Config.fromfile(str(job.run.config))
+    listed = in_order_of(job.train, _with_annotations(job.test.annotations, folder), folder)
+    recipe.set_data(config, "test", job.test.images, listed)
     for key in ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler"):
         config[key] = None
     for key in ("val_cfg", "val_dataloader", "val_evaluator", "auto_scale_lr"):
         config[key] = None
     config.test_evaluator = result_writer(str(listed), folder)
-    config.resume, config.load_from = False, job["checkpoint"]
+    config.resume, config.load_from = False, str(job.run.checkpoint)
     config.work_dir = str(folder)
     runner = Runner.from_cfg(config)
     runner.register_hook(PredictionProgress("predict"), priority="VERY_LOW")
@@ -63,10 +64,10 @@ def predict(job: dict[str, str], folder: Path) -> None:
     publish_predictions(folder)
 
 
-def _with_annotations(listed: str, folder: Path) -> Path:
+def _with_annotations(listed: Path, folder: Path) -> Path:
     """The list as a file that mmdet reads: without annotations it would find none."""
     target = folder / "images.json"
-    write_json(target, parse_listing(Path(listed)))
+    write_json(target, parse_listing(listed))
     return target
 
 

@@ -10,7 +10,6 @@ Started again after a kill at any moment it continues from the last checkpoint t
 """
 
 import copy
-import json
 import logging
 import math
 import sys
@@ -48,7 +47,7 @@ from mal_core.jobs.segmenter import (
     TRAINING_FAILED,
     SegmenterJob,
     check_segmenter_data,
-    job_from_json,
+    read_job,
 )
 from mal_core.processes.child_errors import write_failure
 from mal_core.processes.ranks import Group, joined_group, record_hardware
@@ -76,7 +75,7 @@ def main(arguments: list[str]) -> int:
         with joined_group() as group:
             for argument in arguments:
                 path = Path(argument).resolve()
-                run(job_from_json(json.loads(path.read_text())), path.parent, group)
+                run(read_job(path), path.parent, group)
     except TrainingError as error:
         logger.error("error: %s", error)  # noqa: TRY400 - a message for a user, not a traceback
         return TRAINING_FAILED

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig, SplitConfig
-from mal_core.jobs.segmenter import JOB_FILE, SegmenterJob, job_to_json
+from mal_core.jobs.segmenter import JOB_FILE, SegmenterJob, claim_of
 from mal_core.processes.children import child_environment
+from mal_core.processes.records import write_record
 
 # Steps, image size and learning rate with which 8 images are learned by heart in seconds.
 FAMILIES = {
@@ -40,7 +40,7 @@ def make_job(drawn: Any, name: str, annotations: Path, val: Path) -> SegmenterJo
 
 
 def write_job(job: SegmenterJob, work_dir: Path) -> Path:
-    write_json(work_dir / JOB_FILE, job_to_json(job))
+    write_record(work_dir / JOB_FILE, claim_of(job))
     return work_dir / JOB_FILE
 
 

@@ -23,7 +23,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from phase2_configs.runner.recipe import file_dataset
 from phase2_configs.runner.train import build_config
-from mal_core.jobs.segmenter import job_from_json
+from mal_core.jobs.segmenter import read_job
 register_all_modules(init_default_scope=True)
 torch.manual_seed(0)
 def places(node, place=""):
@@ -33,7 +33,7 @@ def places(node, place=""):
     return {p: v for key, value in items for p, v in places(value, f"{place}.{key}").items()}
 paths = list(map(Path, sys.argv[1:]))
 for path, other in zip(paths[::2], paths[1::2]):
-    config, twin = (build_config(job_from_json(json.loads(p.read_text())), p.parent)
+    config, twin = (build_config(read_job(p), p.parent)
                     for p in (path, other))
     human, pseudo = places(config.to_dict()), places(twin.to_dict())
     differing = sorted(p for p in human.keys() | pseudo.keys() if human.get(p) != pseudo.get(p))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mal_core.artifacts import sha256_file
-from mal_core.jobs.phase1 import read_train_job, train_in_child
+from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.processes.nodes import free_port
+from mal_core.processes.records import read_record
 from tests.mal_core.worker_runs import wait_for_step
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def test_killed_and_repeated_two_nodes_make_what_one_node_makes(
     checkpoint = stored(mal.root, "train-mal", "checkpoint.pth")
     assert not list(checkpoint.parent.glob("node*")), "node 1 leaves nothing in the store"
     # The same job with as many processes on one machine.
-    job = read_train_job(checkpoint.with_name("train_job.json"))
+    job = read_record(TrainJob, checkpoint.with_name("train_job.json"))
     assert job.mal.num_processes == 2
     train_in_child(dataclasses.replace(job, output_dir=tmp_path / "alone"))
     assert sha256_file(tmp_path / "alone" / "checkpoint.pth") == sha256_file(checkpoint)

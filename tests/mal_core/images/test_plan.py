@@ -11,7 +11,8 @@ from PIL import Image
 
 from mal_core.images.frames import turned
 from mal_core.images.loading import load_image
-from mal_core.images.plan import ImagePlan, plan_from_json, plan_images, write_pixels
+from mal_core.images.plan import ImagePlan, plan_images, write_pixels
+from mal_core.processes.records import from_json, to_json
 from mal_core.types import ImageRecord
 from tests.mal_core.images.test_headers import exif
 
@@ -202,4 +203,4 @@ def test_plans_survive_their_json_form(tmp_path: Path) -> None:
     Image.fromarray(pixels()).save(tmp_path / "a.png", exif=exif(6))
     found = plan(tmp_path, "A.png", size=(HEIGHT, WIDTH))
     assert found.changes
-    assert plan_from_json(found.to_json()) == found
+    assert from_json(ImagePlan, to_json(found), "plan") == found

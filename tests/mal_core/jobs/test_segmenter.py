@@ -1,6 +1,5 @@
 """What the library promises about segmenter runs before and around the child process."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,14 @@ from mal_core.jobs.segmenter import (
     JOB_FILE,
     SegmenterJob,
     check_segmenter_data,
+    claim_of,
     config_diff,
-    job_from_json,
-    job_to_json,
+    read_job,
     read_run,
     resolve_config,
     train_segmenter,
 )
+from mal_core.processes.records import write_record
 
 
 def coco(**changes: Any) -> dict[str, Any]:
@@ -123,20 +123,21 @@ def test_absent_or_broken_file_is_refused(files: tuple[Path, Path], tmp_path: Pa
         check_segmenter_data(*files)
 
 
-def test_job_survives_its_file(job: SegmenterJob) -> None:
-    assert job_from_json(json.loads(json.dumps(job_to_json(job)))) == job
+def test_job_survives_its_file(job: SegmenterJob, tmp_path: Path) -> None:
+    write_record(tmp_path / JOB_FILE, claim_of(job))
+    assert read_job(tmp_path / JOB_FILE) == job
 
 
 def test_folder_of_another_job_is_refused(job: SegmenterJob, tmp_path: Path) -> None:
     work_dir = tmp_path / "work"
-    write_json(work_dir / JOB_FILE, job_to_json(replace(job, seed=5)))
+    write_record(work_dir / JOB_FILE, claim_of(replace(job, seed=5)))
     with pytest.raises(ConfigError, match="other settings"):
         train_segmenter(job, work_dir)
 
 
 def test_changed_annotations_are_another_job(job: SegmenterJob, tmp_path: Path) -> None:
     work_dir = tmp_path / "work"
-    write_json(work_dir / JOB_FILE, job_to_json(job))
+    write_record(work_dir / JOB_FILE, claim_of(job))
     write_json(job.train.annotations, with_annotation(area=37))
     with pytest.raises(ConfigError, match="other annotations"):
         train_segmenter(job, work_dir)

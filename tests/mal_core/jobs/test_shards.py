@@ -13,6 +13,7 @@ from mal_core.jobs import shards
 from mal_core.jobs.phase1 import LabelJob
 from mal_core.labeling.work import JOURNAL
 from mal_core.processes import progress
+from mal_core.processes.records import read_record
 from tests.mal_core.drawn import tiny_mal
 
 
@@ -34,7 +35,7 @@ def test_a_job_file_says_everything(job: LabelJob, monkeypatch: pytest.MonkeyPat
     paths = shards.write_shard_jobs(job, 3)
     names = [path.parent.name for path in paths]
     assert names == ["1-of-3", "2-of-3", "3-of-3"]
-    assert shards.read_shard_job(paths[1]) == shards.ShardJob(
+    assert read_record(shards.ShardJob, paths[1]) == shards.ShardJob(
         label=job, index=1, count=3, num_threads="3"
     )
 

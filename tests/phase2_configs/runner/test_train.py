@@ -219,10 +219,10 @@ from pathlib import Path
 from mmdet.utils import register_all_modules
 from phase2_configs.runner.detections import kept_detections
 from phase2_configs.runner.train import build_config
-from mal_core.jobs.segmenter import job_from_json
+from mal_core.jobs.segmenter import read_job
 register_all_modules(init_default_scope=True)
 for path in map(Path, sys.argv[1:]):
-    config = build_config(job_from_json(json.loads(path.read_text())), path.parent)
+    config = build_config(read_job(path), path.parent)
     print("@", json.dumps([path.parent.name, kept_detections(config.to_dict())]))
 """
 
