@@ -1,12 +1,12 @@
 """Hydra overrides -> RunConfig: the one place that knows Hydra, OmegaConf and pydantic."""
 
-import dataclasses
 import difflib
+import functools
 import os
 import threading
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
 from mal_core.config import SplitConfig
+from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
 GROUPS = ("data", "encoder", "mal", "experiment")
@@ -33,29 +34,6 @@ MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
-PATH_KEYS = frozenset(
-    [
-        "data.train.images",
-        "data.train.annotations",
-        "data.val.images",
-        "data.val.annotations",
-        "data.test.images",
-        "data.test.annotations",
-        "encoder.weights",
-        "workdir",
-        "store",
-        "checkpoint",
-        "output",
-        "boxes",
-        "labels",
-        "human",
-        "images",
-        "pseudo_labels",
-        "second_ruler",
-        "segmenter.weights",
-        "segmenter.config",
-    ]
-)
 TRAIN_KEYS = ("data.train.images", "data.train.annotations")
 VAL_KEYS = ("data.val.images", "data.val.annotations")
 TEST_KEYS = ("data.test.images", "data.test.annotations")
@@ -139,24 +117,18 @@ def default_store() -> str:
 
 def known_keys() -> tuple[str, ...]:
     """Full names of all settings, leaves and inner nodes."""
-    keys = [*_keys_of(RunConfig, ""), "segmenter"]
-    return (*keys, *_keys_of(SegmenterChanges, "segmenter."))
+    return (*(one.key for one in _settings()), "segmenter")
 
 
-def _keys_of(kind: type, prefix: str) -> Iterator[str]:
-    hints = typing.get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        key = f"{prefix}{item.name}"
-        yield key
-        inner = _dataclass_in(hints[item.name])
-        if inner is not None:
-            yield from _keys_of(inner, f"{key}.")
+@functools.cache
+def _settings() -> tuple[Setting, ...]:
+    changes = all_settings(SegmenterChanges, "segmenter.")
+    return (*all_settings(RunConfig), *changes)
 
 
-def _dataclass_in(hint: Any) -> type | None:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    found = [option for option in options if dataclasses.is_dataclass(option)]
-    return typing.cast(type, found[0]) if found else None
+def path_keys() -> tuple[str, ...]:
+    """Full names of the settings that name one file or folder."""
+    return tuple(one.key for one in _settings() if one.is_path and one.record is None)
 
 
 def _checked_overrides(overrides: Sequence[str]) -> list[str]:
@@ -178,7 +150,8 @@ def _quoted_path(text: str) -> str:
     """Quote the value of a path, so that blanks, commas and brackets stand for themselves."""
     key, equals, value = text.partition("=")
     plain = value not in ("", "null") and value[0] not in "'\"$"
-    if not equals or key.lstrip("+") not in {*PATH_KEYS, "shared_store"} or not plain:
+    quoted = {one.key for one in _settings() if one.is_path or Role.URL in one.roles}
+    if not equals or key.lstrip("+") not in quoted or not plain:
         return text
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"
@@ -276,7 +249,7 @@ def _value_at(raw: Any, key: str) -> Any:
 
 
 def _absolute(raw: dict[str, Any]) -> dict[str, Any]:
-    for key in PATH_KEYS:
+    for key in path_keys():
         *parents, last = key.split(".")
         node: Any = raw
         for part in parents:
@@ -311,16 +284,13 @@ def _line_of(item: Any, prefix: str) -> str:
 
 
 def _require_files(config: RunConfig) -> None:
-    for key, path in (
-        ("encoder.weights", config.encoder.weights),
-        ("checkpoint", config.checkpoint),
-        ("boxes", config.boxes),
-        ("labels", config.labels),
-        ("pseudo_labels", config.pseudo_labels),
-        ("human", config.human),
-        ("second_ruler", config.second_ruler),
-    ):
-        may_be_folder = key in ("labels", "human") and config.data.train_format in FOLDER_FORMATS
+    for setting in all_settings(RunConfig):
+        if not setting.roles & {Role.FILE, Role.ANNOTATIONS}:
+            continue
+        key, path = setting.key, attrgetter(setting.key)(config)
+        may_be_folder = (
+            Role.ANNOTATIONS in setting.roles and config.data.train_format in FOLDER_FORMATS
+        )
         if path is not None and not path.is_file() and not (may_be_folder and path.is_dir()):
             seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
             hint = ""

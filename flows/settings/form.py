@@ -3,6 +3,7 @@
 A server checks it before a run exists. Everything else is an override.
 """
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,21 +16,12 @@ from pydantic import (
 
 from flows.settings import composing
 
-KEYS = {
-    "data_format": "data",
-    "train_images": "data.train.images",
-    "train_annotations": "data.train.annotations",
-    "val_images": "data.val.images",
-    "val_annotations": "data.val.annotations",
-    "data_name": "data.name",
-    "class_agnostic": "data.class_agnostic",
-    "encoder_weights": "encoder.weights",
-    "labeler": "mal",
-    "labeler_steps": "mal.max_steps",
-    "mask_threshold": "mal.mask_threshold",
-    "segmenter_steps": "segmenter.max_steps",
-}
-"""Settings whose field has another name than their key."""
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """The setting of a field that has another name."""
+
+    name: str
 
 
 def _one_of(group: str) -> Any:
@@ -59,20 +51,34 @@ class Form(BaseModel):
     )
 
     experiment: Experiment | None = None
-    data_format: Format | None = None
-    train_images: str | None = Field(default=None, description="Folder, as the worker sees it.")
-    train_annotations: str | None = Field(default=None, description="Boxes of these images.")
-    val_images: str | None = None
-    val_annotations: str | None = Field(default=None, description="With masks.")
-    data_name: str | None = Field(default=None, description="Of the data, on the dashboard.")
-    class_agnostic: bool | None = Field(default=None, description="Phase 2 knows one class.")
+    data_format: Annotated[Format | None, Key("data")] = None
+    train_images: Annotated[str | None, Key("data.train.images")] = Field(
+        default=None, description="Folder, as the worker sees it."
+    )
+    train_annotations: Annotated[str | None, Key("data.train.annotations")] = Field(
+        default=None, description="Boxes of these images."
+    )
+    val_images: Annotated[str | None, Key("data.val.images")] = None
+    val_annotations: Annotated[str | None, Key("data.val.annotations")] = Field(
+        default=None, description="With masks."
+    )
+    data_name: Annotated[str | None, Key("data.name")] = Field(
+        default=None, description="Of the data, on the dashboard."
+    )
+    class_agnostic: Annotated[bool | None, Key("data.class_agnostic")] = Field(
+        default=None, description="Phase 2 knows one class."
+    )
     encoder: Encoder | None = None
-    encoder_weights: str | None = Field(default=None, description="A file, instead of the hub.")
-    labeler: Labeler | None = None
-    labeler_steps: int | None = Field(default=None, ge=1)
-    mask_threshold: float | None = Field(default=None, gt=0, lt=1)
+    encoder_weights: Annotated[str | None, Key("encoder.weights")] = Field(
+        default=None, description="A file, instead of the hub."
+    )
+    labeler: Annotated[Labeler | None, Key("mal")] = None
+    labeler_steps: Annotated[int | None, Key("mal.max_steps")] = Field(default=None, ge=1)
+    mask_threshold: Annotated[float | None, Key("mal.mask_threshold")] = Field(
+        default=None, gt=0, lt=1
+    )
     segmenters: list[Recipe] | None = Field(default=None, min_length=1)
-    segmenter_steps: int | None = Field(default=None, ge=1)
+    segmenter_steps: Annotated[int | None, Key("segmenter.max_steps")] = Field(default=None, ge=1)
     segmenter_seeds: list[int] | None = Field(
         default=None, min_length=1, json_schema_extra={"uniqueItems": True}
     )
@@ -89,9 +95,18 @@ class Form(BaseModel):
         """The filled fields as KEY=VALUE, groups before single settings."""
         # A box that is not ticked is no choice: the browser sends it anyway.
         filled = {name: value for name, value in self.model_dump().items() if value is not False}
-        pairs = {KEYS.get(name, name): value for name, value in filled.items()}
+        keys = form_keys()
+        pairs = {keys[name]: value for name, value in filled.items()}
         ordered = sorted(pairs.items(), key=lambda pair: pair[0] not in composing.GROUPS)
         return [f"{key}={_value(value)}" for key, value in ordered]
+
+
+def form_keys() -> dict[str, str]:
+    """Setting of each field of the form."""
+    return {
+        name: next((one.name for one in field.metadata if isinstance(one, Key)), name)
+        for name, field in Form.model_fields.items()
+    }
 
 
 def _value(value: Any) -> str:

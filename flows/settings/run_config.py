@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from mal_core.config import (
     AnnotationFormat,
@@ -15,6 +15,14 @@ from mal_core.config import (
     MalConfig,
     SegmenterConfig,
     SplitConfig,
+)
+from mal_core.config.roles import (
+    Data,
+    Operation,
+    Reporting,
+    Role,
+    Segmenting,
+    Training,
 )
 from mal_core.errors import ConfigError
 
@@ -26,10 +34,10 @@ LabelRunner = Literal["threads", "dask", "ray"]
 class ScenesConfig(Config):
     """Scenes that the project draws; `size` is the side of the square images in px."""
 
-    num_train: int
-    num_val: int
-    size: int
-    seed: int = 0
+    num_train: Data[int]
+    num_val: Data[int]
+    size: Data[int]
+    seed: Data[int] = 0
 
     def __post_init__(self) -> None:
         for key, least in (("num_train", 1), ("num_val", 1), ("size", 64)):
@@ -60,18 +68,18 @@ class DataSource(Config):
         scenes: What to draw when `source` is "scenes".
     """
 
-    source: Literal["files", "scenes"]
-    format: AnnotationFormat = "coco"
-    train: SplitConfig | None = None
-    val: SplitConfig | None = None
-    test: SplitConfig | None = None
-    name: str | None = None
-    strict: bool = False
-    decode_images: bool = True
-    class_agnostic: bool = False
-    orientation: Literal["auto", "shown", "stored"] = "auto"
-    max_image_pixels: int = 1_000_000_000
-    scenes: ScenesConfig | None = None
+    source: Data[Literal["files", "scenes"]]
+    format: Data[AnnotationFormat] = "coco"
+    train: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
+    val: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
+    test: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
+    name: Reporting[str | None] = None
+    strict: Data[bool] = False
+    decode_images: Data[bool] = True
+    class_agnostic: Segmenting[bool] = False
+    orientation: Data[Literal["auto", "shown", "stored"]] = "auto"
+    max_image_pixels: Data[int] = 1_000_000_000
+    scenes: Data[ScenesConfig | None] = None
 
     def __post_init__(self) -> None:
         if self.max_image_pixels < 1:
@@ -107,17 +115,17 @@ class SegmenterChanges(Config):
         options: See SegmenterConfig.
     """
 
-    config: str | None = None
-    max_steps: int | None = None
-    batch_size: int | None = None
-    image_size: int | None = None
-    learning_rate: float | None = None
-    num_workers: int | None = None
-    num_processes: int | None = None
-    weights: str | None = None
-    amp: bool | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    published_ap: float | None = None
+    config: Annotated[str | None, Role.SEGMENTING, Role.PLACE] = None
+    max_steps: Segmenting[int | None] = None
+    batch_size: Segmenting[int | None] = None
+    image_size: Segmenting[int | None] = None
+    learning_rate: Segmenting[float | None] = None
+    num_workers: Operation[int | None] = None
+    num_processes: Segmenting[int | None] = None
+    weights: Annotated[str | None, Role.SEGMENTING, Role.PLACE] = None
+    amp: Segmenting[bool | None] = None
+    options: Segmenting[dict[str, Any]] = field(default_factory=dict)
+    published_ap: Reporting[float | None] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,37 +169,37 @@ class RunConfig(Config):
         images: Photos of `human`, for the clustering score of `checkpoint`, and for YOLO.
     """
 
-    data: DataSource
-    encoder: EncoderConfig
-    mal: MalConfig
-    segmenters: tuple[SegmenterConfig, ...]
-    workdir: Path
-    store: Path
-    shared_store: str | None = None
-    seed: int = 0
-    segmenter_jobs: int | None = None
-    num_nodes: int = 1
-    node_rank: int = 0
-    rendezvous: str | None = None
-    node_wait_minutes: float = 10.0
-    time_limit_minutes: float | None = None
-    label_shards: int = 1
-    label_workers: int | None = None
-    label_runner: LabelRunner = "threads"
-    dask_address: str | None = None
-    ray_address: str | None = None
-    segmenter_seeds: tuple[int, ...] | None = None
-    human_arm: Literal["train", "published", "none"] = "train"
-    second_ruler: Path | None = None
-    seconds_per_mask: float = 79.2
-    serve_port: int = 4280
-    checkpoint: Path | None = None
-    output: Path | None = None
-    boxes: Path | None = None
-    pseudo_labels: Path | None = None
-    labels: Path | None = None
-    human: Path | None = None
-    images: Path | None = None
+    data: Data[DataSource]
+    encoder: Training[EncoderConfig]
+    mal: Training[MalConfig]
+    segmenters: Segmenting[tuple[SegmenterConfig, ...]]
+    workdir: Annotated[Path, Role.OPERATION, Role.PLACE, Role.PER_MACHINE]
+    store: Annotated[Path, Role.OPERATION, Role.PLACE]
+    shared_store: Annotated[str | None, Role.OPERATION, Role.URL] = None
+    seed: Training[int] = 0
+    segmenter_jobs: Operation[int | None] = None
+    num_nodes: Operation[int] = 1
+    node_rank: Annotated[int, Role.OPERATION, Role.PER_MACHINE] = 0
+    rendezvous: Operation[str | None] = None
+    node_wait_minutes: Operation[float] = 10.0
+    time_limit_minutes: Operation[float | None] = None
+    label_shards: Operation[int] = 1
+    label_workers: Operation[int | None] = None
+    label_runner: Operation[LabelRunner] = "threads"
+    dask_address: Operation[str | None] = None
+    ray_address: Operation[str | None] = None
+    segmenter_seeds: Segmenting[tuple[int, ...] | None] = None
+    human_arm: Segmenting[Literal["train", "published", "none"]] = "train"
+    second_ruler: Annotated[Path | None, Role.REPORTING, Role.FILE, Role.NAMED] = None
+    seconds_per_mask: Reporting[float] = 79.2
+    serve_port: Operation[int] = 4280
+    checkpoint: Annotated[Path | None, Role.LABELING, Role.FILE] = None
+    output: Annotated[Path | None, Role.OPERATION, Role.PLACE] = None
+    boxes: Annotated[Path | None, Role.DATA, Role.FILE] = None
+    pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED] = None
+    labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
+    human: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
+    images: Annotated[Path | None, Role.REPORTING, Role.PLACE] = None
 
     def __post_init__(self) -> None:
         self._require_ranges()

@@ -8,11 +8,9 @@ from typing import Any
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.store.code_version import code_version
+from mal_core.config.roles import Role, keys_with
 from mal_core.processes import nodes
 from mal_core.processes.nodes import Nodes
-
-OWN_SETTINGS = ("node_rank", "workdir")
-"""What may differ between the machines of a run."""
 
 _leading = threading.Event()
 
@@ -60,8 +58,8 @@ def _nodes(config: RunConfig) -> Nodes:
 
 
 def _common_settings(config: RunConfig) -> dict[str, Any]:
-    values = composing.plain(config)
-    common = {key: value for key, value in values.items() if key not in OWN_SETTINGS}
+    own = keys_with(RunConfig, Role.PER_MACHINE)
+    common = {key: value for key, value in composing.plain(config).items() if key not in own}
     common["version of the code"] = code_version(
         ["mal_core.jobs.worker", "phase2_configs.runner.train"]
     )

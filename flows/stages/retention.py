@@ -14,7 +14,7 @@ from flows.stages.stages import EVALUATE, Arm
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored, read_manifest
 from mal_core.artifacts import write_json
-from mal_core.config import OPERATION_KEYS
+from mal_core.config.roles import Role, settings_of
 from mal_core.evaluation.costs import Cost, StageCost
 from mal_core.evaluation.retention import (
     RetentionReport,
@@ -28,30 +28,6 @@ if TYPE_CHECKING:  # the report draws plots: matplotlib
     from mal_core.report.page import ReportSources
 
 CONFIG, PREDICTIONS = "config.py", "predictions.json"
-PLACES = (
-    "workdir",
-    "store",
-    "shared_store",
-    "output",
-    "checkpoint",
-    "segmenter_jobs",
-    "num_nodes",
-    "node_rank",
-    "rendezvous",
-    "node_wait_minutes",
-    "time_limit_minutes",
-    "label_shards",
-    "label_workers",
-    "label_runner",
-    "dask_address",
-    "ray_address",
-    "serve_port",
-    "boxes",
-    "labels",
-    "human",
-    "images",
-)
-"""Settings that say where and how, and have no place in a report of what came out."""
 NO_HARDWARE = {"device": "CPU", "devices": 1}
 """Of a stage that computes nothing, such as labels that were given."""
 Trained = Mapping[tuple[str, Arm, int], Stored]
@@ -248,16 +224,28 @@ def shown_settings(config: RunConfig) -> dict[str, Any]:
         mal=config.on_all_nodes(config.mal),
         segmenters=tuple(config.on_all_nodes(recipe) for recipe in config.segmenters),
     )
-    shown = {key: value for key, value in composing.plain(config).items() if key not in PLACES}
-    shown["data"] = {k: v for k, v in shown["data"].items() if k not in ("train", "val", "test")}
-    for key in ("pseudo_labels", "second_ruler"):
-        shown[key] = None if shown[key] is None else Path(shown[key]).name
-    for part in (shown["encoder"], *shown["segmenters"]):
-        part["weights"] = Path(part["weights"]).name if part["weights"] else None
-    for part in (shown["mal"], *shown["segmenters"]):
-        for key in OPERATION_KEYS:
-            part.pop(key, None)
+    return _shown(RunConfig, composing.plain(config))
+
+
+def _shown(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for setting in settings_of(kind):
+        value = values[setting.key]
+        if Role.NAMED in setting.roles:
+            shown[setting.key] = None if value is None else _name(value)
+        elif setting.is_path or Role.OPERATION in setting.roles:
+            continue
+        elif setting.records is not None:
+            shown[setting.key] = [_shown(setting.records, one) for one in value]
+        elif setting.record is not None and value is not None:
+            shown[setting.key] = _shown(setting.record, value)
+        else:
+            shown[setting.key] = value
     return shown
+
+
+def _name(place: str) -> str:
+    return Path(place).name if Path(place).is_absolute() else place  # mmdet::NAME is no place
 
 
 def render(report: RetentionReport, sources: "ReportSources", output: Path) -> None:

@@ -4,10 +4,9 @@ A stage asks the store for what it needs from the stages before it, so any of th
 be called first; what is there already is verified and reused.
 """
 
-import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows.settings.run_config import RunConfig
 from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
@@ -33,12 +32,10 @@ from flows.store.code_version import code_version, recipe_version
 from flows.store.local import StageKey, Stored
 from mal_core.artifacts import write_json
 from mal_core.config import (
-    LABELING_KEYS,
-    OPERATION_KEYS,
-    MalConfig,
     SegmenterConfig,
     SplitConfig,
 )
+from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import Accounting
 from mal_core.models.encoder_names import check_encoder_name
@@ -102,12 +99,12 @@ def train_mal(run: Run) -> Stored:
 
 def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
     config = run.config
-    encoder = {**dataclasses.asdict(config.encoder), "weights": _weights_digest(run)}
+    encoder = {**deciding(config.encoder, Role.TRAINING), "weights": _weights_digest(run)}
     return StageKey(
         stage=TRAIN,
         config={
             "encoder": encoder,
-            "mal": _without(config.on_all_nodes(config.mal), (*LABELING_KEYS, *OPERATION_KEYS)),
+            "mal": deciding(config.on_all_nodes(config.mal), Role.TRAINING),
             "seed": config.seed,
         },
         # Digests of the stripped file, not of the user's: masks cannot influence phase 1.
@@ -121,11 +118,6 @@ def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
             packages=TORCH,
         ),
     )
-
-
-def _without(config: MalConfig | SegmenterConfig, keys: tuple[str, ...]) -> dict[str, Any]:
-    values = dataclasses.asdict(config)
-    return {key: value for key, value in values.items() if key not in keys}
 
 
 def _weights_digest(run: Run) -> str | None:
@@ -181,10 +173,9 @@ def generate_pseudo_labels(run: Run) -> Stored:
         )
         write_json(folder / ACCOUNTING, counts_of(label(run, job)))
 
-    mal = dataclasses.asdict(config.mal)
     key = StageKey(
         stage=LABEL,
-        config={name: mal[name] for name in LABELING_KEYS},
+        config=deciding(config.mal, Role.LABELING),
         inputs={"checkpoint": checkpoint_digest, **digest_inputs(run, {"train": train})},
         code=code_version(
             ["mal_core.labeling.work", "mal_core.models.checkpoints", "mal_core.data.coco"],
@@ -291,7 +282,7 @@ def _segmenter_key(
     return StageKey(
         stage=SEGMENT,
         config={
-            **_without(recipe, ("config", "weights", "num_workers", "published_ap")),
+            **deciding(recipe, Role.SEGMENTING),
             "weights": weights,
             "seed": seed,
             "most_objects": most_objects,

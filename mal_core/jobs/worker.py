@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from mal_core.artifacts import write_json
-from mal_core.config import LABELING_KEYS, MalConfig
+from mal_core.config import MalConfig
+from mal_core.config.roles import Role, keys_with
 from mal_core.data.coco import read_boxes
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs.phase1 import LabelJob, TrainJob
@@ -82,7 +83,7 @@ def _label_inputs(job: LabelJob) -> tuple[BoxDataset, MaskAutoLabeler, MalConfig
 
 def labeling_config(trained: MalConfig, chosen: MalConfig) -> MalConfig:
     """The checkpoint's settings with the labeling choices of this run."""
-    choices = {key: getattr(chosen, key) for key in LABELING_KEYS}
+    choices = {key: getattr(chosen, key) for key in keys_with(MalConfig, Role.LABELING)}
     return dataclasses.replace(trained, **choices)
 
 

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from flows.pipeline import mal_pipeline
 from flows.settings import composing
-from flows.settings.form import KEYS, Form
+from flows.settings.form import Form, form_keys
 
 
 def test_filled_fields_become_overrides_and_groups_come_first() -> None:
@@ -39,7 +39,7 @@ def test_empty_form_changes_nothing() -> None:
 
 
 def test_every_field_is_a_setting() -> None:
-    keys = {KEYS.get(name, name) for name in Form.model_fields}
+    keys = set(form_keys().values())
     assert keys <= {*composing.known_keys(), *composing.GROUPS}
 
 

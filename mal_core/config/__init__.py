@@ -2,26 +2,20 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from mal_core.config.roles import (
+    Data,
+    Labeling,
+    Operation,
+    Reporting,
+    Role,
+    Segmenting,
+    Training,
+)
 from mal_core.errors import ConfigError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-
-LABELING_KEYS = (
-    "mask_threshold",
-    "mask_thresholds",
-    "label_network",
-    "flip_test",
-    "label_batch_size",
-    "test_expansion",
-    "label_crop_size",
-    "extra_expansions",
-    "refinement",
-)
-"""Settings of MalConfig that decide labels and not weights: a label job chooses them anew."""
-OPERATION_KEYS = ("num_workers", "checkpoint_every", "trackers")
-"""Settings of MalConfig that change how a training runs, and not what comes out."""
 
 
 class Config:
@@ -47,9 +41,9 @@ class SplitConfig(Config):
         format: How they are written; None means as `data.format` says.
     """
 
-    images: Path
-    annotations: Path
-    format: AnnotationFormat | None = None
+    images: Annotated[Path, Role.DATA, Role.PLACE]
+    annotations: Annotated[Path, Role.DATA, Role.PLACE]
+    format: Data[AnnotationFormat | None] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +60,11 @@ class DataConfig(Config):
         max_image_pixels: Larger images are refused; None takes any.
     """
 
-    train: SplitConfig
-    val: SplitConfig
-    strict: bool = False
-    decode_images: bool = True
-    max_image_pixels: int | None = None
+    train: Data[SplitConfig]
+    val: Data[SplitConfig]
+    strict: Data[bool] = False
+    decode_images: Data[bool] = True
+    max_image_pixels: Data[int | None] = None
 
 
 OTHER_WEIGHTS = frozenset(
@@ -95,13 +89,13 @@ class EncoderConfig(Config):
         drop_path: Rate at which residual paths are dropped in training, growing with depth.
     """
 
-    name: str
-    weights: Path | None = None
-    pretrained: bool = False
-    stem: Literal["linear", "conv"] = "linear"
-    options: dict[str, Any] = field(default_factory=dict)
-    frozen_stages: int = 0
-    drop_path: float = 0.0
+    name: Training[str]
+    weights: Annotated[Path | None, Role.TRAINING, Role.FILE, Role.NAMED] = None
+    pretrained: Training[bool] = False
+    stem: Training[Literal["linear", "conv"]] = "linear"
+    options: Training[dict[str, Any]] = field(default_factory=dict)
+    frozen_stages: Training[int] = 0
+    drop_path: Training[float] = 0.0
 
     def __post_init__(self) -> None:
         _require(self.frozen_stages >= 0, "encoder.frozen_stages", self.frozen_stages, ">= 0")
@@ -126,12 +120,12 @@ class CrfConfig(Config):
         clean_view: Colours come from the teacher's clean view, not the jittered one.
     """
 
-    zeta: float = 0.1
-    kernel_size: int = 3
-    iterations: int = 100
-    low: float = 0.1
-    high: float = 0.9
-    clean_view: bool = True
+    zeta: Training[float] = 0.1
+    kernel_size: Training[int] = 3
+    iterations: Training[int] = 100
+    low: Training[float] = 0.1
+    high: Training[float] = 0.9
+    clean_view: Training[bool] = True
 
     def __post_init__(self) -> None:
         _require(self.zeta > 0, "mal.crf.zeta", self.zeta, "> 0")
@@ -155,12 +149,12 @@ class RefinementConfig(Config):
         grid: Longer side of the working grid in pixels.
     """
 
-    enabled: bool = False
-    color_weight: float = 1.0
-    color_fits: int = 2
-    smoothness: float = 0.7
-    iterations: int = 10
-    grid: int = 96
+    enabled: Labeling[bool] = False
+    color_weight: Labeling[float] = 1.0
+    color_fits: Labeling[int] = 2
+    smoothness: Labeling[float] = 0.7
+    iterations: Labeling[int] = 10
+    grid: Labeling[int] = 96
 
     def __post_init__(self) -> None:
         for key in ("color_weight", "smoothness", "color_fits", "iterations"):
@@ -213,46 +207,46 @@ class MalConfig(Config):
             numbers (spec section 10), for comparison only.
     """
 
-    crop_size: int
-    batch_size: int
-    max_steps: int
-    learning_rate: float
-    head_channels: int = 256
-    head_convs: int = 4
-    scale_adjustment: bool = True
-    min_box_area: float = 0.0
-    max_box_area: float = 1e10
-    box_expansion: float = 1.2
-    test_expansion: float = 0.6
-    label_crop_size: int | None = None
-    extra_expansions: tuple[float, ...] = ()
-    head_rate: float = 1.0
-    weight_decay: float = 5e-4
-    warmup: float = 0.1
-    final_rate: float = 0.2
-    teacher_momentum: float = 0.996
-    mil_weight: float = 4.0
-    crf_weight: float = 0.5
-    mil_warmup: float = 0.01
-    crf_warmup: float = 0.05
-    gradient_clip: float | None = None
-    precision: Precision = "fp32"
-    num_workers: int = 1
-    num_processes: int = 1
-    accumulate_steps: int = 1
-    scale_learning_rate: bool = True
-    activation_checkpointing: bool = False
-    compile: bool = False
-    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
-    checkpoint_every: int = 100
-    mask_threshold: float = 0.5
-    mask_thresholds: tuple[float, float, float] | None = None
-    label_network: Literal["student", "teacher", "both"] = "student"
-    flip_test: bool = False
-    label_batch_size: int = 16
-    compat_official: bool = False
-    crf: CrfConfig = field(default_factory=CrfConfig)
-    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    crop_size: Training[int]
+    batch_size: Training[int]
+    max_steps: Training[int]
+    learning_rate: Training[float]
+    head_channels: Training[int] = 256
+    head_convs: Training[int] = 4
+    scale_adjustment: Training[bool] = True
+    min_box_area: Training[float] = 0.0
+    max_box_area: Training[float] = 1e10
+    box_expansion: Training[float] = 1.2
+    test_expansion: Labeling[float] = 0.6
+    label_crop_size: Labeling[int | None] = None
+    extra_expansions: Labeling[tuple[float, ...]] = ()
+    head_rate: Training[float] = 1.0
+    weight_decay: Training[float] = 5e-4
+    warmup: Training[float] = 0.1
+    final_rate: Training[float] = 0.2
+    teacher_momentum: Training[float] = 0.996
+    mil_weight: Training[float] = 4.0
+    crf_weight: Training[float] = 0.5
+    mil_warmup: Training[float] = 0.01
+    crf_warmup: Training[float] = 0.05
+    gradient_clip: Training[float | None] = None
+    precision: Training[Precision] = "fp32"
+    num_workers: Operation[int] = 1
+    num_processes: Training[int] = 1
+    accumulate_steps: Training[int] = 1
+    scale_learning_rate: Training[bool] = True
+    activation_checkpointing: Training[bool] = False
+    compile: Training[bool] = False
+    trackers: Operation[tuple[Literal["tensorboard", "mlflow", "wandb"], ...]] = ("tensorboard",)
+    checkpoint_every: Operation[int] = 100
+    mask_threshold: Labeling[float] = 0.5
+    mask_thresholds: Labeling[tuple[float, float, float] | None] = None
+    label_network: Labeling[Literal["student", "teacher", "both"]] = "student"
+    flip_test: Labeling[bool] = False
+    label_batch_size: Labeling[int] = 16
+    compat_official: Training[bool] = False
+    crf: Training[CrfConfig] = field(default_factory=CrfConfig)
+    refinement: Labeling[RefinementConfig] = field(default_factory=RefinementConfig)
 
     def __post_init__(self) -> None:
         counts = ("batch_size", "max_steps", "checkpoint_every", "label_batch_size")
@@ -291,18 +285,18 @@ class SegmenterConfig(Config):
             its dataset; used where `human_arm=published` asks for it.
     """
 
-    name: str
-    config: Path
-    max_steps: int | None = None
-    batch_size: int | None = None
-    image_size: int | None = None
-    learning_rate: float | None = None
-    num_workers: int = 1
-    num_processes: int = 1
-    weights: str | None = None
-    amp: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    published_ap: float | None = None
+    name: Segmenting[str]
+    config: Annotated[Path, Role.SEGMENTING, Role.PLACE, Role.NAMED]
+    max_steps: Segmenting[int | None] = None
+    batch_size: Segmenting[int | None] = None
+    image_size: Segmenting[int | None] = None
+    learning_rate: Segmenting[float | None] = None
+    num_workers: Operation[int] = 1
+    num_processes: Segmenting[int] = 1
+    weights: Annotated[str | None, Role.SEGMENTING, Role.PLACE, Role.NAMED] = None
+    amp: Segmenting[bool] = False
+    options: Segmenting[dict[str, Any]] = field(default_factory=dict)
+    published_ap: Reporting[float | None] = None
 
     def __post_init__(self) -> None:
         ap = self.published_ap
