@@ -1,9 +1,9 @@
 """What a run cost, and what it saved: device hours against hours of drawing masks."""
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from mal_core.processes.records import to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,24 +56,35 @@ class Cost:
 
     def to_json(self) -> dict[str, Any]:
         """This part of retention.json."""
-        return {
-            "stages": [dataclasses.asdict(one) for one in self.stages],
-            "annotation": {
-                "masks": self.masks,
-                "seconds_per_mask": self.seconds_per_mask,
-                "hours_saved": self.hours_saved,
-            },
-        }
+        drawn = Drawn(
+            masks=self.masks,
+            seconds_per_mask=self.seconds_per_mask,
+            hours_saved=self.hours_saved,
+        )
+        content: dict[str, Any] = to_json(CostFile(stages=self.stages, annotation=drawn))
+        return content
 
 
-def cost_from_json(content: Mapping[str, Any]) -> Cost:
-    """Inverse of `Cost.to_json`."""
-    annotation = content["annotation"]
-    return Cost(
-        stages=tuple(StageCost(**one) for one in content["stages"]),
-        masks=annotation["masks"],
-        seconds_per_mask=annotation["seconds_per_mask"],
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What a person would have spent, as the file says it."""
+
+    masks: int
+    seconds_per_mask: float
+    hours_saved: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostFile:
+    """A cost as it stands in retention.json."""
+
+    stages: tuple[StageCost, ...]
+    annotation: Drawn
+
+    def cost(self) -> Cost:
+        """The record; hours saved follow from the rest."""
+        drawn = self.annotation
+        return Cost(stages=self.stages, masks=drawn.masks, seconds_per_mask=drawn.seconds_per_mask)
 
 
 def _hours(hours: float) -> str:

@@ -27,14 +27,14 @@
     context                    what was run, as text
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mal_core.data.crowding import Reach
-from mal_core.evaluation.costs import Cost, cost_from_json
+from mal_core.evaluation.costs import Cost, CostFile
 from mal_core.evaluation.intervals import Interval, verdict
+from mal_core.processes.records import from_json, to_json
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
 METRICS = {
@@ -134,7 +134,7 @@ class SegmenterResult:
                 arm: {iou: list(curve) for iou, curve in curves.items()}
                 for arm, curves in self.precision.items()
             },
-            "reach": None if self.reach is None else dataclasses.asdict(self.reach),
+            "reach": to_json(self.reach),
         }
 
 
@@ -191,7 +191,7 @@ class RetentionReport:
             "label_quality": None if self.quality is None else _quality_to_json(self.quality),
             "label_scores": list(self.scores),
             "cost": None if self.cost is None else self.cost.to_json(),
-            "accounting": dataclasses.asdict(self.accounting),
+            "accounting": to_json(self.accounting),
             "context": dict(self.context),
         }
 
@@ -208,63 +208,121 @@ def metrics_to_json(metrics: MaskMetrics | None) -> dict[str, float | None] | No
 
 
 def _quality_to_json(quality: LabelQuality) -> dict[str, Any]:
-    means = {name: dataclasses.asdict(getattr(quality, name)) for name in QUALITY_ROWS}
+    means = {name: to_json(getattr(quality, name)) for name in QUALITY_ROWS}
     return {**means, "counts": dict(quality.counts)}
 
 
+Numbers = Mapping[str, float | None]
+"""Metrics by their names in files; a file of an older version lacks the newer ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ClassFile:
+    human: float | None
+    pseudo: float | None
+    retention: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SegmenterFile:
+    """What `SegmenterResult.to_json` writes; verdicts and rates follow from the rest."""
+
+    human: Numbers | None
+    pseudo: Numbers
+    retention: Numbers
+    interval: Mapping[str, tuple[float, float] | None]
+    verdict: Mapping[str, str]
+    seeds: tuple[int, ...]
+    runs: Mapping[str, tuple[Numbers, ...]]
+    classes: Mapping[str, _ClassFile]
+    human_source: Literal["trained", "published", "none"] = "trained"
+    precision: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    reach: Reach | None = None
+
+    def result(self, name: str) -> SegmenterResult:
+        pairs = {key: self.interval.get(metric) for key, metric in METRICS.items()}
+        return SegmenterResult(
+            name=name,
+            human=None if self.human is None else _metrics(self.human),
+            pseudo=_metrics(self.pseudo),
+            seeds=self.seeds,
+            runs={arm: tuple(map(_metrics, runs)) for arm, runs in self.runs.items()},
+            intervals={
+                key: None if pair is None else Interval(low=pair[0], high=pair[1])
+                for key, pair in pairs.items()
+                if self.interval
+            },
+            classes=tuple(
+                ClassRetention(name=title, human=one.human, pseudo=one.pseudo)
+                for title, one in self.classes.items()
+            ),
+            human_source=self.human_source,
+            precision=self.precision,
+            reach=self.reach,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SecondFile:
+    file: str
+    segmenters: Mapping[str, _SegmenterFile]
+
+    def ruler(self) -> SecondRuler:
+        return SecondRuler(file=self.file, segmenters=_results(self.segmenters))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _QualityFile:
+    mask_iou: SizeMeans
+    box_fill: SizeMeans
+    ellipse: SizeMeans
+    counts: Mapping[str, int]
+
+    def quality(self) -> LabelQuality:
+        return LabelQuality(
+            mask_iou=self.mask_iou,
+            box_fill=self.box_fill,
+            ellipse=self.ellipse,
+            counts=self.counts,
+            iou_of={},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ReportFile:
+    """What `RetentionReport.to_json` writes."""
+
+    segmenters: Mapping[str, _SegmenterFile]
+    label_quality: _QualityFile | None
+    accounting: Accounting
+    context: Mapping[str, str]
+    second_ruler: _SecondFile | None = None
+    label_scores: tuple[int, ...] = ()
+    cost: CostFile | None = None
+
+
 def report_from_json(content: Mapping[str, Any]) -> RetentionReport:
-    """The report that `to_json` wrote; the IoU of single labels is not in the file."""
-    second, cost = content.get("second_ruler"), content.get("cost")
+    """The report that `to_json` wrote; the IoU of single labels is not in the file.
+
+    Raises:
+        RecordError: The content is none of this version or an older one.
+    """
+    file = from_json(_ReportFile, content, "retention.json")
+    second, quality = file.second_ruler, file.label_quality
     return RetentionReport(
-        segmenters=_segmenters(content["segmenters"]),
-        quality=_quality(content["label_quality"]),
-        accounting=Accounting(**content["accounting"]),
-        context=content["context"],
-        second=second
-        and SecondRuler(file=second["file"], segmenters=_segmenters(second["segmenters"])),
-        scores=tuple(content.get("label_scores", ())),
-        cost=cost and cost_from_json(cost),
+        segmenters=_results(file.segmenters),
+        quality=None if quality is None else quality.quality(),
+        accounting=file.accounting,
+        context=file.context,
+        second=None if second is None else second.ruler(),
+        scores=file.label_scores,
+        cost=None if file.cost is None else file.cost.cost(),
     )
 
 
-def _segmenters(content: Mapping[str, Any]) -> tuple[SegmenterResult, ...]:
-    return tuple(_segmenter(name, arms) for name, arms in content.items())
+def _results(files: Mapping[str, _SegmenterFile]) -> tuple[SegmenterResult, ...]:
+    return tuple(file.result(name) for name, file in files.items())
 
 
-def _segmenter(name: str, content: Mapping[str, Any]) -> SegmenterResult:
-    pairs = {key: content["interval"].get(metric) for key, metric in METRICS.items()}
-    human = content["human"]
-    return SegmenterResult(
-        name=name,
-        human=None if human is None else _metrics(human),
-        pseudo=_metrics(content["pseudo"]),
-        seeds=tuple(content["seeds"]),
-        runs={arm: tuple(map(_metrics, runs)) for arm, runs in content["runs"].items()},
-        intervals={
-            key: None if pair is None else Interval(low=pair[0], high=pair[1])
-            for key, pair in pairs.items()
-            if content["interval"]
-        },
-        classes=tuple(
-            ClassRetention(name=title, human=one["human"], pseudo=one["pseudo"])
-            for title, one in content["classes"].items()
-        ),
-        human_source=content.get("human_source", "trained"),
-        precision={
-            arm: {iou: tuple(curve) for iou, curve in curves.items()}
-            for arm, curves in content.get("precision", {}).items()
-        },
-        reach=Reach(**reach) if (reach := content.get("reach")) else None,
-    )
-
-
-def _metrics(values: Mapping[str, float | None]) -> MaskMetrics:
-    # A file of an older version lacks the newer metrics.
+def _metrics(values: Numbers) -> MaskMetrics:
     return MaskMetrics(**{key: values.get(name) for key, name in METRICS.items()})
-
-
-def _quality(values: Mapping[str, Any] | None) -> LabelQuality | None:
-    if values is None:
-        return None
-    means = {name: SizeMeans(**values[name]) for name in QUALITY_ROWS}
-    return LabelQuality(**means, counts=values["counts"], iou_of={})

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mal_core.evaluation.costs import Cost, StageCost, cost_from_json
+from mal_core.evaluation.costs import Cost, CostFile, StageCost
+from mal_core.processes.records import from_json
 
 
 def a_cost() -> Cost:
@@ -29,4 +30,4 @@ def test_masks_drawn_by_hand_take_the_hours_that_coco_reports():
 
 
 def test_the_file_reads_back():
-    assert cost_from_json(a_cost().to_json()) == a_cost()
+    assert from_json(CostFile, a_cost().to_json(), "cost").cost() == a_cost()

@@ -8,6 +8,7 @@ import pytest
 
 from mal_core.artifacts import write_json
 from mal_core.data.crowding import measure_reach
+from mal_core.errors import RecordError
 from mal_core.evaluation.retention import (
     METRICS,
     Accounting,
@@ -98,6 +99,35 @@ def test_the_file_is_strict_json_and_reads_back_as_the_same_report(tmp_path):
     without_single_labels = dataclasses.replace(quality(), iou_of={})
     assert report_from_json(content) == dataclasses.replace(original, quality=without_single_labels)
     assert content["segmenters"]["a"]["retention"]["AP"] is None
+
+
+def test_a_report_of_an_older_version_reads_without_what_came_later():
+    content = report(SegmenterResult(name="a", human=metrics(), pseudo=metrics())).to_json()
+    later = ("second_ruler", "label_scores", "cost")
+    older = {key: value for key, value in content.items() if key not in later}
+    for key in ("human_source", "precision", "reach"):
+        del older["segmenters"]["a"][key]
+    del older["segmenters"]["a"]["pseudo"]["APr"]
+    assert report_from_json(older).segmenters[0].pseudo == metrics(ap_rare=None)
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value", "message"),
+    [
+        (("accounting",), "boxes", "7", "accounting.boxes is '7', but must be a whole number"),
+        (("segmenters", "a"), "novel", 1, "segmenters.a has unknown fields: novel"),
+        (("segmenters", "a", "pseudo"), "AP", [], "segmenters.a.pseudo.AP is"),
+        (("segmenters", "a"), "human_source", "guessed", "segmenters.a.human_source is 'guessed'"),
+    ],
+)
+def test_what_is_wrong_in_a_report_is_named_by_its_place(place, key, value, message):
+    content = report(SegmenterResult(name="a", human=metrics(), pseudo=metrics())).to_json()
+    part = content
+    for name in place:
+        part = part[name]
+    part[key] = value
+    with pytest.raises(RecordError, match=message):
+        report_from_json(content)
 
 
 def test_every_cell_of_the_tables_is_a_finite_number_or_na():
