@@ -103,11 +103,12 @@ def run_sweep(overrides: Sequence[str]) -> None:
 
 def _check(config: RunConfig) -> None:
     # Before the flow, so that wrong input is refused at once and not after a server's start.
-    from flows.stages import stages
+    from flows.stages import inputs, stages
     from flows.stages.run import Run
 
     stages.check_settings(config)
-    stages.check(Run(config), need_val=True)
+    run = Run(config)
+    inputs.require_large_images(run, stages.check(run, need_val=True))
 
 
 def _with_server(run_flow: Callable[[], None]) -> None:

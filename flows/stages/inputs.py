@@ -15,7 +15,7 @@ from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from mal_core.artifacts import sha256_json, write_json
-from mal_core.config import SplitConfig
+from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ConfigError, DatasetError, told_of
 
 SCENES, CHECK = "scenes", "check"
@@ -88,8 +88,8 @@ def check(run: Run, *, need_val: bool) -> Stored:
     """Check the whole input; nothing is trained on data that has not passed.
 
     Leaves check.json: `notes` for the user, `human_masks`, whether every box of the
-    training file has a mask, and `most_objects`, the objects on the fullest image. Where
-    both splits have passed, one of them has too.
+    training file has a mask, `most_objects`, the objects on the fullest image, and
+    `all_images_small`. Where both splits have passed, one of them has too.
 
     Raises:
         DatasetError: The input is wrong; carries all problems of a file.
@@ -140,6 +140,7 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
         "notes": [*checked.summary(), *_notes(found, need_val)],
         "human_masks": checked.has_train_masks,
         "most_objects": checked.most_objects,
+        "all_images_small": checked.num_small_images == len(checked.train.images),
     }
     write_json(folder / "check.json", record, indent=1)
 
@@ -174,6 +175,32 @@ def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKe
 def read_check(stored: Stored) -> dict[str, Any]:
     """What the check of the input found."""
     return dict(json.loads((stored.path / "check.json").read_text()))
+
+
+def require_large_images(run: Run, checked: Stored) -> None:
+    """Refuse training images of which the segmenters' recipes would leave all out.
+
+    Raises:
+        DatasetError: Every image is too small; phase 1 would train before phase 2 found out.
+    """
+    from mal_core.data.check import LEAST_SIDE
+
+    if not read_check(checked)["all_images_small"] or not all(map(_is_ours, run.config.segmenters)):
+        return
+    found = inputs(run)
+    problem = (
+        f"all training images have a side under {LEAST_SIDE} px, and mmdet's recipes leave such "
+        "images out, so phase 2 has none. Give larger images, or run only `mal train` and "
+        "`mal label`."
+    )
+    error = DatasetError(found.train.annotations, [problem])
+    raise in_users_words(run, found, error)
+
+
+def _is_ours(recipe: SegmenterConfig) -> bool:
+    """Whether a recipe filters images as mmdet's own do."""
+    own = "phase2_configs" in recipe.config.parts or str(recipe.config).startswith("mmdet::")
+    return own and "filter_cfg" not in str(recipe.options)
 
 
 def digest_inputs(run: Run, splits: dict[str, SplitConfig]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import normal_form, publish, retention, stages
+from flows.stages import inputs, normal_form, publish, retention, stages
 from flows.stages.run import Run, ShardRunner
 from flows.stages.stages import Arm
 from flows.store.local import Stored, copy_out
@@ -98,7 +98,7 @@ def train_segmenters(run: Run, train_one: ArmTraining = train_segmenter) -> None
 
     Those that run at the same time have GPUs of their own.
     """
-    stages.check(run, need_val=True)
+    inputs.require_large_images(run, stages.check(run, need_val=True))
     stages.generate_pseudo_labels(run)
     calls = [
         partial(train_one, run, recipe, arm, seed)

@@ -28,6 +28,10 @@ ALLOWED_OVERHANG = 2.0
 """Px by which real COCO boxes may reach over the image's border; they are clipped."""
 LARGEST = 2**53
 """Px; whole numbers beyond lose digits as floats, those beyond 2^1024 are none."""
+SHARE_SIDE = 4
+"""Px: boxes inside the first pixel of a larger image mean shares of its size."""
+MOST_SHARES = 0.9
+"""Of the boxes of a file that may lie there."""
 ROUNDING = 1e-6
 """Px of overhang that come from adding two decimal fractions and mean nothing."""
 
@@ -88,6 +92,7 @@ class BoxTable:
         self.num_crowds = 0
         self.num_clipped = 0
         self.num_boxes = 0
+        self.num_shares = 0
         self.used_categories: set[int] = set()
         self._size_of = images.size_of
         self._category_ids = category_ids
@@ -115,6 +120,7 @@ class BoxTable:
         over = _overhangs(boxes, sizes)
         kept = np.flatnonzero(~crowd & ~empty)
         self.num_clipped += int((over[kept] > ROUNDING).sum())
+        self.num_shares += int(_are_shares(boxes[kept], sizes[kept]).sum())
         low = np.maximum(corners[:, :2], 0)
         self._keep_columns(
             [found.annotation_ids[index] for index in kept.tolist()],
@@ -177,6 +183,21 @@ class BoxTable:
         else:
             self._keep(entry)
         return not wrong
+
+    def share_problems(self) -> list[str]:
+        """Whether the boxes of the file look normalised, in words."""
+        if not self.num_boxes or self.num_shares < MOST_SHARES * self.num_boxes:
+            return []
+        return [
+            f"{self.num_shares} of {self.num_boxes} boxes have all numbers from 0 to 1 and look "
+            "normalised, but COCO wants px. Multiply x and width by the width of the image, y and "
+            "height by its height."
+        ]
+
+    def notes(self) -> dict[str, int]:
+        """What is unusual and not wrong, counted."""
+        what = "boxes have all numbers from 0 to 1, as if they were shares of the image's size"
+        return {what: self.num_shares} if self.num_shares else {}
 
     def _skip(self, annotation_id: int, image_id: int) -> None:
         self.skipped.append(
@@ -247,6 +268,7 @@ class BoxTable:
             self._skip(entry["id"], entry["image_id"])
             return
         self.num_clipped += overhang(box, size) > ROUNDING
+        self.num_shares += int(_are_shares(np.array([box], float), np.array([size], float))[0])
         corners = np.array([clip_box(box, size)], np.float64)
         self._keep_columns([entry["id"]], [entry["image_id"]], [entry["category_id"]], corners)
 
@@ -278,6 +300,14 @@ def _boxes_fit(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -
         fits = np.isfinite(high).all(1) & (extent >= 0).all(1)
         fits &= reach <= ALLOWED_OVERHANG + ROUNDING
         return np.asarray(fits & (inside.all(1) | (extent == 0).any(1)))
+
+
+def _are_shares(
+    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which boxes look like shares of the size of their image."""
+    inside = (boxes_xywh <= 1).all(1) & (boxes_xywh >= 0).all(1)
+    return np.asarray(inside & (sizes_wh > SHARE_SIDE).all(1))
 
 
 def _boxes_are_strict(

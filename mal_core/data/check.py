@@ -16,6 +16,8 @@ from mal_core.errors import DatasetError
 from mal_core.images.loading import image_problems
 
 SHOWN_IDS = 10
+LEAST_SIDE = 32
+"""Px: mmdet's recipes leave images with a shorter side out of the training of segmenters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +42,20 @@ class CheckedData:
         lines = list(_lines("training file", self.train))
         if self.val is not None:
             lines += _lines("validation file", self.val)
-        return (*lines, *crowding_notes(self.train, self.val))
+        return (*lines, *self._size_notes(), *crowding_notes(self.train, self.val))
+
+    @property
+    def num_small_images(self) -> int:
+        """Training images that the recipes of segmenters leave out."""
+        return sum(min(one.width, one.height) < LEAST_SIDE for one in self.train.images)
+
+    def _size_notes(self) -> Iterable[str]:
+        small, total = self.num_small_images, len(self.train.images)
+        if small:
+            yield (
+                f"training file: {small} of {total} images have a side under {LEAST_SIDE} px, "
+                "which mmdet's recipes leave out of phase 2"
+            )
 
     @property
     def most_objects(self) -> int:
@@ -56,7 +71,7 @@ def _lines(title: str, view: CocoView) -> Iterable[str]:
         f"{view.masks.num_masks} human masks, {len(view.categories)} classes, "
         f"up to {_fullest(view)} objects per image"
     )
-    for what, count in view.masks.unusual.items():
+    for what, count in view.notes.items():
         yield f"{title}: {count} {what}"
 
 

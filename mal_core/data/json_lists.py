@@ -31,6 +31,7 @@ MAX_DEPTH = 100
 """No annotation format nests deeper; Python's own parsers end somewhere near 1000."""
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = b" \t\n\r"
+BLANK_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
 NAME_BYTES = 4096
 """Within which the name of a list and the blanks behind it are looked for."""
 QUOTE, BACKSLASH = ord('"'), ord("\\")
@@ -54,14 +55,28 @@ class Piece:
     offset: int
 
     def quick(self) -> list[Any] | None:
-        """The entries, or None where only `exact` can tell: NaN, lone surrogates, errors.
+        """The entries, or None where only `exact` can tell: NaN, keys that occur twice, errors.
 
         A whole number beyond 64 bits comes as a float: whoever needs one compares types.
         """
         try:
-            return list(orjson.loads(self.text))
+            entries = list(orjson.loads(self.text))
         except orjson.JSONDecodeError:
             return None
+        return entries if self._has_members_of(entries) else None
+
+    def _has_members_of(self, entries: list[Any]) -> bool:
+        """Whether the text has as many members as its objects, so that no key occurs twice."""
+        objects = [entry for entry in entries if type(entry) is dict]
+        members = sum(map(len, objects))
+        members += sum(
+            len(value) for one in objects for value in one.values() if type(value) is dict
+        )
+        text = self.text
+        if text.count(b":") == members:
+            return True
+        # There are colons inside of strings, or keys that occur twice.
+        return text.count(b'":') == members and not any(blank in text for blank in BLANK_COLONS)
 
     def exact(self) -> list[Any]:
         """The entries as Python's own parser gives them.
@@ -298,10 +313,28 @@ def _is_escaped(text: bytes, place: int) -> bool:
     return (place - before) % 2 == 1
 
 
+class _RepeatedKeyError(ValueError):
+    """An object has a key twice, and every parser would silently take the last value."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    known = found.get("id")
+    name = f"the object with id={known}" if type(known) is int else "an object"
+    message = f"{name} has the key {twice!r} more than once. Keep one."
+    raise _RepeatedKeyError(message)
+
+
 def _loads(path: Path, text: bytes, place: Callable[[int], int]) -> Any:
     """Parse text of a file; `place` says where in the file a byte of it stands."""
     try:
-        return json.loads(text.decode("utf-8", "surrogatepass"))
+        return json.loads(text.decode("utf-8", "surrogatepass"), object_pairs_hook=_object)
+    except _RepeatedKeyError as error:
+        raise DatasetError(path, [str(error)]) from error
     except json.JSONDecodeError as error:
         at = place(len(error.doc[: error.pos].encode("utf-8", "surrogatepass")))
         problem = _other_kind(path) or (

@@ -5,9 +5,9 @@ unusual goes through the exact reader by itself, which also finds the words.
 """
 
 import reprlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -32,6 +32,8 @@ Label = Callable[[int], str]
 
 NO_AREA = "annotations have no area: that of the mask is taken"
 NO_CROWD = "annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1"
+NO_POINTS = "masks are shorter than three points or empty: they are no masks"
+NO_PIXELS = "masks cover no pixel (all ground, or points on a line): nothing can match them"
 BESIDE = 1.0
 """Px between a mask and its box that rounding explains."""
 LEAST_BOX_IOU = 0.2
@@ -50,12 +52,14 @@ class MaskCensus:
             polygons of fewer than three points are none, as mmdet drops them too.
         problems: Masks that are there and wrong.
         unusual: What pycocotools or mmdet would stumble over, counted by what it is.
+        notes: What else a user would want to know, counted likewise.
     """
 
     num_masks: int
     without: tuple[object, ...]
     problems: tuple[str, ...] = ()
     unusual: Mapping[str, int]
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -77,6 +81,7 @@ class MaskTable:
         self._problems: list[str] = []
         self._first = 0
         self._unusual: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
         self._iou_sum, self._iou_count = 0.0, 0
 
     def add(
@@ -121,19 +126,24 @@ class MaskTable:
             without=tuple(self._without),
             problems=tuple(problems),
             unusual=dict(sorted((+self._unusual).items())) if self._num_masks else {},
+            notes=dict(sorted((+self._notes).items())),
         )
 
     def _exact(self, label: str, mask: object, box: Floats, size: Floats) -> Floats:
-        """Extent of one mask, xyxy; infinities where there is none or it is wrong."""
+        """Extent of one mask, xyxy; infinities where there is none or it is wrong.
+
+        NaN where it covers no pixel.
+        """
         width, height = (int(side) for side in size)
         try:
             sound = read_mask(mask, height, width)
-            extent = None if sound is None else _extent(sound, height, width)
         except MaskError as error:
             self._problems.append(f"{label} {error}")
             return _WRONG
-        if extent is None:
+        if sound is None:
+            self._notes[NO_POINTS] += mask not in (None, [], {})
             return _ABSENT
+        extent = _extent(sound, height, width)
         if mask_form(mask) is MaskForm.FLAT_POLYGON:
             self._unusual["masks are one flat polygon"] += 1
         elif isinstance(sound, list) and isinstance(mask, list) and len(sound) < len(mask):
@@ -142,6 +152,9 @@ class MaskTable:
         if problem is not None:
             self._problems.append(f"{label} {problem}")
             return _WRONG
+        if not coco_mask.area(segmentation_to_rle(sound, height, width)):
+            self._notes[NO_PIXELS] += 1
+            return _BLANK
         return extent
 
     def _count(self, entries: Sequence[Entry], found: Floats, boxes_xywh: Floats) -> None:
@@ -183,17 +196,16 @@ class MaskTable:
                 self._unusual[NO_CROWD] += 1
 
 
-_ABSENT, _WRONG = np.full((2, 4), np.inf)
-_WRONG *= -1
+_ABSENT, _WRONG, _BLANK = (np.full(4, value) for value in (np.inf, -np.inf, np.nan))
 
 
-def _extent(sound: Any, height: int, width: int) -> Floats | None:
-    """Xyxy of a mask in px; None for an RLE without a pixel."""
+def _extent(sound: Any, height: int, width: int) -> Floats:
+    """Xyxy of a mask in px; NaN for an RLE without a pixel."""
     if isinstance(sound, list):
         numbers = np.array(list(chain.from_iterable(sound)), np.float64).reshape(-1, 2)
         return np.concatenate([numbers.min(0), numbers.max(0)])
     x, y, w, h = coco_mask.toBbox(segmentation_to_rle(sound, height, width))
-    return np.array([x, y, x + w, y + h]) if w > 0 and h > 0 else None
+    return np.array([x, y, x + w, y + h]) if w > 0 and h > 0 else _BLANK
 
 
 def _place_problem(extent: Floats, box: Floats, *, is_polygon: bool) -> str | None:
@@ -256,14 +268,22 @@ def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, may_have_bools: boo
     if values is None:
         return found
     counts = np.array([len(masks[i]) for i in good])
-    found[good] = _merged_extents(values, lengths, counts, sizes_wh[good])
+    chosen = [masks[i] for i in good]
+    found[good] = _merged_extents(chosen, values, lengths, counts, sizes_wh[good])
     return found
 
 
 def _merged_extents(
-    values: Floats, lengths: NDArray[np.int64], counts: NDArray[np.int64], sizes_wh: Floats
+    masks: Sequence[Any],
+    values: Floats,
+    lengths: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    sizes_wh: Floats,
 ) -> Floats:
-    """Extents of masks of one or more polygons each, NaN where one of these is unusual."""
+    """Extents of masks of one or more polygons each, NaN where one of these is unusual.
+
+    NaN as well where none of them covers a pixel.
+    """
     owner = np.repeat(np.arange(len(counts)), counts)
     bad = np.zeros(len(counts), bool)
     bad[owner[(lengths % 2 == 1) | (lengths < MIN_POLYGON_NUMBERS)]] = True
@@ -273,8 +293,9 @@ def _merged_extents(
         found = np.full((len(counts), 4), np.nan)
         whole = ~bad[owner]
         if whole.any():
+            sound = [mask for mask, wrong in zip(masks, bad, strict=True) if not wrong]
             found[~bad] = _merged_extents(
-                values[keep], lengths[whole], counts[~bad], sizes_wh[~bad]
+                sound, values[keep], lengths[whole], counts[~bad], sizes_wh[~bad]
             )
         return found
     points = values.reshape(-1, 2)
@@ -285,7 +306,29 @@ def _merged_extents(
         near = (low >= -reach).all(1) & (high <= sizes_wh + reach).all(1)
     found = np.concatenate([low, high], axis=1)
     found[bad | ~near] = np.nan
+    with np.errstate(invalid="ignore"):
+        thin = _largest_areas(points, lengths // 2, counts) <= (high - low).max(1)
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index in np.flatnonzero(thin & np.isfinite(found[:, 0])).tolist():
+        by_size[int(sizes_wh[index][1]), int(sizes_wh[index][0])].append(index)
+    for size, chosen in by_size.items():
+        parts = list(chain.from_iterable(masks[index] for index in chosen))
+        # Not their areas: pycocotools has 8 bits for those of a list.
+        widths = coco_mask.toBbox(coco_mask.frPyObjects(parts, *size))[:, 2]
+        covered = np.add.reduceat(widths, starts_of(counts[chosen]))
+        found[np.array(chosen)[covered == 0]] = np.nan
     return found
+
+
+def _largest_areas(points: Floats, lengths: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+    """Area of the largest polygon of each mask, px, (N,); of `lengths` points each."""
+    starts = starts_of(lengths)
+    following = np.arange(1, len(points) + 1)
+    following[starts + lengths - 1] = starts
+    x, y = points.T
+    with np.errstate(invalid="ignore", over="ignore"):
+        doubled = np.add.reduceat(x * y[following] - x[following] * y, starts)
+    return np.asarray(np.maximum.reduceat(np.abs(doubled), starts_of(counts)) / 2)
 
 
 def _rle_extents(masks: Sequence[Any], sizes_wh: Floats) -> Floats:

@@ -15,6 +15,9 @@ from mal_core.types import Category, ImageRecord
 Entry = dict[str, Any]
 Fields = Mapping[str, tuple[type, str]]
 
+SHARED_NAME = (
+    "image entries have the file_name of another: each is an image of its own, with its own boxes"
+)
 ENTRY_LISTS = ("images", "annotations", "categories")
 LISTED = ("images", "categories")
 """What a file has that only says which images there are."""
@@ -135,6 +138,12 @@ class ImageTable:
         self.problems: list[str] = []
         self.size_of: dict[int, tuple[int, int] | None] = {}
         """Width and height by id; None where the entry does not tell."""
+        self._names: set[str] = set()
+        self._num_shared = 0
+
+    def notes(self) -> dict[str, int]:
+        """What is unusual and not wrong, counted."""
+        return {SHARED_NAME: self._num_shared} if self._num_shared else {}
 
     def add(self, index: int, entry: Entry) -> None:
         """Take one entry or note what is wrong with it."""
@@ -147,6 +156,10 @@ class ImageTable:
             self.size_of[image_id] = None if wrong else (entry["width"], entry["height"])
         self.problems.extend(f"{label} {problem}" for problem in wrong)
         if not wrong:
+            name = entry.get("file_name")
+            if isinstance(name, str):
+                self._num_shared += name in self._names
+                self._names.add(name)
             self.records.append(
                 ImageRecord(
                     image_id=entry["id"],

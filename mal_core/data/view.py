@@ -38,6 +38,7 @@ class CocoView:
         masks: What is known of the masks; they were dropped while reading.
         emptiness: Why there is nothing to train on, where there is not.
         entry_problems: Everything that is wrong with boxes, images and categories.
+        entry_notes: What is unusual about them, counted by what it is.
     """
 
     path: Path
@@ -52,6 +53,12 @@ class CocoView:
     masks: MaskCensus
     emptiness: tuple[str, ...]
     entry_problems: tuple[str, ...]
+    entry_notes: Mapping[str, int]
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """All that is unusual and not wrong, counted by what it is."""
+        return {**self.entry_notes, **self.masks.unusual, **self.masks.notes}
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -269,9 +276,11 @@ class _Reader:
                 *self.categories.problems,
                 *self.images.problems,
                 *boxes.problems,
+                *boxes.share_problems(),
                 *self.constants,
                 *([] if outside is None else [f"the file {outside}"]),
             ),
+            entry_notes={**self.images.notes(), **boxes.notes()},
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mal_core.config import DataConfig, SplitConfig
 from mal_core.data.check import CheckedData, check_data
+from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from tests.builders import CocoFiles, without_masks, write_coco
 
@@ -211,3 +212,20 @@ def test_images_with_very_many_objects_are_noted(
 def test_without_a_validation_file_the_training_file_counts(train: CocoFiles) -> None:
     checked = check(crowded(train, 120), train, need_val=False)
     assert checked.summary()[1:] == (FOLLOWS.format(120, 150),)
+
+
+def test_images_that_segmenters_leave_out_are_counted(train: CocoFiles, val: CocoFiles) -> None:
+    def shrink(content: Content) -> None:
+        content["images"][0].update(width=31)
+        content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 10]
+
+    checked = check_data_without_images(change(train, shrink), val)
+    assert (
+        "training file: 1 of 3 images have a side under 32 px, which mmdet's recipes leave out of "
+        "phase 2"
+    ) in checked.summary()
+
+
+def check_data_without_images(train: CocoFiles, val: CocoFiles) -> CheckedData:
+    views = [read_view(files.annotations) for files in (train, val)]
+    return CheckedData(train=views[0], val=views[1])
