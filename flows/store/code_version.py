@@ -5,7 +5,7 @@ import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def imports_of(module: str) -> frozenset[str]:
     path = _source_path(module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = set(_parents(module))
-    for node in ast.walk(parse(path)):
+    for node in _that_run(parse(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -96,6 +96,18 @@ def parse(path: Path) -> ast.Module:
             return ast.parse(content)
     with _parsing:
         return ast.parse(content)
+
+
+def _that_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below `if TYPE_CHECKING:`, which only tools read."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

@@ -49,6 +49,17 @@ def test_changed_code_of_anything_imported_changes_the_version(tree: Path, name:
     assert version() != before
 
 
+def test_imports_for_type_checkers_do_not_count(tree: Path) -> None:
+    (tree / "lazy.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import mal_core.unused\nelse:\n    import mal_core.inner.deep\n"
+    )
+    forget_sources()
+    found = closure(["mal_core.lazy"])
+    assert "mal_core.inner.deep" in found
+    assert "mal_core.unused" not in found
+
+
 def test_unrelated_code_comments_and_layout_do_not_change_it(tree: Path) -> None:
     before = version()
     (tree / "unused.py").write_text("x = 2\n")
