@@ -4,6 +4,7 @@
 #   make check    ruff, mypy, import contracts       make fix     let ruff repair what it can
 #   make setup    create or repair .venv  [PYTHON=python3.11] [MMCV_OPS=torchvision|compiled]
 #   make server   Prefect server on 127.0.0.1:4200   make worker  a worker   make deploy  deployments
+#   make docs     the pages of docs/ as a site, build/docs/index.html
 #   make bench    speed of the method, in decodes of a photo and matrix products
 #   make gpu-check   does everything run on this GPU, and how fast? [GPU_CHECK_ARGS=--toy]
 #   make clean    remove caches and build leftovers (keeps .venv and runs)
@@ -22,7 +23,7 @@ export OMP_NUM_THREADS PREFECT_SERVER_ANALYTICS_ENABLED DO_NOT_TRACK
 # Without an address, worker and deploy would talk to a server of their own that nobody sees.
 AT_SERVER := PREFECT_API_URL="$${PREFECT_API_URL:-http://127.0.0.1:4200/api}"
 
-.PHONY: help setup demo test quick check fix bench gpu-check server worker deploy clean
+.PHONY: help setup demo test quick check fix docs bench gpu-check server worker deploy clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,6 +52,10 @@ check: setup
 fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going -b html docs build/docs
+	@echo build/docs/index.html
 
 bench: setup
 	$(BIN)/python -m benchmarks

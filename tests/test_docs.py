@@ -1,6 +1,10 @@
 """The pages for people are true in what a machine can look up: links, modules, cited sections."""
 
+import importlib.util
 import re
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -9,7 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ROOT / "docs" / "method.md"
 PACKAGES = ("mal_core", "flows", "phase2_configs", "scenes", "benchmarks", "tests")
-FOLDERS = (".", "docs", "docs/decisions", "docs/images", "phase2_configs", "work_pools")
+FOLDERS = (
+    ".",
+    "docs",
+    *(f"docs/{name}" for name in ("decisions", "how-to", "images", "reference", "tutorials")),
+    "phase2_configs",
+    "work_pools",
+)
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
 CITATION = re.compile(
     r"\bspec(?:\s+section)?\s+(?P<first>[QS]?\d+(?:\.\d+)*)(?P<more>(?:, [QS]\d+)*)", re.IGNORECASE
@@ -98,3 +108,86 @@ def test_modules_and_files_that_a_page_names_exist(page: Path):
     paths = [match["path"] for match in SOURCE.finditer(text)]
     absent = [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
     assert names + absent == []
+
+
+class Targets(HTMLParser):
+    """Where a page of HTML leads, and what in it can be led to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.add(str(value))
+            elif name in ("href", "src"):
+                self.links.append(str(value))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make docs` builds; a warning ends it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "--keep-going"]
+    result = subprocess.run(
+        [*command, "-b", "html", "docs", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_every_link_of_the_site_leads_somewhere(site: Path):
+    pages = {path: Targets(path.read_text()) for path in site.rglob("*.html")}
+    assert {"index.html", "method.html", "genindex.html"} <= {path.name for path in pages}
+    broken = []
+    for page, targets in pages.items():
+        for link in targets.links:
+            name, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", link):
+                continue
+            target = (page.parent / unquote(name.partition("?")[0])).resolve() if name else page
+            known = pages.get(target)
+            # An anchor without a name is the theme's way back to the top.
+            if not target.is_file() or (anchor and known and unquote(anchor) not in known.ids):
+                broken.append(f"{page.name}: {link}")
+    assert broken == []
+
+
+def test_the_references_name_everything_there_is(site: Path):
+    from flows.commands.cli import HELP
+    from flows.settings import composing
+    from mal_core import __all__ as public
+
+    commands, settings, python = (
+        (site / "reference" / f"{name}.html").read_text()
+        for name in ("commands", "settings", "python")
+    )
+    assert all(f"usage: mal {verb} " in commands for verb in HELP)
+    keys = [key for key in composing.known_keys() if not key.startswith("segmenters.")]
+    inner = {key.rpartition(".")[0] for key in keys}
+    assert [key for key in keys if key not in inner and f">{key}<" not in settings] == []
+    assert [name for name in public if f'id="mal_core.{name}"' not in python] == []
+
+
+def test_every_setting_says_what_it_does():
+    path = ROOT / "scripts" / "reference_pages.py"
+    spec = importlib.util.spec_from_file_location("reference_pages", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its records look for their own annotations
+    spec.loader.exec_module(module)
+    settings = list(module.all_settings())
+    assert len(settings) > 100
+    assert [one.key for one in settings if not one.meaning] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 700

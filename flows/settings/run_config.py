@@ -32,7 +32,13 @@ LabelRunner = Literal["threads", "dask", "ray"]
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig(Config):
-    """Scenes that the project draws; `size` is the side of the square images in px."""
+    """Scenes that the project draws.
+
+    Attributes:
+        num_train, num_val: Scenes per split.
+        size: Side of the square images, px.
+        seed: The same seed draws the same scenes.
+    """
 
     num_train: Data[int]
     num_val: Data[int]
@@ -54,6 +60,7 @@ class DataSource(Config):
     """Where images and annotations come from: the user's files, or drawn scenes.
 
     Attributes:
+        source: The user's files, or scenes that the project draws.
         format: How annotations are written; a split may have its own, `data.val.format`.
         train, val: The user's files; None where this run does not need them, and
             for drawn scenes.
@@ -112,6 +119,13 @@ class SegmenterChanges(Config):
 
     Attributes:
         config: Any mmdet config, a file or mmdet::NAME, as the one recipe of this run.
+        max_steps: Optimiser steps.
+        batch_size: Images per step and process.
+        image_size: Longer side, px.
+        learning_rate: Peak rate.
+        num_workers: Processes that prepare images.
+        num_processes: Processes (GPUs) that train one segmenter together.
+        amp: Train in mixed precision.
         options: See SegmenterConfig.
     """
 
@@ -134,6 +148,7 @@ class RunConfig(Config):
 
     Attributes:
         segmenters: Selected recipes with the changes of this run.
+        seed: Of all that is random: weights, batches, the first training of each arm.
         segmenter_jobs: Trainings of phase 2 that run side by side; None means as many as
             there are GPUs for, one without GPUs.
         num_nodes: Machines that run this together; each starts the same command.

@@ -60,12 +60,15 @@ def train_mal(run: Run) -> Stored:
 def generate_pseudo_labels(run: Run) -> str:
     """Label the training file; leaves labels/ in the working folder, or the chosen output.
 
-    Boxes that came in another format than COCO return in that format too.
+    The labeler, where this run trains one, goes to mal/. Boxes that came in another format
+    than COCO return in that format too.
 
     Returns:
         The accounting of boxes, one line; for a detector's boxes also their AP, where
         human masks exist.
     """
+    if run.config.trains_labeler:
+        train_mal(run)
     stored = stages.generate_pseudo_labels(run)
     labels, output = stored.path / "train.json", run.config.output
     native = normal_form.native_target(run)
@@ -121,8 +124,6 @@ def evaluate_retention(run: Run) -> RetentionReport:
     Trains, and publishes, what is not there yet.
     """
     stages.check(run, need_val=True)
-    if run.config.trains_labeler:
-        train_mal(run)
     generate_pseudo_labels(run)
     train_segmenters(run)
     stored = retention.evaluate_retention(run)

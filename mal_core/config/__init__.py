@@ -38,6 +38,8 @@ class SplitConfig(Config):
     """One split: a folder of images and its annotations.
 
     Attributes:
+        images: Folder of the photos.
+        annotations: File or folder that describes them.
         format: How they are written; None means as `data.format` says.
     """
 
@@ -116,7 +118,7 @@ class CrfConfig(Config):
         zeta: Width of the colour kernel in normalised units.
         kernel_size: Side of the neighbourhood in pixels, odd.
         iterations: Upper bound of mean-field updates.
-        low: Lower clamp of a probability; the upper one is `high`.
+        low, high: Clamps of a probability.
         clean_view: Colours come from the teacher's clean view, not the jittered one.
     """
 
@@ -183,6 +185,8 @@ class MalConfig(Config):
         weight_decay: AdamW's decay of every trained tensor, norms and biases too, as in
             the reference.
         head_rate: Learning rate of the two heads relative to the encoder's.
+        teacher_momentum: Share of the teacher's weights that stays in each step.
+        gradient_clip: Largest norm of a step's gradient; None: as it is.
         mil_weight, crf_weight: Loss weights at full strength.
         mil_warmup, crf_warmup: Fractions of max_steps over which they ramp up.
         warmup: Fraction of max_steps of linear learning-rate warm-up.
