@@ -18,12 +18,31 @@ MalCoreError
 
 import contextlib
 import errno
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 SHOWN_PROBLEMS = 20
+SHOWN_CHARACTERS = 600
+"""Of one problem, whose sentence may quote a name of any length."""
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but line ends and tabs; what turns the direction of text; half characters."""
+
+
+def printable(text: str) -> str:
+    """Text that can do nothing to a terminal: names from files may hold escape codes."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def shortened(problem: str) -> str:
+    """A sentence with its middle left out where it quotes something very long."""
+    if len(problem) <= SHOWN_CHARACTERS:
+        return problem
+    half = SHOWN_CHARACTERS // 2
+    left = len(problem) - 2 * half
+    return f"{problem[:half]} [... {left} characters ...] {problem[-half:]}"
 
 
 class MalCoreError(Exception):
@@ -62,7 +81,7 @@ class DatasetError(MalCoreError, ValueError):
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        shown = [f"  - {problem}" for problem in self.problems[:SHOWN_PROBLEMS]]
+        shown = [f"  - {shortened(problem)}" for problem in self.problems[:SHOWN_PROBLEMS]]
         hidden = len(self.problems) - len(shown)
         if hidden > 0:
             shown.append(f"  ... and {hidden} more")

@@ -16,6 +16,7 @@ from mal_core.errors import (
     MalCoreError,
     TimeIsUpError,
     WorkerError,
+    printable,
 )
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
@@ -186,7 +187,7 @@ def exit_status(error: BaseException) -> int:
 
 def _say(message: str, status: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"mal: {message}\n")
+    sys.stderr.write(f"mal: {printable(message)}\n")
     return status
 
 

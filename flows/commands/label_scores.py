@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
+from flows.stages import publish
 from flows.stages.images import plain_images
 from flows.stages.normal_form import states_sizes
 from flows.stages.run import Run
@@ -53,7 +54,8 @@ def score_labels(config: RunConfig, target: Path) -> str:
     for note in comparison.notes:
         logger.info("note: %s", note)
     compared = {"labels": str(labels), "human": str(human), "notes": list(comparison.notes)}
-    write_json(target, {**compared, **metrics.to_json()}, indent=1)
+    with publish.writable(target):
+        write_json(target, {**compared, **metrics.to_json()}, indent=1)
     return metrics_text(metrics)
 
 

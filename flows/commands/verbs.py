@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, printable
 from mal_core.report.text_tables import text_table
 
 if TYPE_CHECKING:
@@ -233,7 +233,9 @@ def export(overrides: Sequence[str], _force: bool) -> None:
     checkpoint = config.checkpoint or config.workdir / "mal" / "checkpoint.pth"
     target = config.output or config.workdir / "mal" / "labeler.onnx"
     publish.check_output(target, [checkpoint])
-    for key, value in export_onnx(checkpoint, target, config.mal).items():
+    with publish.writable(target):
+        exported = export_onnx(checkpoint, target, config.mal)
+    for key, value in exported.items():
         say(f"{key}: {value}")
     say(target)
 
@@ -284,7 +286,10 @@ def show_history(overrides: Sequence[str]) -> None:
         message = f"{path} remembers no evaluation yet. `mal evaluate` and `mal run` add one each."
         raise ConfigError(message)
     target = config.workdir / "history.html"
-    history.write_page(found, target)
+    from flows.stages import publish
+
+    with publish.writable(target):
+        history.write_page(found, target)
     say(history.history_text(found))
     say(target)
 
@@ -300,5 +305,5 @@ def show_result(config: RunConfig) -> None:
 
 def say(result: str | Path) -> None:
     """Print a result; stdout has results and nothing else."""
-    sys.stdout.write(f"{result}\n")
+    sys.stdout.write(f"{printable(str(result))}\n")
     sys.stdout.flush()

@@ -8,6 +8,8 @@ import time
 
 from tqdm import tqdm
 
+from mal_core.errors import printable
+
 OUR_LOGGERS = ("mal_core", "flows")
 TIME_FORMAT = "%H:%M:%S"
 PREFECT_DEFAULTS = {
@@ -26,7 +28,7 @@ class TerminalHandler(logging.Handler):
         """Write one record; a traceback, if it carries one, stays out."""
         clock = time.strftime(TIME_FORMAT, time.localtime(record.created))
         with contextlib.suppress(OSError):  # the terminal is gone
-            tqdm.write(f"{clock} {record.getMessage()}", file=sys.stderr)
+            tqdm.write(f"{clock} {printable(record.getMessage())}", file=sys.stderr)
 
 
 def show_logs() -> None:

@@ -1,12 +1,13 @@
 """Copies of stage outputs in the folder where the user looks for them."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flows.store.local import Stored, copy_out
 from mal_core.artifacts import atomic_path
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, lacks_space
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,22 @@ def check_output(output: Path | None, sources: Sequence[Path]) -> None:
             f"output={output} is a folder. Name a new one or a file, such as masks.json in it."
         )
         raise ConfigError(message)
+
+
+@contextlib.contextmanager
+def writable(target: Path) -> Iterator[None]:
+    """A place that the user chose, while it is written.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if lacks_space(error):
+            raise
+        message = f"{target} cannot be written ({error.strerror}): choose another place."
+        raise ConfigError(message) from error
 
 
 def publish_config(text: str, workdir: Path) -> None:

@@ -10,6 +10,9 @@ from mal_core.data.text import TextError, read_text
 
 NAME_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml", "classes.txt", "obj.names")
 SUFFIXES = (".yaml", ".yml", ".names")
+PLAIN_TAGS = tuple(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")
+)
 LARGEST_YAML = 1 << 18
 """Characters; Python's parser takes seconds for more. Objects365 has 10,000."""
 
@@ -114,11 +117,28 @@ def _of_yaml(path: Path, text: str) -> list[tuple[str, int]]:
         message = f"{path}: `kpt_shape`: labels are poses. Give rows of boxes or polygons."
         raise NamesError(message)
     names = members.get("names")
+    tags = [node.tag for node in _all_nodes(names) if not node.tag.startswith(PLAIN_TAGS)]
+    if tags:
+        message = f"{path}: `names` has the tag {tags[0]!r}, but class names are plain text."
+        raise NamesError(message)
     nodes = names.value if isinstance(names, yaml.SequenceNode) else _in_order(names)
     if not nodes or not all(isinstance(node, yaml.ScalarNode) for node in nodes):
         message = f"{path}: `names` must list the classes, or map 0, 1, ... to them."
         raise NamesError(message)
+    stated = getattr(members.get("nc"), "value", "").strip()
+    if stated.isascii() and stated.isdigit() and stated.lstrip("0") != str(len(nodes)):
+        message = f"{path}: `nc` is {shown(stated)}, but `names` has {len(nodes)}. Correct one."
+        raise NamesError(message)
     return [(node.value.strip(), node.start_mark.line + 1) for node in nodes]
+
+
+def _all_nodes(names: yaml.Node | None) -> Iterator[yaml.Node]:
+    """The node of `names` and those of its entries, keys included."""
+    if names is None:
+        return
+    yield names
+    for entry in names.value if isinstance(names, yaml.CollectionNode) else ():
+        yield from entry if isinstance(entry, tuple) else (entry,)
 
 
 def _in_order(names: yaml.Node | None) -> list[yaml.Node]:

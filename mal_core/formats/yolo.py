@@ -1,6 +1,7 @@
 """YOLO: one text file of normalised boxes or polygons per image; labels return as polygons."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,10 @@ def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
     entries = content["annotations"]
     parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
     notes = unread_note(annotations, [*name_files(annotations), *files_below(annotations, ".txt")])
+    rows = Counter((one["image_id"], one["category_id"], *one["bbox"]) for one in entries)
+    doubled = sum(count - 1 for count in rows.values())
+    if doubled:
+        notes.append(f"{doubled} rows have the class and box of another of their image.")
     if parts and len(parts) < len(entries):
         notes.append(f"{len(parts)} rows are polygons, {len(entries) - len(parts)} are boxes.")
     if parts and all(len(part) == 2 * CORNERS_OF_A_BOX for part in parts):

@@ -21,6 +21,7 @@ warnings.filterwarnings("ignore", message="(?s)Corrupt EXIF", category=UserWarni
 ORIENTATION_TAG = 0x0112
 BITS_TAG = 0x0102
 UPRIGHT = 1
+SEVERAL_FRAMES = ("TIFF", "GIF", "WEBP", "PNG")
 TURNED = (5, 6, 7, 8)
 """Orientations that exchange width and height."""
 MAX_IMAGE_PIXELS = 1_000_000_000
@@ -44,6 +45,7 @@ class ImageHeader:
         size: Width and height of the stored pixels.
         orientation: Of EXIF, 1 to 8: how a viewer turns the stored pixels to show them.
         deep: It may hold more than 8 bits per channel.
+        frames: Whether more than one image is in the file, of which the first is taken.
     """
 
     format: str
@@ -51,6 +53,7 @@ class ImageHeader:
     size: Size
     orientation: int
     deep: bool
+    frames: bool = False
 
     @property
     def shown_size(self) -> Size:
@@ -135,7 +138,16 @@ def _header_of(image: Image.Image) -> ImageHeader:
         size=size,
         orientation=orientation,
         deep=_is_deep(image),
+        frames=image.format in SEVERAL_FRAMES and _has_second_frame(image),
     )
+
+
+def _has_second_frame(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _orientation(image: Image.Image) -> int:

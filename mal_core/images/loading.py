@@ -34,6 +34,8 @@ from mal_core.images.view import source_of
 from mal_core.processes.progress import Progress
 from mal_core.types import ImageRecord
 
+# Its own lines would stand before our sentence on the same file.
+cv2.setLogLevel(0)
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 REFUSED_TIFF_MODES = {
     "F": "32-bit float pixels",
@@ -79,6 +81,8 @@ def image_problems(
         decode: Decode every image, which finds truncated files; otherwise headers only.
         max_pixels: Refuse larger images; None takes any.
     """
+    if root.is_file():
+        return [f"data.*.images={root} is a file. Give the folder that file names are relative to."]
     if not root.is_dir():
         return [f"the images folder {root} does not exist. Correct the path."]
     find = partial(_image_problem, root, decode=decode, max_pixels=max_pixels)

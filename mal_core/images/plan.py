@@ -111,7 +111,7 @@ def plan_images(
     ]
     frames = _frames(seen, orientation, sizes_stated)
     changes = [_change(look, frames.shown.get(look.listed.file_name)) for look in seen]
-    notes = [*frames.notes, *_depth_notes(changes), *_name_notes(found)]
+    notes = [*frames.notes, *_depth_notes(changes), *_name_notes(found), *_frame_notes(seen)]
     return ImagePlan(changes=tuple(c for c in changes if c is not None), notes=tuple(notes))
 
 
@@ -236,6 +236,15 @@ def _name_notes(found: Mapping[str, Found]) -> Iterator[str]:
         yield (
             f"{len(found)} images were found although the annotations spell their names "
             f"differently ({ways}), such as {name!r} for {first.file!r}"
+        )
+
+
+def _frame_notes(looks: Iterable[_Look]) -> Iterator[str]:
+    several = [look.file for look in looks if look.header.frames]
+    if several:
+        yield (
+            f"{len(several)} images have several frames or pages, such as {several[0]!r}: the "
+            "first is taken"
         )
 
 

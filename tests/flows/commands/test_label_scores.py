@@ -66,6 +66,10 @@ def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(
         (["labels={human}", "human={human}", "output={human}"], "is the input"),
         (["labels={human}", "human={human}", "images=."], "needs both checkpoint=FILE and images="),
         (["labels={other}", "human={human}"], "not a COCO file"),
+        (
+            ["labels={human}", "human={human}", "output=/proc/x/scores.json"],
+            "mal: /proc/x/scores.json cannot be written (No such file or directory): choose",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(overrides, said, mal, human, tmp_path):

@@ -14,6 +14,7 @@ from mal_core.formats.class_names import NamesError, class_names
         ("data.yaml", "names: {0: off, '1': 0x10}", ["off", "0x10"]),
         ("fruits.yaml", "path: .\nnames:\n  0: ' apple '\n  1: pear", ["apple", "pear"]),
         ("coco.names", " cat \r\ndog\r\n\r\n", ["cat", "dog"]),
+        ("data.yaml", "nc: 2\nnames: [!!str no, !!int 1]", ["no", "1"]),
         ("classes.txt", "\ufeffcat\ndog", ["cat", "dog"]),
     ],
 )
@@ -48,6 +49,22 @@ BOMB = "a: &a [x]\n" + "".join(
             "data.yaml: `names` must list the classes, or map 0, 1, ... to them.",
         ),
         ("data.yaml", "- cat", "data.yaml: no YAML mapping."),
+        (
+            "data.yaml",
+            "nc: 3\nnames: [cat, dog]",
+            "data.yaml: `nc` is '3', but `names` has 2. Correct one.",
+        ),
+        (
+            "data.yaml",
+            "names: !!python/object/apply:os.system [touch x]",
+            "data.yaml: `names` has the tag 'tag:yaml.org,2002:python/object/apply:os.system', but "
+            "class names are plain text.",
+        ),
+        (
+            "data.yaml",
+            "names: [cat, !x dog]",
+            "data.yaml: `names` has the tag '!x', but class names are plain text.",
+        ),
         (
             "data.yaml",
             "kpt_shape: [17, 3]\nnames: [person]",

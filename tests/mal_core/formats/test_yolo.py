@@ -5,7 +5,7 @@ import pytest
 
 from mal_core.errors import DatasetError
 from mal_core.formats import FORMATS
-from mal_core.formats.yolo import mask_to_polygon
+from mal_core.formats.yolo import mask_to_polygon, yolo_notes, yolo_to_coco
 from mal_core.geometry.masks import segmentation_to_mask
 from tests.mal_core.formats.drawn_formats import (
     EXPECTED,
@@ -116,3 +116,15 @@ def test_names_that_are_no_names_are_refused(text, tmp_path):
     (annotations / "data.yaml").write_text(text)
     with pytest.raises(DatasetError, match=r"data\.yaml"):
         YOLO.to_coco(draw(tmp_path / "images"), annotations)
+
+
+def test_doubled_rows_are_counted_and_digits_are_ascii(tmp_path):
+    images, labels = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    rows = (labels / "a.txt").read_text()
+    (labels / "a.txt").write_text(rows + rows.splitlines()[0])
+    content = yolo_to_coco(images, labels)
+    note = "1 rows have the class and box of another of their image."
+    assert yolo_notes(images, labels, content)[-1] == note
+    (labels / "a.txt").write_text("\u0660 0.5 0.5 0.\uff15 0.5")
+    with pytest.raises(DatasetError, match=r"a\.txt, line 1: .*: a box is five numbers"):
+        yolo_to_coco(images, labels)

@@ -263,3 +263,16 @@ def test_loading_an_absent_or_broken_photo_names_it(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"x")
     with pytest.raises(DatasetError, match=r"bad\.png.*\n.*cannot be decoded"):
         load_image(tmp_path / "bad.png")
+
+
+def test_opencv_prints_nothing_of_its_own(tmp_path, capfd):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DatasetError, match="cannot be decoded"):
+        load_image(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_in_place_of_the_folder_is_named_as_one(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    (problem,) = image_problems(tmp_path / "a.zip", [], decode=False)
+    assert problem.endswith("a.zip is a file. Give the folder that file names are relative to.")

@@ -204,3 +204,13 @@ def test_plans_survive_their_json_form(tmp_path: Path) -> None:
     found = plan(tmp_path, "A.png", size=(HEIGHT, WIDTH))
     assert found.changes
     assert from_json(ImagePlan, to_json(found), "plan") == found
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif", "webp", "png"])
+def test_files_of_several_frames_are_counted(tmp_path: Path, suffix: str) -> None:
+    first, second = Image.fromarray(pixels()), Image.fromarray(255 - pixels())
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second])
+    first.save(tmp_path / f"b.{suffix}")
+    assert plan(tmp_path, f"a.{suffix}", f"b.{suffix}").notes == (
+        f"1 images have several frames or pages, such as 'a.{suffix}': the first is taken",
+    )
