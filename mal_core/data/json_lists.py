@@ -55,15 +55,20 @@ class Piece:
     offset: int
 
     def quick(self) -> list[Any] | None:
-        """The entries, or None where only `exact` can tell: NaN, keys that occur twice, errors.
+        """The entries, or None where only `exact` can tell: NaN, lone surrogates, errors.
 
         A whole number beyond 64 bits comes as a float: whoever needs one compares types.
+
+        Raises:
+            DatasetError: A key occurs twice in an object.
         """
         try:
             entries = list(orjson.loads(self.text))
         except orjson.JSONDecodeError:
             return None
-        return entries if self._has_members_of(entries) else None
+        if not self._has_members_of(entries):
+            self.exact()
+        return entries
 
     def _has_members_of(self, entries: list[Any]) -> bool:
         """Whether the text has as many members as its objects, so that no key occurs twice."""

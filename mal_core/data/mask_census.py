@@ -34,6 +34,8 @@ NO_AREA = "annotations have no area: that of the mask is taken"
 NO_CROWD = "annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1"
 NO_POINTS = "masks are shorter than three points or empty: they are no masks"
 NO_PIXELS = "masks cover no pixel (all ground, or points on a line): nothing can match them"
+LONGEST_DRAWN = 512
+"""Px: a longer thin polygon is taken as a mask, since drawing many of them takes minutes."""
 BESIDE = 1.0
 """Px between a mask and its box that rounding explains."""
 LEAST_BOX_IOU = 0.2
@@ -307,7 +309,8 @@ def _merged_extents(
     found = np.concatenate([low, high], axis=1)
     found[bad | ~near] = np.nan
     with np.errstate(invalid="ignore"):
-        thin = _largest_areas(points, lengths // 2, counts) <= (high - low).max(1)
+        side = (high - low).max(1)
+        thin = (_largest_areas(points, lengths // 2, counts) <= side) & (side <= LONGEST_DRAWN)
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index in np.flatnonzero(thin & np.isfinite(found[:, 0])).tolist():
         by_size[int(sizes_wh[index][1]), int(sizes_wh[index][0])].append(index)
