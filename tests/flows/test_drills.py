@@ -252,14 +252,14 @@ def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> No
     assert drill.result() == undisturbed
 
 
-QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "8"))
+QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "4"))
 
 
 def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, mal, ranks) -> None:
     places = [f"workdir={mal.workdir}", f"store={mal.root / 'store'}"]
     server.command("work-pool", "set-concurrency-limit", "mal", "2")
     try:
-        queued = {server.queue("train-mal", [*ranks, *places]) for _ in range(QUEUED)}
+        queued = {server.run("train-mal", [*ranks, *places]) for _ in range(QUEUED)}
         server.wait("end of all runs", lambda: server.all_ended(queued), seconds=2 * PATIENCE_S)
     finally:
         server.command("work-pool", "clear-concurrency-limit", "mal")

@@ -40,7 +40,7 @@ def data(drawn: Path) -> str:
 def test_full_deployment_leaves_its_report_as_artifacts(
     server: Server, tiny, places, data: str
 ) -> None:
-    run = server.run("full", [*tiny, *places])
+    run = server.run_by_command("full", [*tiny, *places])
     assert server.finish(run) == "COMPLETED", server.logs(run)
 
     table = json.loads(server.ask(f"/artifacts/retention-{data}-solov2-r18/latest")["data"])

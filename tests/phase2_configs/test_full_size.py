@@ -72,7 +72,8 @@ FULL_SIZE = {
     "mask2former_swin_s": 69,
 }
 
-# One of each family trains on both arms; of the others one arm does.
+# One of each family trains for two steps and predicts; the others take one step. What differs
+# between the arms is shown where all are built, and by the published config, which is not.
 FAMILY_HEADS = (
     "solov2_r50",
     "boxinst_r50",
@@ -101,23 +102,23 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("name", FAMILY_HEADS)
-def test_full_size_recipe_trains_on_either_file_and_predicts(
-    name: str, drawn: Any, tmp_path: Path
-) -> None:
+def test_full_size_recipe_trains_and_predicts(name: str, drawn: Any, tmp_path: Path) -> None:
+    arms = ARMS if name == STOCK else ("pseudo",)
     recipe = smoke_recipe(name)
     val = first_images(drawn.val, tmp_path / "val.json", 1)
     jobs = []
-    for arm in ARMS:
+    for arm in arms:
         few = first_images(getattr(drawn, arm), tmp_path / f"{arm}.json", 2)
         job = replace(make_job(drawn, "solov2_r18", few, val), recipe=recipe)
         jobs.append(write_job(job, tmp_path / arm / "work"))
     result = run_runner(*jobs)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    for arm in ARMS:
+    for arm in arms:
         lines = (tmp_path / arm / "work" / "scalars.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2]
         assert evaluate_masks(val, tmp_path / arm / "work" / "predictions.json").ap is not None
-    expect_other_annotations_only(*(tmp_path / arm / "work" / CONFIG_FILE for arm in ARMS))
+    if arms == ARMS:
+        expect_other_annotations_only(*(tmp_path / arm / "work" / CONFIG_FILE for arm in ARMS))
     for checkpoint in tmp_path.rglob("*.pth"):  # up to two gigabytes each
         checkpoint.unlink()
 
@@ -134,12 +135,12 @@ def expect_other_annotations_only(human: Path, pseudo: Path) -> None:
     assert all(line.rstrip(",").endswith(".json'") for line in changed), diff
 
 
-def test_every_other_full_size_recipe_trains_and_predicts(drawn: Any, tmp_path: Path) -> None:
+def test_every_other_full_size_recipe_takes_a_step_and_predicts(drawn: Any, tmp_path: Path) -> None:
     val = first_images(drawn.val, tmp_path / "val.json", 1)
     few = first_images(drawn.pseudo, tmp_path / "pseudo.json", 2)
     jobs = []
     for name in OTHERS:
-        recipe = smoke_recipe(name)
+        recipe = replace(smoke_recipe(name), max_steps=1)
         if name.startswith("solov2"):
             recipe = replace(recipe, options=SMALL_GRIDS)
         job = replace(make_job(drawn, "solov2_r18", few, val), recipe=recipe)
@@ -148,7 +149,7 @@ def test_every_other_full_size_recipe_trains_and_predicts(drawn: Any, tmp_path: 
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     for job_file in jobs:
         lines = job_file.with_name("scalars.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in lines] == [1, 2]
+        assert [json.loads(line)["step"] for line in lines] == [1]
         assert evaluate_masks(val, job_file.with_name("predictions.json")).ap is not None
 
 
