@@ -43,7 +43,7 @@ class ReportHandler(BaseHTTPRequestHandler):
         runs = history.read_history(self.remembered)
         if str(path) == "/":
             self._answer(history.page(runs, linked=True).encode(), "text/html")
-        elif path.name in TYPES and str(path.parent) in {one.run for one in runs}:
+        elif path.name in TYPES and str(path.parent) in {evaluation.run for evaluation in runs}:
             self._send_file(path)
         else:
             self.send_error(HTTPStatus.NOT_FOUND, "No run that this store remembers.")

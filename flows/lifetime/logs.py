@@ -70,5 +70,7 @@ def detach_run_log() -> None:
 
     for name in OUR_LOGGERS:
         logger = logging.getLogger(name)
-        for handler in [one for one in logger.handlers if isinstance(one, APILogHandler)]:
+        for handler in [
+            attached for attached in logger.handlers if isinstance(attached, APILogHandler)
+        ]:
             logger.removeHandler(handler)

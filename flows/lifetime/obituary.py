@@ -55,14 +55,22 @@ def crash_inner(run: UUID) -> None:
         inner = client.read_flow_runs(
             flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=parent)
         )
-        ids = [run, *(one.id for one in inner)]
+        ids = [run, *(child.id for child in inner)]
         of_these = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=ids))
         for task in client.read_task_runs(flow_run_filter=of_these):
             if task.state is not None and not task.state.is_final():
                 client.set_task_run_state(task.id, state, force=True)
-        for one in inner:
-            if one.state is not None and not one.state.is_final():
-                client.set_flow_run_state(one.id, state, force=True)
+        for child in inner:
+            if child.state is not None and not child.state.is_final():
+                client.set_flow_run_state(child.id, state, force=True)
+
+
+def handle_of(process: int) -> int | None:
+    """A file that turns readable when a process of this machine ends; None where it is not seen."""
+    try:
+        return os.pidfd_open(process)
+    except OSError:
+        return None
 
 
 def is_running(run: UUID) -> bool:
@@ -77,9 +85,8 @@ def is_running(run: UUID) -> bool:
 def main() -> None:
     """Wait for the end of the process at the other end of standard input."""
     run = UUID(sys.argv[1])
-    try:
-        worker = os.pidfd_open(int(sys.argv[2]))
-    except OSError:
+    worker = handle_of(int(sys.argv[2]))
+    if worker is None:
         return  # gone already, which the run notices by itself, or in another container
     if sys.stdin.buffer.readline() == ENDED:
         return

@@ -109,7 +109,7 @@ def entries(root: Path) -> list[Entry]:
         for folder in stage.iterdir()
         if folder.is_dir()
     ]
-    return sorted(found, key=lambda one: (one.stage, -one.used, one.key))
+    return sorted(found, key=lambda entry: (entry.stage, -entry.used, entry.key))
 
 
 def _entry(folder: Path) -> Entry:
@@ -152,14 +152,14 @@ def listing(found: Sequence[Entry], *, when: str = "last used") -> str:
     """A table of entries and their sum; `when` says what their times are."""
     rows = [
         {
-            "output": one.name,
-            "size": format_size(one.size),
-            f"{when} (UTC)": datetime.fromtimestamp(one.used, UTC).strftime("%Y-%m-%d %H:%M"),
-            "state": "at work" if one.busy else one.state,
+            "output": entry.name,
+            "size": format_size(entry.size),
+            f"{when} (UTC)": datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M"),
+            "state": "at work" if entry.busy else entry.state,
         }
-        for one in found
+        for entry in found
     ]
-    total = f"{len(found)} outputs, {format_size(sum(one.size for one in found))}"
+    total = f"{len(found)} outputs, {format_size(sum(entry.size for entry in found))}"
     return "\n".join(filter(None, [text_table(rows), total]))
 
 
@@ -195,12 +195,12 @@ def named(found: Sequence[Entry], names: Sequence[str], place: str) -> list[Entr
     picked = []
     for name in names:
         stage, _, key = name.partition("/")
-        matches = [one for one in found if one.stage == stage and one.key.startswith(key)]
+        matches = [entry for entry in found if entry.stage == stage and entry.key.startswith(key)]
         if not matches:
-            known = ", ".join(sorted({one.stage for one in found})) or "nothing"
+            known = ", ".join(sorted({entry.stage for entry in found})) or "nothing"
             message = f"{name}: no such output. The store {place} has {known}; see `mal cache ls`."
             raise ConfigError(message)
-        if key and len({one.key.partition(".")[0] for one in matches}) > 1:
+        if key and len({entry.key.partition(".")[0] for entry in matches}) > 1:
             message = f"{name}: {len(matches)} outputs begin like this. Give more of the key."
             raise ConfigError(message)
         picked += matches
@@ -210,20 +210,20 @@ def named(found: Sequence[Entry], names: Sequence[str], place: str) -> list[Entr
 def unused(root: Path, days: float) -> list[Entry]:
     """What nobody has used for some days and nobody works on, finished or not."""
     deadline = time.time() - days * DAY_S
-    return [one for one in entries(root) if one.used < deadline and not one.busy]
+    return [entry for entry in entries(root) if entry.used < deadline and not entry.busy]
 
 
 def remove(found: Sequence[Entry]) -> list[Entry]:
     """Delete outputs; those that a process works on stay. Returns what is gone."""
     gone = []
-    for one in found:
+    for entry in found:
         # Locks stay: a process may be waiting on the file, and the next would make another.
-        with _lock_of(one.path).open("a") as lock:
+        with _lock_of(entry.path).open("a") as lock:
             if not _taken(lock):
-                logger.warning("%s: a process is at work on it; left alone", one.name)
+                logger.warning("%s: a process is at work on it; left alone", entry.name)
                 continue
-            remove_folder(one.path)
-            gone.append(one)
+            remove_folder(entry.path)
+            gone.append(entry)
     return gone
 
 
@@ -238,7 +238,10 @@ def differences(key: StageKey, root: Path) -> list[str]:
     if not known:
         return ["the store has no output of this stage"]
     wanted = _flat(json.loads(json.dumps(key.as_json())))  # tuples are lists in a manifest
-    nearest = min((_flat(one) for one in known), key=lambda one: _distance(wanted, one))
+    nearest = min(
+        (_flat(candidate) for candidate in known),
+        key=lambda candidate: _distance(wanted, candidate),
+    )
     return [
         f"{name}: {_shown(nearest.get(name))} -> {_shown(wanted.get(name))}"
         for name in sorted(wanted | nearest)

@@ -18,13 +18,13 @@ def entries(shared: SharedStore) -> list[Entry]:
 
     The size of an output counts all its files, also those that it shares with others.
     """
-    objects = {one.name: one for one in shared.storage.listing()}
+    objects = {stored.name: stored for stored in shared.storage.listing()}
     found = [
-        _entry(shared, one, objects)
-        for one in objects.values()
-        if len(one.name.split("/")) == 3 and one.name.endswith(f"/{MANIFEST}")
+        _entry(shared, stored, objects)
+        for stored in objects.values()
+        if len(stored.name.split("/")) == 3 and stored.name.endswith(f"/{MANIFEST}")
     ]
-    return sorted(found, key=lambda one: (one.stage, -one.used, one.key))
+    return sorted(found, key=lambda stored: (stored.stage, -stored.used, stored.key))
 
 
 def _entry(shared: SharedStore, manifest: StoredObject, objects: dict[str, StoredObject]) -> Entry:
@@ -38,7 +38,7 @@ def _entry(shared: SharedStore, manifest: StoredObject, objects: dict[str, Store
         key=key,
         path=Path(name),
         state=FINISHED if whole else "damaged",
-        size=manifest.size + sum(one.size for one in blobs if one is not None),
+        size=manifest.size + sum(blob.size for blob in blobs if blob is not None),
         used=manifest.modified,
         busy=f"{name}{LEASE}" in objects,
     )
@@ -56,13 +56,13 @@ def chosen(shared: SharedStore, names: Sequence[str]) -> list[Entry]:
 def old(shared: SharedStore, days: float) -> list[Entry]:
     """Outputs that were uploaded, or forced anew, more than some days ago."""
     deadline = time.time() - days * DAY_S
-    return [one for one in entries(shared) if one.used < deadline]
+    return [entry for entry in entries(shared) if entry.used < deadline]
 
 
 def remove(shared: SharedStore, found: Sequence[Entry]) -> None:
     """Delete the manifests of outputs: no machine fetches them any more."""
-    for one in found:
-        shared.storage.delete(f"{one.name}/{MANIFEST}")
+    for entry in found:
+        shared.storage.delete(f"{entry.name}/{MANIFEST}")
 
 
 def remove_orphans(shared: SharedStore, *, grace_days: float = GRACE_DAYS) -> tuple[int, int]:
@@ -76,27 +76,28 @@ def remove_orphans(shared: SharedStore, *, grace_days: float = GRACE_DAYS) -> tu
     # Files before manifests: what is uploaded between both looks is not in the first.
     found = shared.storage.listing()
     wanted = _wanted(shared)
-    files = [one for one in found if one.name.startswith(f"{FILES}/")]
+    files = [stored for stored in found if stored.name.startswith(f"{FILES}/")]
     orphans = [
-        one
-        for one in files
-        if one.modified < deadline and one.name.removeprefix(f"{FILES}/") not in wanted
+        stored
+        for stored in files
+        if stored.modified < deadline and stored.name.removeprefix(f"{FILES}/") not in wanted
     ]
     left = [
-        one
-        for one in found
-        if one.modified < deadline and (one.name.endswith(LEASE) or one.name.startswith(PROBE))
+        stored
+        for stored in found
+        if stored.modified < deadline
+        and (stored.name.endswith(LEASE) or stored.name.startswith(PROBE))
     ]
-    for one in (*orphans, *left):
-        shared.storage.delete(one.name)
-    return len(orphans), sum(one.size for one in orphans)
+    for stored in (*orphans, *left):
+        shared.storage.delete(stored.name)
+    return len(orphans), sum(stored.size for stored in orphans)
 
 
 def _wanted(shared: SharedStore) -> set[str]:
     """Digests that any manifest names."""
     wanted: set[str] = set()
-    for one in shared.storage.listing():
-        if one.name.endswith(f"/{MANIFEST}"):
-            files = shared.has(one.name.removesuffix(f"/{MANIFEST}"))
+    for stored in shared.storage.listing():
+        if stored.name.endswith(f"/{MANIFEST}"):
+            files = shared.has(stored.name.removesuffix(f"/{MANIFEST}"))
             wanted.update((files or {}).values())
     return wanted

@@ -45,8 +45,9 @@ def _drop_moved_attempt(folder: Path, claim: ClaimedJob) -> None:
     # whose data has moved since starts again.
     if is_claimed_otherwise(folder / JOB_FILE, claim):
         logger.info("%s: the data has moved since this attempt began; starting again", folder)
-        for one in folder.iterdir():  # the folder itself stays: the stage at work in it is watched
-            shutil.rmtree(one) if one.is_dir() else one.unlink()
+        # The folder itself stays: the stage at work in it is watched.
+        for inner in folder.iterdir():
+            shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
 
 
 def side_by_side(calls: Sequence[Callable[[], Result]], limit: int) -> list[Result]:
@@ -67,10 +68,10 @@ def side_by_side(calls: Sequence[Callable[[], Result]], limit: int) -> list[Resu
         outcomes = [_outcome(call) for call in calls]
     else:
         outcomes = _in_threads(calls, limit)
-    broken = [one for one in outcomes if isinstance(one, SegmenterError)]
+    broken = [outcome for outcome in outcomes if isinstance(outcome, SegmenterError)]
     if broken:
         raise ArmsError(broken, len(outcomes))
-    return [one for one in outcomes if not isinstance(one, SegmenterError)]
+    return [outcome for outcome in outcomes if not isinstance(outcome, SegmenterError)]
 
 
 def _outcome(call: Callable[[], Result]) -> Result | SegmenterError:
@@ -87,11 +88,12 @@ def _outcome(call: Callable[[], Result]) -> Result | SegmenterError:
 def _in_threads(calls: Sequence[Callable[[], Result]], limit: int) -> list[Result | SegmenterError]:
     ended = threading.Event()
     contexts = [contextvars.copy_context() for _ in calls]
-    for one in contexts:
-        one.run(end_together, ended)
+    for context in contexts:
+        context.run(end_together, ended)
     with ThreadPoolExecutor(max_workers=limit, thread_name_prefix="segmenter") as pool:
         futures = [
-            pool.submit(one.run, _outcome, call) for one, call in zip(contexts, calls, strict=True)
+            pool.submit(context.run, _outcome, call)
+            for context, call in zip(contexts, calls, strict=True)
         ]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)

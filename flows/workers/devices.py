@@ -26,7 +26,7 @@ def visible_devices() -> Slot:
     if chosen is None:
         return _listed_devices()
     found: list[str] = []
-    for name in (one.strip() for one in chosen.split(",")):
+    for name in (text.strip() for text in chosen.split(",")):
         if name.lower() in NO_DEVICES:  # CUDA stops at the first that is none
             break
         found.append(name)

@@ -97,7 +97,9 @@ def _wait(futures: Sequence[PrefectFuture[None]]) -> None:
 
 def _end(futures: Sequence[PrefectFuture[None]]) -> None:
     """End the children of this process; those of a cluster end with it, or with their owner."""
-    threads = [one.wrapped_future for one in futures if isinstance(one, PrefectConcurrentFuture)]
+    threads = [
+        future.wrapped_future for future in futures if isinstance(future, PrefectConcurrentFuture)
+    ]
     for waiting in threads:
         waiting.cancel()
     end_children()

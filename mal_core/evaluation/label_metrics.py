@@ -89,10 +89,14 @@ def label_metrics(objects: Sequence[Agreement], category_names: Iterable[str]) -
     has_groups = names >= STUFF and len(names) == NUM_COCO_CLASSES
     return LabelMetrics(
         objects=len(objects),
-        missing=sum(not one.labeled for one in objects),
-        mask_iou=_by_size(objects, lambda chosen: _mean([one.mask_iou for one in chosen])),
+        missing=sum(not agreement.labeled for agreement in objects),
+        mask_iou=_by_size(
+            objects, lambda chosen: _mean([agreement.mask_iou for agreement in chosen])
+        ),
         class_iou=_by_size(objects, _class_mean),
-        boundary_iou=_by_size(objects, lambda chosen: _mean([one.boundary_iou for one in chosen])),
+        boundary_iou=_by_size(
+            objects, lambda chosen: _mean([agreement.boundary_iou for agreement in chosen])
+        ),
         groups=_groups(objects) if has_groups else None,
         classes=_classes(objects),
     )
@@ -104,19 +108,19 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _by_class(objects: Sequence[Agreement]) -> dict[str, list[Agreement]]:
     found: dict[str, list[Agreement]] = defaultdict(list)
-    for one in objects:
-        found[one.category].append(one)
+    for agreement in objects:
+        found[agreement.category].append(agreement)
     return found
 
 
 def _class_mean(objects: Sequence[Agreement]) -> float | None:
     groups = _by_class(objects).values()
-    return _mean([float(np.mean([one.mask_iou for one in group])) for group in groups])
+    return _mean([float(np.mean([agreement.mask_iou for agreement in group])) for group in groups])
 
 
 def _by_size(objects: Sequence[Agreement], mean: Any) -> SizeMeans:
     parts = {
-        name: mean([one for one in objects if one.size == index])
+        name: mean([agreement for agreement in objects if agreement.size == index])
         for index, name in enumerate(SIZE_NAMES)
     }
     return SizeMeans(all=mean(objects), **parts)
@@ -124,8 +128,10 @@ def _by_size(objects: Sequence[Agreement], mean: Any) -> SizeMeans:
 
 def _groups(objects: Sequence[Agreement]) -> dict[str, float | None]:
     return {
-        "things": _class_mean([one for one in objects if one.category not in STUFF]),
-        "stuff": _class_mean([one for one in objects if one.category in STUFF]),
+        "things": _class_mean(
+            [agreement for agreement in objects if agreement.category not in STUFF]
+        ),
+        "stuff": _class_mean([agreement for agreement in objects if agreement.category in STUFF]),
     }
 
 
@@ -134,8 +140,8 @@ def _classes(objects: Sequence[Agreement]) -> tuple[ClassQuality, ...]:
         ClassQuality(
             name=name,
             objects=len(group),
-            mask_iou=float(np.mean([one.mask_iou for one in group])),
-            boundary_iou=float(np.mean([one.boundary_iou for one in group])),
+            mask_iou=float(np.mean([agreement.mask_iou for agreement in group])),
+            boundary_iou=float(np.mean([agreement.boundary_iou for agreement in group])),
         )
         for name, group in _by_class(objects).items()
     ]

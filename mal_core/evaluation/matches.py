@@ -105,7 +105,9 @@ class Matches:
             that area.
         """
         chosen = np.ones(len(self.image_ids)) if weights is None else weights
-        return np.stack([one.average_precision(chosen, self.recalls) for one in self.classes])
+        return np.stack(
+            [of_class.average_precision(chosen, self.recalls) for of_class in self.classes]
+        )
 
     def metrics(self, weights: FloatArray | None = None) -> MaskMetrics:
         """COCO's six numbers and LVIS's three, in [0, 1]; None where nothing is to be found.
@@ -114,7 +116,7 @@ class Matches:
             weights: How often each image counts, float64, shape (I,); None: once.
         """
         precision = self.average_precision(weights)
-        groups = np.array([one.frequency for one in self.classes])
+        groups = np.array([of_class.frequency for of_class in self.classes])
         by_frequency = {
             field: _mean(precision[groups == letter, ALL]) for field, letter in FREQUENCIES.items()
         }
@@ -124,16 +126,18 @@ class Matches:
         """Precision at each recall, mean over classes with objects, at one IoU threshold, (R,)."""
         weights = np.ones(len(self.image_ids))
         curves = [
-            one.precision(ALL, weights, self.recalls)[threshold]
-            for one in self.classes
-            if one.objects[ALL].any()
+            of_class.precision(ALL, weights, self.recalls)[threshold]
+            for of_class in self.classes
+            if of_class.objects[ALL].any()
         ]
         return tuple(np.mean(curves, axis=0).tolist()) if curves else ()
 
     def per_class(self) -> dict[str, float | None]:
         """AP of each class by its name."""
         values = self.average_precision()[:, ALL].mean(axis=1)
-        return {one.name: _defined(v) for one, v in zip(self.classes, values, strict=True)}
+        return {
+            of_class.name: _defined(v) for of_class, v in zip(self.classes, values, strict=True)
+        }
 
 
 def metrics_of(precision: FloatArray) -> MaskMetrics:

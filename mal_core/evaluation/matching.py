@@ -88,8 +88,8 @@ def _match_federated(content: Json, entries: list[Json], kind: Kind) -> Matches:
     evaluator.evaluate()
     params = evaluator.params
     records = [
-        None if one is None else {new: one[old] for new, old in COCO_NAMES.items()}
-        for one in evaluator.eval_imgs
+        None if record is None else {new: record[old] for new, old in COCO_NAMES.items()}
+        for record in evaluator.eval_imgs
     ]
     return _collect(records, content, params.img_ids, params.cat_ids, params.rec_thrs)
 
@@ -121,8 +121,8 @@ class _Bands:
     ) -> Any:
         """The smaller of two IoU, (D, G): of areas and, but for crowds, of bands."""
         by_band = coco_mask.iou(
-            [self._band("found", one) for one in found],
-            [self._band("object", one) for one in objects],
+            [self._band("found", entry) for entry in found],
+            [self._band("object", entry) for entry in objects],
             list(crowds),
         )
         return np.minimum(by_area, np.where(np.array(crowds) > 0, by_area, by_band))
@@ -136,7 +136,7 @@ class _Bands:
 
 
 def _by_score(found: Sequence[Entry]) -> list[Entry]:
-    order = np.argsort([-one["score"] for one in found], kind="mergesort")
+    order = np.argsort([-entry["score"] for entry in found], kind="mergesort")
     return [found[index] for index in order]
 
 
@@ -154,7 +154,7 @@ class _BoundaryEval(COCOeval):  # type: ignore[misc] # pycocotools has no types
             return by_area
         objects = self._gts[image_id, category_id]
         kept = _by_score(self._dts[image_id, category_id])[: self.params.maxDets[-1]]
-        crowds = [int(one["iscrowd"]) for one in objects]
+        crowds = [int(entry["iscrowd"]) for entry in objects]
         return self._bands.smaller_iou(by_area, kept, objects, crowds)
 
 
@@ -203,7 +203,7 @@ def _collect(
     flat = np.empty(len(records), dtype=object)
     flat[:] = records
     grid = flat.reshape(len(class_ids), -1, len(image_ids))
-    classes = {one["id"]: one for one in content["categories"]}
+    classes = {category["id"]: category for category in content["categories"]}
     return Matches(
         image_ids=tuple(int(image_id) for image_id in image_ids),
         recalls=np.asarray(recalls),

@@ -55,10 +55,10 @@ def resampled_metrics(
 def _chunk(matches: Matches, weights: FloatArray, only_ap: bool) -> dict[str, FloatArray]:
     areas = (ALL,) if only_ap else (ALL, SMALL, MEDIUM, LARGE)
     precision = np.full((len(matches.classes), 4, 10, weights.shape[1]), np.nan)
-    for index, one in enumerate(matches.classes):
+    for index, of_class in enumerate(matches.classes):
         for area in areas:
-            precision[index, area] = _average_precision(one, area, weights, matches.recalls)
-    groups = np.array([one.frequency for one in matches.classes])
+            precision[index, area] = _average_precision(of_class, area, weights, matches.recalls)
+    groups = np.array([of_class.frequency for of_class in matches.classes])
     undefined = np.full(weights.shape[1], np.nan)
     found: dict[str, FloatArray] = dict.fromkeys(
         (field.name for field in fields(MaskMetrics)), undefined
@@ -83,15 +83,15 @@ def _mean(values: FloatArray) -> FloatArray:
 
 
 def _average_precision(
-    one: ClassMatches, area: int, weights: FloatArray, recalls: FloatArray
+    of_class: ClassMatches, area: int, weights: FloatArray, recalls: FloatArray
 ) -> FloatArray:
     """(T, B); NaN for resamples in which the class has nothing to find."""
-    total = one.objects[area] @ weights
+    total = of_class.objects[area] @ weights
     nothing = total <= 0
     divisor = np.where(nothing, 1.0, total)
     rows = [
-        _one_threshold(one.image, hit, ignored, weights, divisor, recalls)
-        for hit, ignored in zip(one.hit[area], one.ignored[area], strict=True)
+        _one_threshold(of_class.image, hit, ignored, weights, divisor, recalls)
+        for hit, ignored in zip(of_class.hit[area], of_class.ignored[area], strict=True)
     ]
     found = np.stack(rows)
     found[:, nothing] = np.nan

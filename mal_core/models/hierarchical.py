@@ -100,8 +100,8 @@ class HierarchicalEncoder(nn.Module):
             image, indices=self.stages, intermediates_only=True, output_fmt="NCHW"
         )
         side = image.shape[-1] // STRIDE
-        projected = (project(one) for project, one in zip(self.projections, maps, strict=True))
+        projected = (project(level) for project, level in zip(self.projections, maps, strict=True))
         total = image.new_zeros(())
-        for one in projected:
-            total = total + F.interpolate(one, size=(side, side), mode="bilinear")
+        for level in projected:
+            total = total + F.interpolate(level, size=(side, side), mode="bilinear")
         return total

@@ -54,7 +54,9 @@ class Line:
         """Whether the node is gone, or has reported that its part of a training failed."""
         with self.inbox.mutex:  # looked at, not taken: `receive` is for who waits for the end
             waiting = [message for message in self.inbox.queue if message is not None]
-        failed = any(one.get("number") == number and one.get("failed") for one in waiting)
+        failed = any(
+            message.get("number") == number and message.get("failed") for message in waiting
+        )
         return self.gone.is_set() or failed
 
     def close(self, deadline: float | None = None) -> None:

@@ -60,7 +60,9 @@ def build_failures(
         for arm, path in predictions.items()
     }
     order = sorted(range(len(objects)), key=lambda index: (_gain(found, index), index))
-    painter = Painter(content, images, {one["id"]: one["segmentation"] for one in objects})
+    painter = Painter(
+        content, images, {annotation["id"]: annotation["segmentation"] for annotation in objects}
+    )
     return tuple(_row(objects[index], found, index, painter) for index in order[:shown])
 
 
@@ -72,16 +74,16 @@ def _gain(found: Mapping[str, Sequence[Found]], index: int) -> float:
 
 def _best(objects: Sequence[Entry], results: Sequence[Entry]) -> list[Found]:
     candidates: dict[tuple[int, int], list[Entry]] = defaultdict(list)
-    for result in sorted(results, key=lambda one: -one["score"]):
+    for result in sorted(results, key=lambda entry: -entry["score"]):
         candidates[result["image_id"], result["category_id"]].append(result)
     counts: dict[tuple[int, int], int] = defaultdict(int)
-    for one in objects:
-        counts[one["image_id"], one["category_id"]] += 1
+    for entry in objects:
+        counts[entry["image_id"], entry["category_id"]] += 1
     found = []
-    for one in objects:
-        key = one["image_id"], one["category_id"]
+    for entry in objects:
+        key = entry["image_id"], entry["category_id"]
         rles = [result["segmentation"] for result in candidates[key][: 2 * counts[key]]]
-        ious = coco_mask.iou(rles, [one["segmentation"]], [0])[:, 0] if rles else [0.0]
+        ious = coco_mask.iou(rles, [entry["segmentation"]], [0])[:, 0] if rles else [0.0]
         place = max(range(len(ious)), key=lambda index: ious[index])
         hit = ious[place] > 0
         found.append(Found(rle=rles[place] if hit else None, iou=float(ious[place])))
@@ -89,13 +91,13 @@ def _best(objects: Sequence[Entry], results: Sequence[Entry]) -> list[Found]:
 
 
 def _row(
-    one: Entry, found: Mapping[str, Sequence[Found]], index: int, painter: Painter
+    entry: Entry, found: Mapping[str, Sequence[Found]], index: int, painter: Painter
 ) -> GalleryRow:
-    items = [GalleryItem(caption="human mask", jpeg=painter.paint(one))]
+    items = [GalleryItem(caption="human mask", jpeg=painter.paint(entry))]
     for arm, of in found.items():
         best = of[index]
-        shown = {**one, "segmentation": best.rle}
+        shown = {**entry, "segmentation": best.rle}
         text = "nothing found" if best.rle is None else f"IoU {best.iou:.2f}"
         items.append(GalleryItem(caption=f"{TITLES[arm]}: {text}", jpeg=painter.paint(shown)))
-    title = f"{painter.category(one)}, image {one['image_id']}, annotation {one['id']}"
+    title = f"{painter.category(entry)}, image {entry['image_id']}, annotation {entry['id']}"
     return GalleryRow(title=title, items=tuple(items))

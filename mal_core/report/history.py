@@ -47,7 +47,10 @@ def record(path: Path, report: RetentionReport, *, run: str, data: str) -> None:
         run: Name of the run.
         data: Digest of what it was scored on; only equal ones can be compared.
     """
-    known = {(one.run, one.data, one.segmenter): one for one in read_history(path)}
+    known = {
+        (evaluation.run, evaluation.data, evaluation.segmenter): evaluation
+        for evaluation in read_history(path)
+    }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for result in report.segmenters:
         interval = result.intervals.get("ap")
@@ -76,24 +79,24 @@ def read_history(path: Path, data: str | None = None) -> tuple[Evaluation, ...]:
             found.append(from_json(Evaluation, json.loads(line), path))
         except ValueError:
             continue
-    return tuple(one for one in found if data is None or one.data == data)
+    return tuple(evaluation for evaluation in found if data is None or evaluation.data == data)
 
 
 def history_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
     """Rows of text, the newest last."""
     return [
         {
-            "time (UTC)": one.time[:16].replace("T", " "),
-            "run": one.run,
-            "segmenter": one.segmenter,
-            "human": format_number(one.human),
-            "pseudo": format_number(one.pseudo),
-            "retention": format_number(one.retention, percent=True),
-            "95 %": _range(one),
-            "mask IoU": format_number(one.mask_iou),
-            "data": one.data[:8],
+            "time (UTC)": evaluation.time[:16].replace("T", " "),
+            "run": evaluation.run,
+            "segmenter": evaluation.segmenter,
+            "human": format_number(evaluation.human),
+            "pseudo": format_number(evaluation.pseudo),
+            "retention": format_number(evaluation.retention, percent=True),
+            "95 %": _range(evaluation),
+            "mask IoU": format_number(evaluation.mask_iou),
+            "data": evaluation.data[:8],
         }
-        for one in evaluations
+        for evaluation in evaluations
     ]
 
 
@@ -102,11 +105,11 @@ def history_text(evaluations: Sequence[Evaluation]) -> str:
     return text_table(history_rows(evaluations))
 
 
-def _range(one: Evaluation) -> str:
+def _range(evaluation: Evaluation) -> str:
     return (
         "n/a"
-        if one.low is None or one.high is None
-        else f"{100 * one.low:.0f}-{100 * one.high:.0f}"
+        if evaluation.low is None or evaluation.high is None
+        else f"{100 * evaluation.low:.0f}-{100 * evaluation.high:.0f}"
     )
 
 
@@ -124,8 +127,8 @@ def page(evaluations: Sequence[Evaluation], *, linked: bool = False) -> str:
         linked: Working folders lead to their report.html; for `mal serve`.
     """
     on: dict[str, list[Evaluation]] = {}
-    for one in evaluations:
-        on.setdefault(one.data, []).append(one)
+    for evaluation in evaluations:
+        on.setdefault(evaluation.data, []).append(evaluation)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -146,21 +149,32 @@ def plot_history(evaluations: Sequence[Evaluation]) -> str:
 
     figure = Figure(figsize=(6.4, 2.8))
     axes = figure.subplots()
-    for index, name in enumerate(dict.fromkeys(one.segmenter for one in evaluations)):
+    for index, name in enumerate(dict.fromkeys(evaluation.segmenter for evaluation in evaluations)):
         color = f"C{index}"
         known = [
-            (place, one)
-            for place, one in enumerate(evaluations)
-            if one.segmenter == name and one.retention is not None
+            (place, evaluation)
+            for place, evaluation in enumerate(evaluations)
+            if evaluation.segmenter == name and evaluation.retention is not None
         ]
-        for place, one in known:
-            if one.low is not None and one.high is not None:
-                axes.plot([place] * 2, [100 * one.low, 100 * one.high], color=color, linewidth=1.4)
+        for place, evaluation in known:
+            if evaluation.low is not None and evaluation.high is not None:
+                axes.plot(
+                    [place] * 2,
+                    [100 * evaluation.low, 100 * evaluation.high],
+                    color=color,
+                    linewidth=1.4,
+                )
         places = [place for place, _ in known]
-        rates = [100 * one.retention for _, one in known if one.retention is not None]
+        rates = [
+            100 * evaluation.retention
+            for _, evaluation in known
+            if evaluation.retention is not None
+        ]
         axes.plot(places, rates, "o-", color=color, markersize=4, linewidth=0.8, label=name)
     ticks = range(len(evaluations))
-    axes.set_xticks(ticks, [one.time[5:16].replace("T", "\n") for one in evaluations], fontsize=7)
+    axes.set_xticks(
+        ticks, [evaluation.time[5:16].replace("T", "\n") for evaluation in evaluations], fontsize=7
+    )
     axes.axhline(100, color="0.5", linewidth=0.8, linestyle="--")
     axes.set_ylabel("retention, %")
     axes.set_ylim(bottom=0)

@@ -20,12 +20,12 @@ def metrics_text(metrics: LabelMetrics) -> str:
     ]
     classes = [
         {
-            "class": one.name,
-            "objects": str(one.objects),
-            "mask IoU": format_number(one.mask_iou),
-            "boundary IoU": format_number(one.boundary_iou),
+            "class": of_class.name,
+            "objects": str(of_class.objects),
+            "mask IoU": format_number(of_class.mask_iou),
+            "boundary IoU": format_number(of_class.boundary_iou),
         }
-        for one in metrics.classes
+        for of_class in metrics.classes
     ]
     lines = [f"{metrics.objects} objects with a human mask, {metrics.missing} of them unlabeled"]
     if metrics.groups is not None:

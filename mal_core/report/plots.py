@@ -155,15 +155,17 @@ def plot_scores(counts: Sequence[int]) -> str:
 
 def plot_classes(result: SegmenterResult) -> str:
     """AP of each class in both arms; the classes that lose most come first."""
-    classes = sorted(result.classes, key=lambda one: (one.pseudo or 0.0) - (one.human or 0.0))
+    classes = sorted(
+        result.classes, key=lambda of_class: (of_class.pseudo or 0.0) - (of_class.human or 0.0)
+    )
     shown = classes[:SHOWN_CLASSES]
     figure = Figure(figsize=(5.4, 0.9 + 0.34 * len(shown)))
     axes = figure.subplots()
-    for row, one in enumerate(shown):
-        axes.barh(row - 0.2, one.human or 0.0, 0.38, color=HUMAN_COLOR)
-        axes.barh(row + 0.2, one.pseudo or 0.0, 0.38, color=PSEUDO_COLOR)
+    for row, of_class in enumerate(shown):
+        axes.barh(row - 0.2, of_class.human or 0.0, 0.38, color=HUMAN_COLOR)
+        axes.barh(row + 0.2, of_class.pseudo or 0.0, 0.38, color=PSEUDO_COLOR)
     # A dollar sign in a name would start a formula.
-    names = [one.name.replace("$", r"\$") for one in shown]
+    names = [of_class.name.replace("$", r"\$") for of_class in shown]
     axes.set_yticks(range(len(shown)), names)
     axes.invert_yaxis()
     hidden = len(classes) - len(shown)

@@ -39,7 +39,7 @@ def retention_rows(segmenters: Sequence[SegmenterResult]) -> list[dict[str, str]
 
 def _shown_metrics(segmenters: Sequence[SegmenterResult]) -> dict[str, str]:
     """METRICS without those that only LVIS has, where nothing is LVIS."""
-    results = [m for one in segmenters for m in (one.human, one.pseudo)]
+    results = [m for segmenter in segmenters for m in (segmenter.human, segmenter.pseudo)]
     federated = any(getattr(m, key, None) is not None for m in results for key in LVIS_METRICS)
     return {k: name for k, name in METRICS.items() if federated or k not in LVIS_METRICS}
 
@@ -79,8 +79,10 @@ def _reach_lines(report: RetentionReport) -> list[str]:
 
 def _lines_of_ruler(ruler: str, segmenters: Sequence[SegmenterResult]) -> list[str]:
     reach = {result.name: result.reach for result in segmenters if result.reach is not None}
-    said_once = next((one.ruler_lines() for one in reach.values()), [])
-    own = [f"{name}: {line}" for name, one in reach.items() for line in one.unreachable_lines()]
+    said_once = next((reached.ruler_lines() for reached in reach.values()), [])
+    own = [
+        f"{name}: {line}" for name, reached in reach.items() for line in reached.unreachable_lines()
+    ]
     return [f"{ruler}{line}" for line in (*said_once, *own)]
 
 

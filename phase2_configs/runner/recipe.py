@@ -177,7 +177,9 @@ def set_length(
     schedulers = [schedulers] if isinstance(schedulers, dict) else list(schedulers)
     config["param_scheduler"] = [_scaled(item, length, total) for item in schedulers]
     _join(config["param_scheduler"])
-    config["param_scheduler"] = [one for one in config["param_scheduler"] if _has_steps(one)]
+    config["param_scheduler"] = [
+        scheduler for scheduler in config["param_scheduler"] if _has_steps(scheduler)
+    ]
     config["train_cfg"] = {
         "type": "IterBasedTrainLoop",
         "max_iters": total,
