@@ -10,11 +10,11 @@ import atexit
 import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 from prefect import Flow, State, runtime
@@ -23,8 +23,6 @@ from prefect.client.schemas.objects import FlowRun
 from flows.lifetime import obituary
 
 logger = logging.getLogger(__name__)
-
-SECONDS_BETWEEN_LOOKS = 1.0
 
 _watching = threading.Event()
 _worker_lost = threading.Event()
@@ -58,9 +56,12 @@ def _end_by_ourselves(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _watch(worker: int) -> None:
-    # The kernel could tell by itself, but it would watch the worker's thread, not the worker.
-    while os.getppid() == worker:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+    # A death signal could tell, too, but it comes with the end of the worker's thread.
+    handle = obituary.handle_of(worker)
+    if handle is not None:
+        select.select([handle], [], [])
+    elif os.getppid() == worker:
+        return  # in another container
     _worker_lost.set()
     # The worker read what this process prints; a line more would end it before it has saved.
     nowhere = os.open(os.devnull, os.O_WRONLY)
