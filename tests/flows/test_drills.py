@@ -252,7 +252,7 @@ def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> No
     assert drill.result() == undisturbed
 
 
-QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "4"))
+QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "8"))
 
 
 def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, mal, ranks) -> None:
