@@ -265,7 +265,8 @@ def test_many_queued_runs_keep_to_the_limit(server: Server, undisturbed: str, ma
         server.command("work-pool", "clear-concurrency-limit", "mal")
     runs = [server.wait("state", lambda run=run: server.ask(f"/flow_runs/{run}")) for run in queued]
     assert {run["state_type"] for run in runs} == {"COMPLETED"}
-    assert most_at_once(runs) == min(2, QUEUED)
+    # A run that finds all stored is over at once: two may miss each other, three may not meet.
+    assert most_at_once(runs) <= 2
 
 
 def test_trainings_take_turns_and_a_killed_one_gives_its_turn_back(
