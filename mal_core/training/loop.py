@@ -314,7 +314,7 @@ def _run(
         progress = scalars = None
         if group.is_main:
             progress = stack.enter_context(Progress("train MAL", config.max_steps, trainer.step))
-            scalars = Scalars(output_dir, trainer.step, config.trackers)
+            scalars = Scalars(output_dir, trainer.step + 1, config.trackers)
             stack.enter_context(contextlib.closing(scalars))
         interrupted = stack.enter_context(_sigterm_flag())
         incoming = iter(loader)

@@ -154,7 +154,7 @@ class Scalars:
         self.path.write_text("".join(f"{line}\n" for line in kept))
         self.trackers = [_open(name, folder, first_step) for name in trackers]
         self.started = self._last_time = time.monotonic()
-        self._last_step = first_step
+        self._last_step = first_step - 1
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point to every curve."""
