@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 NORMAL_FORM, ONE_CLASS, NORMAL_MASKS = "normal-form", "one-class", "normal-masks"
 NOTES = "notes.json"
-KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}
 Json = dict[str, Any]
 
 
@@ -87,6 +86,7 @@ def write_utf8(path: Path, target: Path) -> None:
 
 def _converted(run: Run, given: Inputs) -> Inputs:
     from mal_core.formats import FORMATS, adopt_classes, align_classes
+    from mal_core.formats.normal import write_normal
 
     data = run.config.data
     names = {"train": data.train_format, "val": data.val_format}
@@ -108,7 +108,7 @@ def _converted(run: Run, given: Inputs) -> Inputs:
             adopt_classes(contents["train"], contents["val"])
         for key, content in contents.items():
             numbered = formats[key].numbers_entries
-            _write_normal(folder / f"{key}.json", content, splits[key].annotations, numbered)
+            write_normal(folder / f"{key}.json", content, splits[key].annotations, numbered)
         write_json(folder / NOTES, notes)
 
     inputs = {key: _source_digest(run, split, names[key]) for key, split in splits.items()}
@@ -128,22 +128,6 @@ def _converted(run: Run, given: Inputs) -> Inputs:
         train_notes=tuple(notes["train"]),
         val_notes=tuple(notes.get("val", ())),
     )
-
-
-def _write_normal(target: Path, content: Json, source: Path, numbered: bool) -> None:
-    try:
-        write_json(target, content)
-    except ValueError as error:
-        from mal_core.data.validation import constant_problem, label_of
-
-        problems = [
-            f"{label_of(kind, index, entry, origins=numbered)} {problem}"
-            for key, kind in KINDS.items()
-            for index, entry in enumerate(content.get(key, ()))
-            if isinstance(entry, dict) and (problem := constant_problem(entry)) is not None
-        ]
-        problem = "holds a NaN or infinite number, which JSON does not allow."
-        raise DatasetError(source, problems or [problem]) from error
 
 
 def states_sizes(name: str) -> bool:

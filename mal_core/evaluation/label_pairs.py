@@ -1,14 +1,13 @@
 """A labeled file beside a human one: are both of the same objects, and what is left out?"""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from mal_core.data.validation import constant_problem
 from mal_core.geometry.mask_forms import is_mask
+from mal_core.images.names import canonical
 
 Json = dict[str, Any]
 SPLIT = "Are both files of the same split?"
@@ -115,8 +114,7 @@ def _renamed(pair: Pair) -> dict[int, str]:
 
 
 def _stem(name: str) -> str:
-    last = unquote(name).replace("\\", "/").rpartition("/")[2]
-    return unicodedata.normalize("NFC", os.path.splitext(last)[0]).casefold()  # noqa: PTH122
+    return os.path.splitext(canonical(name).rpartition("/")[2])[0]  # noqa: PTH122
 
 
 def _name_problems(pair: Pair) -> Iterator[str]:

@@ -53,12 +53,12 @@ class ImageIndex:
         self._by_path: dict[str, list[str]] = defaultdict(list)
         self._by_tail: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
-            for key in dict.fromkeys((_canonical(file), _canonical(_without_suffix(file)))):
+            for key in dict.fromkeys((canonical(file), canonical(_without_suffix(file)))):
                 self._by_path[key].append(file)
                 parts = key.split("/")
                 for start in range(len(parts)):
                     self._by_tail["/".join(parts[start:])].append(file)
-        self._forward = sorted((_canonical(file), file) for file in self.files)
+        self._forward = sorted((canonical(file), file) for file in self.files)
         self._backward = sorted((key[::-1], file) for key, file in self._forward)
 
     def fitting(self, name: str) -> Sequence[str]:
@@ -67,7 +67,7 @@ class ImageIndex:
         The whole name, in any spelling, with or without extension; then the end of a path in
         the folder; then the name without leading folders, unless these speak of another split.
         """
-        parts = _canonical(name).split("/")
+        parts = canonical(name).split("/")
         whole = "/".join(parts)
         for found in (self._by_path.get(whole), self._by_tail.get(whole)):
             if found:
@@ -87,11 +87,11 @@ class ImageIndex:
 
     def closest(self, name: str) -> str | None:
         """The existing file whose name is the most alike, if any is alike at all."""
-        key = _canonical(name)
+        key = canonical(name)
         near = [*_around(self._forward, key), *_around(self._backward, key[::-1])]
         basename = key.rpartition("/")[2]
         rated = [
-            (difflib.SequenceMatcher(None, _canonical(f).rpartition("/")[2], basename).ratio(), f)
+            (difflib.SequenceMatcher(None, canonical(f).rpartition("/")[2], basename).ratio(), f)
             for f in dict.fromkeys(near)
         ]
         best = max(rated, default=(0.0, ""))
@@ -135,7 +135,7 @@ def _files_below(root: Path) -> Iterator[str]:
                     yield f"{prefix}{entry.name}"
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     """One spelling for all: slashes, no percent codes, composed characters, no case."""
     text = unicodedata.normalize("NFC", unquote(name.replace("\\", "/"))).casefold()
     return "/".join(part for part in text.split("/") if part not in ("", "."))
@@ -156,7 +156,7 @@ def _differences(name: str, file: str) -> Iterator[str]:
         yield "other leading folders"
     shared = min(len(said), len(own))
     first, second = "/".join(said[-shared:]), "/".join(own[-shared:])
-    if _canonical(first) != _canonical(second):
+    if canonical(first) != canonical(second):
         yield "no extension"
         second = _without_suffix(second)
     for way, change in (("percent codes", unquote), ("another Unicode form", _composed)):

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import atomic_path, sha256_file, sha256_json, write_json
+from mal_core.artifacts import atomic_path, sha256_file, sha256_json
 from mal_core.config import AnnotationFormat
 from mal_core.data.coco import Json, parse_coco, read_boxes
 from mal_core.data.text import TextError, is_plain, write_plain
 from mal_core.data.view import read_view
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.formats import FORMATS, align_classes
+from mal_core.formats.normal import write_normal
 from mal_core.images.frames import Orientation
 from mal_core.images.plan import plan_images, write_all_pixels
 from mal_core.images.view import build_view
@@ -117,11 +118,7 @@ def _normal_form(
     content = one.to_coco(images, annotations, **extra)
     if one.numbers_classes:
         align_classes([content])
-    try:
-        write_json(target, content)
-    except ValueError as error:
-        problem = "holds a NaN or infinite number, which JSON does not allow."
-        raise DatasetError(annotations, [problem]) from error
+    write_normal(target, content, annotations, one.numbers_entries)
     return target
 
 
