@@ -34,8 +34,9 @@ from mal_core.images.view import source_of
 from mal_core.processes.progress import Progress
 from mal_core.types import ImageRecord
 
-# Its own lines would stand before our sentence on the same file.
-cv2.setLogLevel(0)
+# Its own lines would stand before our sentence on the same file. OpenCV 5 moved the function.
+_opencv_log = cv2 if hasattr(cv2, "setLogLevel") else getattr(cv2.utils, "logging")  # noqa: B009
+_opencv_log.setLogLevel(0)
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 REFUSED_TIFF_MODES = {
     "F": "32-bit float pixels",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mal_core.errors import ConfigError
 
@@ -264,23 +264,27 @@ def predict_without_masks(config: dict[str, Any]) -> None:
         ]
 
 
-def adapt_to_processes(config: dict[str, Any], *, amp: bool, synchronized: bool) -> None:
+def adapt_to_processes(
+    config: dict[str, Any], *, amp: Literal["bfloat16", "float16"] | None, synchronized: bool
+) -> None:
     """Replace what needs a process group or a GPU.
 
     Args:
         config: The config.
-        amp: Mixed precision.
+        amp: Type of mixed precision, None for none. bfloat16 has float32's range, so its
+            losses need no scale; Mask2Former's overflow in float16 from random weights.
         synchronized: Batch statistics can be shared by processes on GPUs.
     """
     for node in walk(config["model"]):
         if node.get("type") == "SyncBN" and not synchronized:
             node["type"] = "BN"
     wrapper = config["optim_wrapper"]
-    wrapper["type"] = "AmpOptimWrapper" if amp else "OptimWrapper"
+    wrapper["type"] = "OptimWrapper" if amp is None else "AmpOptimWrapper"
     wrapper.pop("loss_scale", None)
     wrapper.pop("dtype", None)
-    if amp:
-        wrapper["loss_scale"] = "dynamic"
+    if amp is not None:
+        wrapper["dtype"] = amp
+        wrapper["loss_scale"] = 1.0 if amp == "bfloat16" else "dynamic"
 
 
 def set_options(config: dict[str, Any], options: Mapping[str, Any]) -> None:

@@ -179,7 +179,8 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     if settings.weights is None:
         logger.info("backbone: random weights (weights=hub downloads the recipe's own)")
     synchronized = num_processes > 1 and torch.cuda.is_available()
-    recipe.adapt_to_processes(config, amp=settings.amp, synchronized=synchronized)
+    amp = ("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if settings.amp else None
+    recipe.adapt_to_processes(config, amp=amp, synchronized=synchronized)
     if settings.image_size is not None:
         recipe.set_image_size(config, settings.image_size)
     _follow_objects(config, job)

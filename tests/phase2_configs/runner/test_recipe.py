@@ -1,7 +1,7 @@
 """Edits of mmdet configs, on plain dicts."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -157,9 +157,18 @@ def test_every_image_is_decoded_as_stored_and_val_masks_stay_away() -> None:
 
 def test_single_process_needs_no_group_and_no_gpu() -> None:
     config = a_config()
-    recipe.adapt_to_processes(config, amp=False, synchronized=False)
+    recipe.adapt_to_processes(config, amp=None, synchronized=False)
     assert config["model"]["backbone"]["norm_cfg"]["type"] == "BN"
     assert config["optim_wrapper"] == {"type": "OptimWrapper", "optimizer": {"lr": 1.0}}
+
+
+@pytest.mark.parametrize(("amp", "scale"), [("bfloat16", 1.0), ("float16", "dynamic")])
+def test_only_float16_losses_are_scaled(amp: Literal["bfloat16", "float16"], scale: object) -> None:
+    config = a_config()
+    recipe.adapt_to_processes(config, amp=amp, synchronized=False)
+    wrapper = config["optim_wrapper"]
+    assert (wrapper["type"], wrapper["dtype"]) == ("AmpOptimWrapper", amp)
+    assert wrapper["loss_scale"] == scale
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
