@@ -1,13 +1,15 @@
-"""The Prefect flow: the whole pipeline or one stage, each stage a subflow, its steps tasks.
+"""The Prefect flow: check -> boxes -> train -> label -> segment -> evaluate, or one stage.
+
+Each stage of `flows.stages.graph` is a subflow, each of its outputs a task.
 
 The store decides what is reused, so no task is cached by Prefect. Tasks are called, not
 submitted: the kernel ties a child process to the thread that started it, and the flow's
 main thread is the one that a cancelled run interrupts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from flows.lifetime.logs import attach_run_log, set_prefect_defaults
 
@@ -22,100 +24,72 @@ from flows.dashboard.progress import shown_on_dashboard  # noqa: E402
 from flows.dashboard.report_server import report_url  # noqa: E402
 from flows.lifetime import interruption, supervision  # noqa: E402
 from flows.lifetime.time_limit import time_limit  # noqa: E402
-from flows.settings import composing, sweep  # noqa: E402
+from flows.settings import sweep  # noqa: E402
 from flows.settings.form import Form  # noqa: E402
-from flows.stages import nodes, steps  # noqa: E402
+from flows.stages import graph, nodes, results, session  # noqa: E402
 from flows.stages.run import Run  # noqa: E402
-from flows.stages.stages import EVALUATE, LABEL, MAIN_STAGES, SEGMENT, TRAIN, Arm  # noqa: E402
+from flows.store.stage_names import EVALUATE, FULL, FlowStage  # noqa: E402
 from flows.workers.shards import run_shards  # noqa: E402
-from mal_core.config import SegmenterConfig  # noqa: E402
 from mal_core.errors import MalCoreError  # noqa: E402
+from mal_core.evaluation.retention import RetentionReport  # noqa: E402
 
-Stage = Literal[
-    "full", "train-mal", "generate-pseudo-labels", "train-segmenter", "evaluate-retention"
-]
 DEMO = ("experiment=demo",)
 EMPTY_FORM = Form()
 GPU = "mal-gpu"
 """Tag of the tasks that train or label: a concurrency limit on it is how many run at a time."""
 
 
-@task(name="check the input", task_run_name="check the input", cache_policy=NO_CACHE)
-def check_input(run: Run, *, need_val: bool) -> None:
-    """Check all images and annotations before anything is trained."""
-    steps.check(run, need_val=need_val)
+def _show_accounting(run: Run, accounting: str) -> None:
+    name = results.data_name(run, scored=False)
+    artifacts.show_accounting(name, run.config.workdir, accounting)
 
 
-@task(name="train MAL", task_run_name="train MAL", cache_policy=NO_CACHE, tags=[GPU])
-def train_mal_task(run: Run) -> None:
-    """Phase 1 in a child process."""
-    steps.train_mal(run)
+def _show_retention(run: Run, report: RetentionReport) -> None:
+    config, data = run.config, results.data_name(run, scored=True)
+    url, evaluations = (
+        report_url(config.serve_port, config.workdir),
+        results.earlier_evaluations(run),
+    )
+    artifacts.show_retention(data, config.workdir, report, evaluations, url)
 
 
-@task(name="label every box", task_run_name="label every box", cache_policy=NO_CACHE, tags=[GPU])
-def label_task(run: Run) -> None:
-    """Write the pseudo-labels in a child process and show the accounting."""
-    accounting = steps.generate_pseudo_labels(run)
-    artifacts.show_accounting(steps.data_name(run, scored=False), run.config.workdir, accounting)
-
-
-@task(
-    name="train segmenter",
-    task_run_name="train {recipe.name} on {arm} masks, seed {seed}",
-    cache_policy=NO_CACHE,
-    tags=[GPU],
-)
-def segmenter_task(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> None:
-    """Phase 2 for one recipe on one arm's masks, in a child process."""
-    steps.train_segmenter(run, recipe, arm, seed)
-
-
-@task(name="evaluate retention", task_run_name="evaluate retention", cache_policy=NO_CACHE)
-def evaluate_task(run: Run) -> None:
-    """Score both arms, write the report and show it on the dashboard."""
-    report = steps.evaluate_retention(run)
-    url = report_url(run.config.serve_port, run.config.workdir)
-    data, evaluations = steps.data_name(run, scored=True), steps.earlier_evaluations(run)
-    artifacts.show_retention(data, run.config.workdir, report, evaluations, url)
-
-
-def _open(overrides: Sequence[str], stage: str, *, force: bool, need_val: bool) -> Run:
-    required = (*composing.TRAIN_KEYS, *(composing.VAL_KEYS if need_val else ()))
-    config = composing.compose(overrides, required=required)
-    return steps.open_run(config, force=[stage] if force else [], shard_runner=run_shards)
-
-
-@flow(name=TRAIN, flow_run_name=TRAIN)
-def train_mal(overrides: list[str], force: bool = False) -> None:
-    """Train the labeler on boxes."""
-    train_mal_task(_open(overrides, TRAIN, force=force, need_val=False))
-
-
-@flow(name=LABEL, flow_run_name=LABEL)
-def generate_pseudo_labels(overrides: list[str], force: bool = False) -> None:
-    """Label every box of the training file."""
-    label_task(_open(overrides, LABEL, force=force, need_val=False))
-
-
-@flow(name=SEGMENT, flow_run_name=SEGMENT)
-def train_segmenter(overrides: list[str], force: bool = False) -> None:
-    """Train all segmenters on both kinds of masks."""
-    run = _open(overrides, SEGMENT, force=force, need_val=True)
-    steps.train_segmenters(run, segmenter_task)
-
-
-@flow(name=EVALUATE, flow_run_name=EVALUATE)
-def evaluate_retention(overrides: list[str], force: bool = False) -> None:
-    """Compare both arms and publish the report."""
-    evaluate_task(_open(overrides, EVALUATE, force=force, need_val=True))
-
-
-SUBFLOWS = {
-    TRAIN: train_mal,
-    LABEL: generate_pseudo_labels,
-    SEGMENT: train_segmenter,
-    EVALUATE: evaluate_retention,
+SHOW: dict[str, Callable[[Run, Any], None]] = {
+    "accounting": _show_accounting,
+    "retention": _show_retention,
 }
+"""What fills each part of the dashboard that a stage may have."""
+
+
+@task(task_run_name="{title}", cache_policy=NO_CACHE)
+def do_job(title: str, call: Callable[[], None]) -> None:
+    """One output of a stage: asked for, published, shown."""
+    call()
+
+
+@flow(flow_run_name="{stage}")
+def do_stage(stage: str, overrides: list[str], alone: bool) -> None:
+    """A stage of a run, each of its outputs a task.
+
+    Args:
+        stage: Its name.
+        overrides: Settings of the run.
+        alone: What it needs becomes visible with it; else that has been done.
+    """
+    with session.joined() as opened:
+        _perform(opened.run(overrides), stage, alone=alone)
+
+
+def _perform(run: Run, stage: str, *, alone: bool) -> None:
+    def do(one: graph.Stage, job: graph.Job) -> None:
+        def call() -> None:
+            said = job.do()
+            if one.shown is not None:
+                SHOW[one.shown](run, said)
+
+        tags = [GPU] if one.on_gpu else []
+        do_job.with_options(name=one.title, tags=tags)(job.title, call)
+
+    graph.perform(run, stage, do, alone=alone)
 
 
 def _given(form: Form, overrides: Sequence[str] | None) -> list[str]:
@@ -127,20 +101,25 @@ def run_name() -> str:
     """What this flow run does and where its results go, such as "full in runs/demo"."""
     parameters = flow_run.parameters
     stage = str(parameters["stage"])
+    opened = session.current() or _begun.setdefault(str(flow_run.id), session.Session())
     try:
         form = Form.model_validate(parameters["form"])
-        workdir = composing.compose(_given(form, parameters["overrides"])).workdir
+        workdir = opened.config(_given(form, parameters["overrides"])).workdir
     except ValueError:  # settings or a form that the flow itself is about to refuse
         return stage
     here = Path.cwd()
     return f"{stage} in {workdir.relative_to(here) if workdir.is_relative_to(here) else workdir}"
 
 
+_begun: dict[str, session.Session] = {}
+"""Sessions of flow runs that have a name and have not started yet."""
+
+
 @flow(name="mal-pipeline", flow_run_name=run_name, on_crashed=[supervision.hand_over])
 def mal_pipeline(
     form: Form = EMPTY_FORM,
     overrides: list[str] | None = None,
-    stage: Stage = "full",
+    stage: FlowStage = "full",
     force: bool = False,
 ) -> None:
     """From boxes to the retention report, or one stage with whatever it needs.
@@ -154,20 +133,32 @@ def mal_pipeline(
     """
     attach_run_log()
     supervision.end_with_worker()
-    chosen = composing.pinned(_given(form, overrides))
-    config = composing.compose(chosen)
-    if config.node_rank > 0:
-        nodes.follow(config)
-        return
-    with time_limit(config.time_limit_minutes), nodes.leading(config):
-        if stage == "full":
-            check_input(_open(chosen, stage, force=False, need_val=True), need_val=True)
-        names: Sequence[str] = MAIN_STAGES if stage == "full" else (stage,)
-        if stage == "full" and not config.trains_labeler:
-            names = [name for name in names if name != TRAIN]  # a given labeler is used as it is
-        with shown_on_dashboard():
-            for name in names:
-                SUBFLOWS[name](chosen, force=force)
+    chosen = _given(form, overrides)
+    with session.joined(_begun.pop(str(flow_run.id), None)) as opened:
+        config = opened.config(chosen)
+        if config.node_rank > 0:
+            nodes.follow(config)
+            return
+        with time_limit(config.time_limit_minutes), nodes.leading(config), shown_on_dashboard():
+            last = EVALUATE if stage == FULL else stage
+            run = opened.run(chosen, graph.BY_NAME[last].required)
+            run.shard_runner = run_shards
+            graph.begin(run)
+            if stage == FULL:
+                _do_all(run, chosen, force=force)
+            else:
+                run.force([stage] if force else [])
+                do_stage.with_options(name=stage)(stage, chosen, alone=True)
+
+
+def _do_all(run: Run, overrides: list[str], *, force: bool) -> None:
+    """Check -> boxes -> train -> label -> segment -> evaluate."""
+    for stage in graph.walk(run.config):
+        if stage.quick:
+            _perform(run, stage.name, alone=False)
+        else:
+            run.force([stage.name] if force else [])
+            do_stage.with_options(name=stage.name)(stage.name, overrides, alone=False)
 
 
 @flow(name="mal-sweep", flow_run_name="sweep", on_crashed=[supervision.hand_over])
@@ -179,18 +170,19 @@ def mal_sweep(overrides: list[str]) -> None:
     """
     attach_run_log()
     supervision.end_with_worker()
-    found = sweep.combinations(overrides)
-    config = composing.compose(found[0].overrides)
-    if config.node_rank > 0:
-        nodes.follow(config)
-        return
-    failed = []
-    with time_limit(config.time_limit_minutes), nodes.leading(config):
-        for one in found:
-            state = mal_pipeline(overrides=list(one.overrides), return_state=True)
-            interruption.stop_if_asked()  # not this run alone
-            if state.is_failed() or state.is_crashed():
-                failed.append(one.name)
+    with session.joined() as opened:
+        found = sweep.combinations(overrides, opened.config)
+        config = opened.config(found[0].overrides)
+        if config.node_rank > 0:
+            nodes.follow(config)
+            return
+        failed = []
+        with time_limit(config.time_limit_minutes), nodes.leading(config):
+            for one in found:
+                state = mal_pipeline(overrides=list(one.overrides), return_state=True)
+                interruption.stop_if_asked()  # not this run alone
+                if state.is_failed() or state.is_crashed():
+                    failed.append(one.name)
     artifacts.show_sweep(sweep.summary_rows(found))
     if failed:
         message = f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}"

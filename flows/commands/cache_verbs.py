@@ -1,14 +1,19 @@
 """What `mal cache ls|why|rm|gc` do."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.store import contents, shared_contents
 from flows.store.shared import SharedStore, connect
+from flows.store.stage_names import CHECK, PREPARATIONS
 from mal_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from flows.stages.graph import Job
+    from flows.stages.run import Run
 
 DEFAULT_DAYS = 30.0
 SHARED = ("shared=true", "shared=false")
@@ -114,49 +119,38 @@ def _gc_options(arguments: Sequence[str]) -> tuple[float, bool]:
 def why(overrides: Sequence[str]) -> str:
     """Which stages of a run are stored, and what makes the first others run."""
     from flows.stages import stages
+    from flows.stages.run import Run
 
     config = composing.compose(overrides, required=composing.TRAIN_KEYS)
     stages.check_settings(config)
     beyond = None if config.shared_store is None else connect(config.shared_store)
-    store = contents.LookingStore(config.store, stages.PREPARATIONS, beyond=beyond)
+    store = contents.LookingStore(config.store, PREPARATIONS, beyond=beyond)
     lines, blocked = [], False
-    for title, ask in _stages(config, store):
+    for job in _jobs(Run(config, store=store)):
         try:
-            ask()
+            job.ask()
         except contents.WouldRunError as would:
             blocked = True
-            lines.append(f"{title}: would run")
-            if would.key.stage in title:
+            lines.append(f"{job.name}: would run")
+            if would.key.stage in job.name:
                 lines += [f"  {one}" for one in contents.differences(would.key, config.store)]
                 if store.attempt(would.key).is_dir():
                     lines.append("  an interrupted attempt is there and will be continued")
             else:
                 lines.append(f"  after {would.key.stage}")
         else:
-            lines.append(f"{title}: stored")
+            lines.append(f"{job.name}: stored")
     if not blocked:
         lines.append("nothing would run")
     return "\n".join(lines)
 
 
-def _stages(
-    config: RunConfig, store: contents.LookingStore
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    from flows.stages import retention, stages
-    from flows.stages.run import Run
+def _jobs(run: "Run") -> Iterator["Job"]:
+    """What a run asks the store for, as far as its settings go."""
+    from flows.stages import graph
 
-    run = Run(config, store=store)
-    scored = config.data.source == "scenes" or config.data.val is not None
-    stages.check(run, need_val=scored)
-    if config.trains_labeler:
-        yield stages.TRAIN, partial(stages.train_mal, run)
-    yield stages.LABEL, partial(stages.generate_pseudo_labels, run)
-    if not scored:
-        return
-    arms = stages.arms(run)
-    for seed in config.seeds:
-        for recipe in config.segmenters:
-            for arm in arms:
-                title = f"{stages.SEGMENT}: {recipe.name} on {stages.ARM_TITLES[arm]}, seed {seed}"
-                yield title, partial(stages.train_segmenter, run, recipe, arm, seed)
-    yield stages.EVALUATE, partial(retention.evaluate_retention, run)
+    for stage in graph.walk(run.config):
+        if stage.name == CHECK:
+            stage.work(run)
+        if not stage.quick and (run.config.data.scores or not stage.scored):
+            yield from stage.jobs(run)

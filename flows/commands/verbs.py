@@ -3,18 +3,18 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
+from flows.store.stage_names import CHECK, EVALUATE, FULL, LABEL, PREDICT, SEGMENT, TRAIN
 from mal_core.errors import ConfigError, printable
 from mal_core.report.text_tables import text_table
 
 if TYPE_CHECKING:
-    from flows.stages.run import Run
+    from flows.settings.sweep import Combination
 
-BOTH_SPLITS = (*composing.TRAIN_KEYS, *composing.VAL_KEYS)
 TRAINING_VERBS = ("run", "sweep", "train", "label", "segment", "evaluate", "predict")
 
 
@@ -29,20 +29,27 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
         _do(verb, overrides, force=force)
         return
     from flows.lifetime import time_limit
-    from flows.stages import nodes
+    from flows.stages import nodes, session
 
-    config = composing.compose(_of_one_run(overrides) if verb == "sweep" else overrides)
-    if config.node_rank > 0:
-        nodes.follow(config)
-        return
-    with time_limit.time_limit(config.time_limit_minutes), nodes.leading(config):
-        _do(verb, overrides, force=force)
+    with session.joined() as opened:
+        config = opened.config(_of_one_run(overrides) if verb == "sweep" else overrides)
+        if config.node_rank > 0:
+            nodes.follow(config)
+            return
+        with time_limit.time_limit(config.time_limit_minutes), nodes.leading(config):
+            _do(verb, overrides, force=force)
 
 
 def _of_one_run(overrides: Sequence[str]) -> Sequence[str]:
-    from flows.settings import sweep
+    return _combinations(overrides)[0].overrides
 
-    return sweep.combinations(overrides)[0].overrides
+
+def _combinations(overrides: Sequence[str]) -> "tuple[Combination, ...]":
+    from flows.settings import sweep
+    from flows.stages import session
+
+    with session.joined() as opened:
+        return sweep.combinations(overrides, opened.config)
 
 
 def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
@@ -70,13 +77,12 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
 
 def run_everything(overrides: Sequence[str], *, force: bool) -> None:
     """Check the input, then run the whole flow through Prefect."""
-    config = composing.compose(overrides, required=BOTH_SPLITS)
-    _check(config)
+    config = _checked(overrides)
 
     def run_flow() -> None:
         from flows.pipeline import mal_pipeline
 
-        mal_pipeline(overrides=list(overrides), stage="full", force=force)
+        mal_pipeline(overrides=list(overrides), stage=FULL, force=force)
 
     _with_server(run_flow)
     show_result(config)
@@ -86,9 +92,9 @@ def run_sweep(overrides: Sequence[str]) -> None:
     """Check each combination's input, run the whole flow for all, print what each came to."""
     from flows.settings import sweep
 
-    found = sweep.combinations(overrides)
+    found = _combinations(overrides)
     for one in found:
-        _check(composing.compose(one.overrides, required=BOTH_SPLITS))
+        _checked(one.overrides)
 
     def run_flow() -> None:
         from flows.pipeline import mal_sweep
@@ -101,14 +107,17 @@ def run_sweep(overrides: Sequence[str]) -> None:
         say(text_table(sweep.summary_rows(found)))
 
 
-def _check(config: RunConfig) -> None:
-    # Before the flow, so that wrong input is refused at once and not after a server's start.
-    from flows.stages import inputs, stages
-    from flows.stages.run import Run
+def _checked(overrides: Sequence[str]) -> RunConfig:
+    """The settings of a whole run, of which the input is right.
 
-    stages.check_settings(config)
-    run = Run(config)
-    inputs.require_large_images(run, stages.check(run, need_val=True))
+    Before the flow, so that wrong input is refused at once and not after a server's start.
+    """
+    from flows.stages import graph, session, stages
+
+    with session.joined() as opened:
+        run = opened.run(overrides, graph.BY_NAME[EVALUATE].required)
+        stages.check_scored(run)
+    return run.config
 
 
 def _with_server(run_flow: Callable[[], None]) -> None:
@@ -128,13 +137,16 @@ def _with_server(run_flow: Callable[[], None]) -> None:
             detach_run_log()
 
 
-def _open(config: RunConfig, stage: str, force: bool) -> "Run":
-    """Start a run without a flow; labels in shards on Dask or Ray get a flow run of their own.
+def _performed(overrides: Sequence[str], stage: str, force: bool) -> tuple[RunConfig, list[Any]]:
+    """Do a stage without a flow; labels in shards on Dask or Ray get a flow run of their own.
 
     Stages need no Prefect, so they get none. Shards do: its task runners are the one way
     to Dask and Ray, and its server is started when there is something to label, not before.
+
+    Returns:
+        The settings, and what there is to say of the stage's outputs.
     """
-    from flows.stages import steps
+    from flows.stages import graph, session
 
     def in_a_flow(config: RunConfig, jobs: Sequence[Path]) -> None:
         def run_flow() -> None:
@@ -144,60 +156,52 @@ def _open(config: RunConfig, stage: str, force: bool) -> "Run":
 
         _with_server(run_flow)
 
-    runner = None if config.label_runner == "threads" else in_a_flow
-    return steps.open_run(config, force=[stage] if force else [], shard_runner=runner)
+    with session.joined() as opened:
+        run = opened.run(overrides, graph.BY_NAME[stage].required)
+        run.force([stage] if force else [])
+        run.shard_runner = None if run.config.label_runner == "threads" else in_a_flow
+        graph.begin(run)
+        return run.config, graph.perform(run, stage)
 
 
-def check(overrides: Sequence[str], force: bool) -> None:
+def check(overrides: Sequence[str], _force: bool) -> None:
     """Check the splits that the settings name."""
-    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
-    from flows.stages import stages, steps
-    from flows.stages.run import Run
+    from flows.stages import graph, session
 
-    stages.check_settings(config)
-    run = Run(config, force=[stages.CHECK] if force else [])
-    steps.check(run, need_val=stages.inputs(run).val is not None)
+    with session.joined() as opened:
+        graph.perform(opened.run(overrides, graph.BY_NAME[CHECK].required), CHECK)
     say("the input is fine")
 
 
 def train(overrides: Sequence[str], force: bool) -> None:
     """Train the labeler."""
-    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
-    from flows.stages import stages, steps
-
-    steps.train_mal(_open(config, stages.TRAIN, force))
+    config, _ = _performed(overrides, TRAIN, force)
     say(config.workdir / "mal" / "checkpoint.pth")
 
 
 def label(overrides: Sequence[str], force: bool) -> None:
     """Label the training file, with the trained checkpoint or with a given one."""
-    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
-    from flows.stages import stages, steps
-
-    run = _open(config, stages.LABEL, force)
-    say(steps.generate_pseudo_labels(run))
+    config, (accounting,) = _performed(overrides, LABEL, force)
+    say(accounting)
     say(config.output or config.workdir / "labels" / "train.json")
 
 
 def segment(overrides: Sequence[str], force: bool) -> None:
     """Train the segmenters."""
-    config = composing.compose(overrides, required=BOTH_SPLITS)
-    from flows.stages import stages, steps
-
-    steps.train_segmenters(_open(config, stages.SEGMENT, force))
+    config, _ = _performed(overrides, SEGMENT, force)
     say(config.workdir / "segmenters")
 
 
 def evaluate(overrides: Sequence[str], force: bool) -> None:
     """Score the segmenters and write the report, or score a labeled file."""
-    config = composing.compose(overrides)
+    from flows.stages import session
+
+    with session.joined() as opened:
+        config = opened.config(overrides)
     if config.labels is not None:
         score_labels(config)
         return
-    config = composing.compose(overrides, required=BOTH_SPLITS)
-    from flows.stages import stages, steps
-
-    steps.evaluate_retention(_open(config, stages.EVALUATE, force))
+    config, _ = _performed(overrides, EVALUATE, force)
     show_result(config)
 
 
@@ -212,15 +216,8 @@ def score_labels(config: RunConfig) -> None:
 
 def predict(overrides: Sequence[str], force: bool) -> None:
     """Predict images without annotations; leaves result files for a server."""
-    config = composing.compose(overrides, required=(*BOTH_SPLITS, *composing.TEST_KEYS))
-    from flows.stages import predict as submission_stage
-    from flows.stages import stages, steps
-
-    run = _open(config, submission_stage.PREDICT, force)
-    submission_stage.split_to_predict(run)
-    stages.check(run, need_val=True)
-    steps.train_segmenters(run)
-    for path in submission_stage.submissions(run):
+    _, written = _performed(overrides, PREDICT, force)
+    for path in written:
         say(path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.settings import composing
 from flows.stages import retention, stages
 from flows.stages.run import Run
-from flows.stages.stages import Arm
+from flows.stages.trainings import Arm
 from mal_core.errors import ArtifactError, ConfigError
 from mal_core.evaluation.retention import RetentionReport, report_from_json
 

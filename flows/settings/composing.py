@@ -5,7 +5,8 @@ import functools
 import os
 import threading
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,31 @@ HISTORY = "history.jsonl"
 TRAIN_KEYS = ("data.train.images", "data.train.annotations")
 VAL_KEYS = ("data.val.images", "data.val.annotations")
 TEST_KEYS = ("data.test.images", "data.test.annotations")
+_FILES = (*TRAIN_KEYS, *VAL_KEYS, *TEST_KEYS)
 
 # Hydra keeps its state in a global object: two composes at once break each other.
 _hydra_lock = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """Settings, and which of those without a default they lack.
+
+    Attributes:
+        absent: Keys of files that some verbs need and others do not.
+    """
+
+    config: RunConfig
+    absent: frozenset[str]
+
+    def require(self, keys: Sequence[str]) -> RunConfig:
+        """The settings.
+
+        Raises:
+            ConfigError: One of these is absent.
+        """
+        _refuse_absent([key for key in keys if key in self.absent])
+        return self.config
 
 
 def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunConfig:
@@ -55,14 +78,21 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
         ConfigError: Anything is wrong with the overrides; the message has full key
             names, all problems together.
     """
+    return compose_for(overrides, required=required).config
+
+
+def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Composed:
+    """As `compose`, for one who learns from the settings what else is required."""
     raw = compose_raw(overrides)
     drawn = raw["data"].get("source") == "scenes"
     if drawn:
         _refuse_files_beside_scenes(raw)
-    wanted = [key for key in required if not (drawn and key in (*TRAIN_KEYS, *VAL_KEYS))]
+    given = (*TRAIN_KEYS, *VAL_KEYS) if drawn else ()
+    absent = {key for key in _FILES if key not in given and _value_at(raw, key) in (None, MISSING)}
+    wanted = [key for key in required if key in absent]
     if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
         wanted.append("encoder.weights")
-    _require_values(raw, wanted)
+    _refuse_absent(wanted)
     for split in ("train", "val"):
         if MISSING in (raw["data"].get(split) or {}).values():
             raw["data"][split] = None
@@ -74,7 +104,7 @@ def compose(overrides: Sequence[str], *, required: Sequence[str] = ()) -> RunCon
     raw.pop("experiment", None)
     config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
     _require_files(config)
-    return config
+    return Composed(config=config, absent=frozenset(absent))
 
 
 def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
@@ -90,20 +120,6 @@ def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
         message = " ".join(str(error).split())
         raise ConfigError(message) from error
     return typing.cast(dict[str, Any], container)
-
-
-def pinned(overrides: Sequence[str]) -> list[str]:
-    """The overrides with files in place of names like `latest`, which may change during a run.
-
-    Raises:
-        ConfigError: As `compose`.
-    """
-    named = {text.partition("=")[0] for text in overrides} & upstream.SOURCES.keys()
-    if not named:
-        return list(overrides)
-    found = plain(compose(overrides))
-    rest = [text for text in overrides if text.partition("=")[0] not in named]
-    return [*rest, *(f"{key}={found[key]}" for key in sorted(named) if found[key] is not None)]
 
 
 def default_store() -> str:
@@ -222,8 +238,7 @@ def _group_message(error: MissingConfigException) -> str:
     return f"{group}={name}: there is no such choice. Available: {available}.{hint}"
 
 
-def _require_values(raw: Mapping[str, Any], required: Sequence[str]) -> None:
-    absent = [key for key in required if _value_at(raw, key) in (None, MISSING)]
+def _refuse_absent(absent: Sequence[str]) -> None:
     if absent:
         names = ", ".join(absent)
         hint = " ".join(f"{key}=..." for key in absent)

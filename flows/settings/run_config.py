@@ -103,6 +103,11 @@ class DataSource(Config):
             raise ConfigError(message)
 
     @property
+    def scores(self) -> bool:
+        """Whether there are images to score segmenters on."""
+        return self.source == "scenes" or self.val is not None
+
+    @property
     def train_format(self) -> AnnotationFormat:
         """Of the training split."""
         return (self.train and self.train.format) or self.format

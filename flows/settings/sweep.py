@@ -4,11 +4,12 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.settings import composing
+from flows.settings.run_config import RunConfig
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import report_from_json
 from mal_core.report.text_tables import format_number
@@ -30,11 +31,14 @@ class Combination:
     workdir: Path
 
 
-def combinations(overrides: Sequence[str]) -> tuple[Combination, ...]:
+def combinations(
+    overrides: Sequence[str], compose: Callable[[Sequence[str]], RunConfig] = composing.compose
+) -> tuple[Combination, ...]:
     """All combinations of the values in a list of overrides; every one is composed once.
 
     Args:
         overrides: As for one run, but a value may be several: `seed=0,1,2`, `range(0,3)`.
+        compose: Gives the settings of one run.
 
     Raises:
         ConfigError: Nothing varies, too much does, or a combination is impossible.
@@ -53,14 +57,14 @@ def combinations(overrides: Sequence[str]) -> tuple[Combination, ...]:
             f"sweep: {seen}. Several values are written KEY=A,B,C; files and folders have one."
         )
         raise ConfigError(message)
-    base = composing.compose(fixed).workdir
+    base = compose(fixed).workdir
     found = []
     for chosen in itertools.product(*axes):
         name = _name(chosen)
         pairs = [f"{key}={value}" for key, value in chosen]
         folder = base / name
         one = (*fixed, *pairs, f"workdir={folder}")
-        composing.compose(one)
+        compose(one)
         found.append(Combination(name=name, overrides=one, workdir=folder))
     return tuple(found)
 

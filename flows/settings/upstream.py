@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from flows.store import contents
+from flows.store.stage_names import LABEL, TRAIN
 from mal_core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
 SOURCES = {
-    "checkpoint": ("train-mal", "checkpoint.pth"),
-    "pseudo_labels": ("generate-pseudo-labels", "train.json"),
+    "checkpoint": (TRAIN, "checkpoint.pth"),
+    "pseudo_labels": (LABEL, "train.json"),
 }
 """Settings that take a stage's output: the stage, and which of its files."""
 _said: set[tuple[str, Path]] = set()

@@ -7,12 +7,12 @@ from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
+from flows.store.stage_names import LABEL
 from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import told_of
 from mal_core.types import PseudoLabelSet
 
-LABEL = "generate-pseudo-labels"
 ACCOUNTING = "accounting.json"
 
 

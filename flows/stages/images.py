@@ -7,13 +7,13 @@ from flows.settings.run_config import DataSource, Inputs
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
+from flows.store.stage_names import IMAGES
 from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
 from mal_core.processes.records import read_record, write_record
 from mal_core.types import ImageRecord
 
-IMAGES = "images"
 PLAN, PIXELS = "plan.json", "pixels"
 Notes = tuple[str, ...]
 

@@ -14,11 +14,10 @@ from flows.stages.normal_form import in_users_words, in_utf8, normal_form, state
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
+from flows.store.stage_names import CHECK, SCENES
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ConfigError, DatasetError, told_of
-
-SCENES, CHECK = "scenes", "check"
 
 
 def inputs(run: Run) -> Inputs:
@@ -104,6 +103,23 @@ def check(run: Run, *, need_val: bool) -> Stored:
         if run.store.folder(both).exists():
             return run.get(both, partial(_check, run, True))
     return run.get(_check_key(run, found.train, None), partial(_check, run, False))
+
+
+def check_all(run: Run) -> Stored:
+    """Check all that the settings name: the validation split too, where there is one."""
+    return check(run, need_val=run.config.data.scores)
+
+
+def check_scored(run: Run) -> Stored:
+    """Check both splits, and that phase 2 takes their images; leaves what `check` does.
+
+    Raises:
+        DatasetError: The input is wrong, or phase 2 would leave out all images.
+        ConfigError: The configuration names no data.
+    """
+    checked = check(run, need_val=True)
+    require_large_images(run, checked)
+    return checked
 
 
 def _check_second_ruler(run: Run) -> None:

@@ -10,6 +10,7 @@ from flows.settings.run_config import Inputs, RunConfig
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
+from flows.store.stage_names import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError, renamed
@@ -17,7 +18,6 @@ from mal_core.report.text_tables import format_number
 
 logger = logging.getLogger(__name__)
 
-NORMAL_FORM, ONE_CLASS, NORMAL_MASKS = "normal-form", "one-class", "normal-masks"
 NOTES = "notes.json"
 Json = dict[str, Any]
 

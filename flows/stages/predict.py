@@ -7,15 +7,14 @@ from flows.stages import stages
 from flows.stages.images import plain_images
 from flows.stages.normal_form import one_class
 from flows.stages.run import Run
-from flows.stages.stages import Arm
+from flows.stages.trainings import Training
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
-from mal_core.config import SegmenterConfig, SplitConfig
+from flows.store.stage_names import PREDICT
+from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-
-PREDICT = "predict"
 
 
 def split_to_predict(run: Run) -> SplitConfig:
@@ -43,16 +42,16 @@ def split_to_predict(run: Run) -> SplitConfig:
     return SplitConfig(images=test.images, annotations=listed)
 
 
-def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
+def predict(run: Run, training: Training) -> Stored:
     """Predictions of one training for the test images: predictions.json."""
     from mal_core.data.view import read_image_list
     from mal_core.jobs.predict import PredictJob, predict_in_child
     from mal_core.jobs.segmenter import read_run
 
-    test, trained = split_to_predict(run), stages.train_segmenter(run, recipe, arm, seed)
-    annotations, digest = stages.train_annotations(run, arm)
+    test, trained = split_to_predict(run), stages.train_segmenter(run, training)
+    annotations, digest = stages.train_annotations(run, training.arm)
     listed = read_image_list(test.annotations).images
-    finished = read_run(recipe.name, trained.path)
+    finished = read_run(training.recipe.name, trained.path)
 
     def work(folder: Path) -> None:
         predict_in_child(PredictJob(run=finished, train=annotations, test=test), folder)
@@ -76,29 +75,22 @@ def predict(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
             packages=stages.MMDET,
         ),
     )
-    title = f"{PREDICT}: {recipe.name} on {stages.ARM_TITLES[arm]}, seed {seed}"
-    return run.get(key, work, title=title)
+    return run.get(key, work, title=f"{PREDICT}: {training.title}")
 
 
-def submissions(run: Run) -> list[Path]:
-    """Write the result files of every training of this run, as JSON and as zip.
+def write_submission(run: Run, training: Training, stored: Stored) -> Path:
+    """Write the result file of a training, as JSON and as zip.
 
     Returns:
-        The zips, below submissions/ of the working folder.
+        The zip, below submissions/ of the working folder.
     """
     from mal_core.jobs.predict import testset_name, write_submission
 
-    test = split_to_predict(run)
-    listed = run.config.data.test
-    name = testset_name((listed or test).annotations)
-    written = []
-    for recipe in run.config.segmenters:
-        for arm in stages.arms(run):
-            for seed in run.config.seeds:
-                stored = predict(run, recipe, arm, seed)
-                extra = "" if seed == run.config.seeds[0] else f"-seed-{seed}"
-                algorithm = f"{recipe.name}-{arm}{extra}"
-                folder = run.config.workdir / "submissions"
-                source = stored.path / "predictions.json"
-                written.append(write_submission(source, folder, testset=name, algorithm=algorithm))
-    return written
+    test = run.config.data.test or split_to_predict(run)
+    extra = "" if training.first else f"-seed-{training.seed}"
+    return write_submission(
+        stored.path / "predictions.json",
+        run.config.workdir / "submissions",
+        testset=testset_name(test.annotations),
+        algorithm=f"{training.recipe.name}-{training.arm}{extra}",
+    )

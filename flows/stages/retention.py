@@ -10,9 +10,10 @@ from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.stages import inputs, stages
 from flows.stages.run import Run
-from flows.stages.stages import EVALUATE, Arm
+from flows.stages.trainings import ARM_TITLES, Arm, trainings
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored, read_manifest
+from flows.store.stage_names import EVALUATE, LABEL, TRAIN
 from mal_core.artifacts import write_json
 from mal_core.config.roles import Role, settings_of
 from mal_core.evaluation.costs import Cost, StageCost
@@ -37,12 +38,7 @@ def evaluate_retention(run: Run) -> Stored:
     """Leaves retention.json and report.html."""
     stages.check(run, need_val=True)
     labels = stages.generate_pseudo_labels(run)
-    trained = {
-        (recipe.name, arm, seed): stages.train_segmenter(run, recipe, arm, seed)
-        for recipe in run.config.segmenters
-        for arm in stages.arms(run)
-        for seed in run.config.seeds
-    }
+    trained = {one.key: stages.train_segmenter(run, one) for one in trainings(run)}
     shown = shown_settings(run.config)
 
     def work(folder: Path) -> None:
@@ -171,10 +167,10 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
 
 
 def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
-    stored = {} if not run.config.trains_labeler else {stages.TRAIN: stages.train_mal(run)}
-    stored[stages.LABEL] = labels
+    stored = {} if not run.config.trains_labeler else {TRAIN: stages.train_mal(run)}
+    stored[LABEL] = labels
     for (name, arm, seed), one in trained.items():
-        stored[f"{name}, {stages.ARM_TITLES[arm]}, seed {seed}"] = one
+        stored[f"{name}, {ARM_TITLES[arm]}, seed {seed}"] = one
     for title, one in stored.items():
         hardware = one.path / "hardware.json"
         known = json.loads(hardware.read_text()) if hardware.is_file() else NO_HARDWARE

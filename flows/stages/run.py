@@ -1,7 +1,7 @@
 """One run of the pipeline: its settings, its store, and digests of what it reads."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,12 +73,16 @@ class Run:
         self.config = config
         self.store = store or Store(config.store, shared=_shared(config.shared_store))
         self.shard_runner = shard_runner
-        self._force = frozenset(force)
+        self._force = set(force)
         self._stored: dict[str, Stored] = {}
         self.inputs: Inputs | None = None
         self.numbered: set[Path] = set()
         self._digests: dict[SplitConfig, SplitDigests] = {}
         self._images: dict[tuple[Path, tuple[str, ...]], ImagesDigest] = {}
+
+    def force(self, stages: Iterable[str]) -> None:
+        """Compute these stages again, once, although their output is stored."""
+        self._force.update(stages)
 
     def get(self, key: StageKey, work: Callable[[Path], None], *, title: str = "") -> Stored:
         """The output for a key; verified or computed once per run."""

@@ -6,30 +6,22 @@ be called first; what is there already is verified and reused.
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 from flows.settings.run_config import RunConfig
 from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
-from flows.stages.given_labels import LABEL as LABEL
 from flows.stages.given_labels import counts_of, given_labels
-from flows.stages.images import IMAGES
-from flows.stages.inputs import CHECK as CHECK
-from flows.stages.inputs import SCENES as SCENES
 from flows.stages.inputs import check as check
+from flows.stages.inputs import check_all as check_all
+from flows.stages.inputs import check_scored as check_scored
 from flows.stages.inputs import digest_inputs, val_split
 from flows.stages.inputs import inputs as inputs
 from flows.stages.inputs import read_check as read_check
-from flows.stages.normal_form import (
-    NORMAL_FORM,
-    NORMAL_MASKS,
-    ONE_CLASS,
-    in_utf8,
-    normal_masks,
-    one_class,
-)
+from flows.stages.normal_form import in_utf8, normal_masks, one_class
 from flows.stages.run import Run
+from flows.stages.trainings import Arm, Training
 from flows.store.code_version import code_version, recipe_version
 from flows.store.local import StageKey, Stored
+from flows.store.stage_names import BOXES, LABEL, SEGMENT, TRAIN
 from mal_core.artifacts import write_json
 from mal_core.config import (
     SegmenterConfig,
@@ -42,15 +34,6 @@ from mal_core.models.encoder_names import check_encoder_name
 from mal_core.processes.records import read_record
 
 logger = logging.getLogger(__name__)
-
-Arm = Literal["human", "pseudo"]
-ARM_TITLES: dict[Arm, str] = {"human": "human masks", "pseudo": "pseudo-labels"}
-BOXES = "boxes"
-TRAIN = "train-mal"
-SEGMENT, EVALUATE = "train-segmenter", "evaluate-retention"
-MAIN_STAGES = (TRAIN, LABEL, SEGMENT, EVALUATE)
-PREPARATIONS = (SCENES, NORMAL_FORM, IMAGES, ONE_CLASS, NORMAL_MASKS, CHECK, BOXES)
-"""Stages of seconds that read the input and train nothing."""
 
 TORCH = ("torch", "torchvision", "timm")
 MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
@@ -237,25 +220,12 @@ def scored_split(run: Run) -> SplitConfig:
     return SplitConfig(images=val.images, annotations=annotations)
 
 
-def arms(run: Run) -> tuple[Arm, ...]:
-    """Both arms, or pseudo-labels alone: asked for, or the training file has boxes without mask."""
-    if run.config.human_arm != "train":
-        return ("pseudo",)
-    if read_check(check(run, need_val=True))["human_masks"]:
-        return ("human", "pseudo")
-    logger.info("the training file has boxes without masks: no training on human masks")
-    return ("pseudo",)
-
-
-def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> Stored:
+def train_segmenter(run: Run, training: Training) -> Stored:
     """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
     train, val = inputs(run).train, scored_split(run)
-    recipe = run.config.on_all_nodes(recipe)
-    annotations, digest = train_annotations(run, arm)
+    recipe, seed = run.config.on_all_nodes(training.recipe), training.seed
+    annotations, digest = train_annotations(run, training.arm)
     fullest = int(read_check(check(run, need_val=True))["most_objects"])
-    title = f"{recipe.name} on {ARM_TITLES[arm]}"
-    if len(run.config.seeds) > 1:
-        title = f"{title}, seed {seed}"
 
     def work(folder: Path) -> None:
         from flows.workers.arms import train_arm
@@ -263,12 +233,14 @@ def train_segmenter(run: Run, recipe: SegmenterConfig, arm: Arm, seed: int) -> S
 
         split = SplitConfig(images=train.images, annotations=annotations)
         job = SegmenterJob(recipe=recipe, train=split, val=val, seed=seed, most_objects=fullest)
-        train_arm(job, folder=folder, title=ARM_TITLES[arm])
+        train_arm(job, folder=folder, title=training.masks)
         # The dumped config names the folder of the attempt; it must name the final one.
         config = folder / "config.py"
         config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
 
     key = _segmenter_key(run, recipe, digest, seed, fullest)
+    seeds = len(run.config.seeds)
+    title = training.title if seeds > 1 else f"{recipe.name} on {training.masks}"
     return run.get(key, work, title=f"{SEGMENT}: {title}")
 
 

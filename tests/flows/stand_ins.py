@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from flows.settings import composing
-from flows.stages import steps
+from flows.stages import graph
 from flows.stages.run import Run
 from flows.store import code_version
+from flows.store.stage_names import SEGMENT
 from mal_core.geometry.masks import box_to_rle
 from mal_core.jobs import phase1
 from mal_core.types import PseudoLabelSet
@@ -94,7 +95,7 @@ class Pipeline:
     def run(self, *overrides: str, force: tuple[str, ...] = ()) -> set[str]:
         """Stages that computed something."""
         self.stand_ins.asked.clear()
-        steps.train_segmenters(Run(self.config(*overrides), force=force))
+        graph.perform(Run(self.config(*overrides), force=force), SEGMENT)
         return set(self.stand_ins.asked)
 
     def config(self, *overrides: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.stages import steps
+from flows.stages import graph
 from flows.stages.run import Run
 from flows.store import code_version
 from tests.flows.stand_ins import Pipeline, StandIns, forget_sources
@@ -44,7 +44,7 @@ class Matrix(Pipeline):
         logger.setLevel(logging.INFO)
         try:
             config = self.config(f"encoder.weights={self.weights}", *self.fixed, *overrides)
-            steps.evaluate_retention(Run(config))
+            graph.perform(Run(config), EVALUATE)
         finally:
             logger.removeHandler(lines)
         return {name(line.removesuffix(": running")) for line in lines.seen if ": running" in line}

@@ -8,8 +8,9 @@ import pytest
 
 from flows.commands.label_scores import score_labels
 from flows.settings import composing
-from flows.stages import stages, steps
+from flows.stages import graph, stages
 from flows.stages.run import Run
+from flows.store.stage_names import LABEL
 from mal_core.geometry.masks import mask_to_rle
 from tests.flows.stand_ins import StandIns
 from tests.mal_core.formats.drawn_formats import (
@@ -86,7 +87,7 @@ def test_all_objects_return_with_their_ids_and_keys(
     notes = "\n".join(stages.read_check(stages.check(run, need_val=True))["notes"])
     assert notes.count("3 annotations = 3 boxes + 0 crowds") == 2
     assert notes.count("3 human masks, 2 classes") == 2
-    steps.generate_pseudo_labels(run)
+    graph.perform(run, LABEL)
     assert config.data.train is not None
     before = read(stages.inputs(run).train.annotations)
     after = read(tmp_path / "w" / "labels" / "train.json")
@@ -112,7 +113,7 @@ def test_a_video_file_returns_with_all_that_it_had(
 ) -> None:
     StandIns(monkeypatch)
     places = [f"store={tmp_path / 'store'}", f"workdir={tmp_path / 'w'}"]
-    steps.generate_pseudo_labels(Run(composing.compose([*both_splits(tmp_path, "ytvis"), *places])))
+    graph.perform(Run(composing.compose([*both_splits(tmp_path, "ytvis"), *places])), LABEL)
     old = read(tmp_path / "train" / "ytvis.json")
     new = read(tmp_path / "w" / "labels" / "ytvis.json")
     for content in (old, new):

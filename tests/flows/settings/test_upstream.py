@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.settings import composing
+from flows.stages import session
 from flows.store.local import StageKey, Store
 from mal_core.errors import ConfigError
 
@@ -65,12 +66,13 @@ def test_unfinished_output_is_refused(store: Store, files) -> None:
 def test_a_run_keeps_the_output_that_was_the_latest_when_it_began(store: Store, files) -> None:
     first = trained(store, "a", used=1000)
     given = [*files(), f"store={store.root}", "checkpoint=latest", "seed=3"]
-    pinned = composing.pinned(given)
-    trained(store, "b", used=3000)
-    config = composing.compose(pinned)
-    assert config.checkpoint == first / "checkpoint.pth"
-    assert config.seed == 3
-    assert composing.pinned(["seed=3"]) == ["seed=3"]
+    with session.joined() as opened:
+        assert opened.config(given).checkpoint == first / "checkpoint.pth"
+        newer = trained(store, "b", used=3000)
+        with session.joined() as same:
+            assert same.config(given).checkpoint == first / "checkpoint.pth"
+    with session.joined() as opened:
+        assert opened.config(given).checkpoint == newer / "checkpoint.pth"
 
 
 def test_a_file_of_that_name_is_reached_by_its_path(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from flows.commands import cache_verbs
-from flows.stages import stages, steps
+from flows.stages import graph, results, stages
 from flows.stages.run import Run
-from flows.store import contents
+from flows.store import contents, stage_names
+from flows.store.stage_names import EVALUATE
 from tests.flows.stand_ins import (
     EVERYTHING,
     HUMAN,
@@ -73,7 +74,7 @@ def test_data_are_called_after_their_file_and_content_unless_they_have_a_name(
 ) -> None:
     def called(*overrides: str) -> list[str]:
         run = Run(pipeline.config(*overrides))
-        return [steps.data_name(run, scored=scored) for scored in (True, False)]
+        return [results.data_name(run, scored=scored) for scored in (True, False)]
 
     before = called()
     scored, labeled = before
@@ -140,7 +141,7 @@ def test_changed_mask_never_reruns_phase_1_training(pipeline: Pipeline) -> None:
 
 
 def test_force_reruns_the_stage_and_what_changes_after_it(pipeline: Pipeline) -> None:
-    assert pipeline.run(force=(stages.TRAIN,)) == {TRAIN}
+    assert pipeline.run(force=(stage_names.TRAIN,)) == {TRAIN}
 
 
 def test_file_without_masks_has_no_human_arm(pipeline: Pipeline) -> None:
@@ -150,7 +151,7 @@ def test_file_without_masks_has_no_human_arm(pipeline: Pipeline) -> None:
 
     pipeline.edit(strip)
     assert HUMAN not in pipeline.run()
-    report = steps.evaluate_retention(Run(pipeline.config()))
+    (report,) = graph.perform(Run(pipeline.config()), EVALUATE)
     (result,) = report.segmenters
     assert result.human is None
     assert set(result.retention().values()) == {None}
@@ -162,7 +163,7 @@ def test_each_arm_is_trained_with_each_seed_and_one_more_seed_trains_only_itself
 ) -> None:
     assert pipeline.run("segmenter_seeds=[0]") == set()
     assert pipeline.run("segmenter_seeds=[0,7]") == {HUMAN, PSEUDO}
-    report = steps.evaluate_retention(Run(pipeline.config("segmenter_seeds=[0,7]")))
+    (report,) = graph.perform(Run(pipeline.config("segmenter_seeds=[0,7]")), EVALUATE)
     (result,) = report.segmenters
     assert result.seeds == (0, 7)
     assert [len(runs) for runs in result.runs.values()] == [2, 2]
@@ -177,7 +178,7 @@ def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
     given.write_text(train.read_text())
     pipeline.stand_ins.asked.clear()
     run = Run(pipeline.config(f"pseudo_labels={given}"))
-    report = steps.evaluate_retention(run)
+    (report,) = graph.perform(run, EVALUATE)
     assert not {TRAIN, LABEL} & set(pipeline.stand_ins.asked)
     assert PSEUDO in pipeline.stand_ins.asked
     assert report.quality is not None
@@ -196,7 +197,8 @@ def test_class_agnostic_changes_phase_2_and_leaves_the_labels_their_classes(
         content = json.loads(path.read_text())
         assert content["categories"] == [{"id": 1, "name": "object"}]
         assert {entry["category_id"] for entry in content["annotations"]} == {1}
-    (result,) = steps.evaluate_retention(run).segmenters
+    (report,) = graph.perform(run, EVALUATE)
+    (result,) = report.segmenters
     assert [one.name for one in result.classes] == ["object"]
 
 
@@ -206,11 +208,11 @@ def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> 
     pipeline.stand_ins.asked.clear()
     target = pipeline.root / "out" / "labels.json"
     run = Run(pipeline.config(f"checkpoint={checkpoint}", f"output={target}"))
-    steps.generate_pseudo_labels(run)
+    graph.perform(run, stage_names.LABEL)
     assert pipeline.stand_ins.asked == [LABEL]
     assert target.is_file()
     pipeline.stand_ins.asked.clear()
-    steps.evaluate_retention(Run(pipeline.config(f"checkpoint={checkpoint}")))
+    graph.perform(Run(pipeline.config(f"checkpoint={checkpoint}")), EVALUATE)
     assert TRAIN not in pipeline.stand_ins.asked
     assert target.with_name("skipped.json").is_file()
 
@@ -218,7 +220,7 @@ def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> 
 def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline) -> None:
     config = pipeline.config()
     given = pipeline.overrides
-    steps.evaluate_retention(Run(config))
+    graph.perform(Run(config), EVALUATE)
     pipeline.stand_ins.asked.clear()
     assert cache_verbs.why(given).splitlines()[-1] == "nothing would run"
     lines = cache_verbs.why([*given, "mal.mask_threshold=0.4"]).splitlines()
@@ -248,4 +250,4 @@ def test_why_says_that_an_attempt_will_be_continued_and_speaks_as_the_settings_d
 
 
 def _looking(pipeline: Pipeline) -> contents.LookingStore:
-    return contents.LookingStore(pipeline.config().store, stages.PREPARATIONS)
+    return contents.LookingStore(pipeline.config().store, stage_names.PREPARATIONS)

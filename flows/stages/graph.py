@@ -1,0 +1,290 @@
+"""The stages as a graph: check -> boxes -> train -> label -> segment -> evaluate, and predict.
+
+One record per stage. Whoever goes through stages (`mal run` and its single stages, `--force`,
+`mal cache why`, sweeps, the Prefect flows) walks these records.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flows.settings import composing
+from flows.settings.run_config import RunConfig, SegmenterChanges
+from flows.stages import predict, publish, results, retention, stages
+from flows.stages.run import Run, ShardRunner
+from flows.stages.trainings import Training, trainings
+from flows.store.local import Stored
+from flows.store.stage_names import BOXES, CHECK, EVALUATE, LABEL, PREDICT, SEGMENT, TRAIN
+from flows.workers import devices
+from flows.workers.arms import side_by_side
+from mal_core.config.roles import EFFECTS, Role, all_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a stage asks the store for: once, or once for each training of phase 2.
+
+    Attributes:
+        title: Of the work, as the dashboard shows it.
+        name: Of the output, as `mal cache why` shows it.
+        ask: Gives the output, from the store or computed.
+        publish: Makes it visible in the working folder; gives what there is to say of it.
+    """
+
+    title: str
+    name: str
+    ask: Callable[[], Stored]
+    publish: Callable[[Stored], Any]
+
+    def do(self) -> Any:
+        """Ask for the output and publish it."""
+        return self.publish(self.ask())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage is called, reads, decides, does and leaves.
+
+    Attributes:
+        name: In the store, in flows and for `--force`.
+        title: What it does.
+        inputs: Stages whose output it reads.
+        files: Settings that name files it reads.
+        decided_by: Effect of the settings in its key that are in none of its inputs' keys.
+        work: Gives its output, from the store or computed; of a run, and of a training where
+            there is one output for each.
+        publish: Makes that output visible; gives what there is to say of it.
+        brings: Inputs that become visible with it.
+        per_training: It has one output for each recipe, arm and seed.
+        at_once: Its outputs are made side by side.
+        scored: It needs images to score segmenters on.
+        on_gpu: It trains or labels: a limit on the dashboard counts its tasks.
+        prepare: What must be right before its inputs are computed.
+        quick: It takes seconds: it reads the input and trains nothing.
+        shown: Its part of the dashboard, if it has one.
+    """
+
+    name: str
+    title: str
+    inputs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    decided_by: Role
+    work: Callable[..., Stored]
+    publish: Callable[..., Any] = results.publish_nothing
+    brings: tuple[str, ...] = ()
+    per_training: bool = False
+    at_once: bool = False
+    scored: bool = False
+    on_gpu: bool = False
+    prepare: Callable[[Run], Any] | None = None
+    quick: bool = False
+    shown: str | None = None
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Settings without a default that a run up to it needs."""
+        scored = composing.VAL_KEYS if self.scored else ()
+        listed = composing.TEST_KEYS if "data.test" in self.files else ()
+        return (*composing.TRAIN_KEYS, *scored, *listed)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Full names of the settings whose change makes this the first stage to run again."""
+        found = (*all_settings(RunConfig), *all_settings(SegmenterChanges, "segmenter."))
+        effect = {self.decided_by}
+        return tuple(one.key for one in found if one.roles & EFFECTS == effect)
+
+    def jobs(self, run: Run) -> tuple[Job, ...]:
+        """Its outputs in this run, in the order in which they are made."""
+        if not self.per_training:
+            return (self._job(run, self.title, self.name),)
+        return tuple(
+            self._job(
+                run,
+                f"{self.title} {one.recipe.name} on {one.arm} masks, seed {one.seed}",
+                f"{self.name}: {one.title}",
+                one,
+            )
+            for one in trainings(run)
+        )
+
+    def _job(self, run: Run, title: str, name: str, *training: Training) -> Job:
+        ask, show = partial(self.work, run, *training), partial(self.publish, run, *training)
+        return Job(title=title, name=name, ask=ask, publish=show)
+
+
+STAGES = (
+    Stage(
+        name=CHECK,
+        title="check the input",
+        files=("data.train", "data.val", "second_ruler"),
+        decided_by=Role.DATA,
+        work=stages.check_all,
+        publish=results.say_notes,
+        quick=True,
+    ),
+    Stage(
+        name=BOXES,
+        title="take boxes without masks",
+        inputs=(CHECK,),
+        files=("data.train",),
+        decided_by=Role.DATA,
+        work=stages.boxes,
+        quick=True,
+    ),
+    Stage(
+        name=TRAIN,
+        title="train MAL",
+        inputs=(CHECK, BOXES),
+        files=("data.train", "encoder.weights"),
+        decided_by=Role.TRAINING,
+        work=stages.train_mal,
+        publish=results.publish_labeler,
+        on_gpu=True,
+    ),
+    Stage(
+        name=LABEL,
+        title="label every box",
+        inputs=(CHECK, TRAIN),
+        files=("data.train", "boxes", "checkpoint", "pseudo_labels"),
+        decided_by=Role.LABELING,
+        work=stages.generate_pseudo_labels,
+        publish=results.publish_labels,
+        brings=(TRAIN,),
+        on_gpu=True,
+        shown="accounting",
+    ),
+    Stage(
+        name=SEGMENT,
+        title="train",
+        inputs=(CHECK, LABEL),
+        files=("data.train", "data.val", "segmenter.config", "segmenter.weights"),
+        decided_by=Role.SEGMENTING,
+        work=stages.train_segmenter,
+        publish=results.publish_segmenter,
+        per_training=True,
+        at_once=True,
+        scored=True,
+        on_gpu=True,
+    ),
+    Stage(
+        name=EVALUATE,
+        title="evaluate retention",
+        inputs=(CHECK, TRAIN, LABEL, SEGMENT),
+        files=("data.train", "data.val", "second_ruler"),
+        decided_by=Role.REPORTING,
+        work=retention.evaluate_retention,
+        publish=results.publish_retention,
+        brings=(TRAIN, LABEL, SEGMENT),
+        scored=True,
+        shown="retention",
+    ),
+    Stage(
+        name=PREDICT,
+        title="predict",
+        inputs=(CHECK, LABEL, SEGMENT),
+        files=("data.train", "data.test"),
+        decided_by=Role.SEGMENTING,
+        prepare=predict.split_to_predict,
+        work=predict.predict,
+        publish=results.publish_predictions,
+        brings=(SEGMENT,),
+        per_training=True,
+        scored=True,
+    ),
+)
+BY_NAME = {one.name: one for one in STAGES}
+
+
+def walk(config: RunConfig, last: str = EVALUATE) -> tuple[Stage, ...]:
+    """A stage and all that it needs in this run, inputs first.
+
+    A given labeler is used as it is: nothing is trained in phase 1 then.
+    """
+    unused = () if config.trains_labeler else (TRAIN,)
+    wanted = {last}
+    for stage in reversed(STAGES):
+        if stage.name in wanted:
+            wanted.update(name for name in stage.inputs if name not in unused)
+    return tuple(one for one in STAGES if one.name in wanted)
+
+
+def open_run(
+    config: RunConfig, *, force: Sequence[str] = (), shard_runner: ShardRunner | None = None
+) -> Run:
+    """Start a run: refuse impossible settings, leave the composed ones in the working folder.
+
+    Args:
+        config: All settings.
+        force: Stages to compute again.
+        shard_runner: Labels in shards; None knows threads only.
+
+    Raises:
+        ConfigError: An encoder or a recipe does not exist.
+    """
+    stages.check_settings(config)
+    run = Run(config, force=force, shard_runner=shard_runner)
+    begin(run)
+    return run
+
+
+def begin(run: Run) -> None:
+    """Leave the settings of a run in its working folder, before anything is computed.
+
+    Raises:
+        ConfigError: That folder, or the chosen output, cannot be written to.
+    """
+    config, train = run.config, run.config.data.train
+    sources = [config.boxes, *([] if train is None else [train.annotations, train.images])]
+    publish.check_output(config.output, [path for path in sources if path is not None])
+    publish.publish_config(composing.as_yaml(config), config.workdir)
+
+
+def do_job(_stage: Stage, job: Job) -> Any:
+    """Ask for an output and publish it."""
+    return job.do()
+
+
+def perform(
+    run: Run, last: str, do: Callable[[Stage, Job], Any] = do_job, *, alone: bool = True
+) -> list[Any]:
+    """Do a stage and make it visible; what it needs comes from the store or is computed.
+
+    Args:
+        run: The run.
+        last: Name of the stage.
+        do: Does one of its jobs; a flow has a task for each.
+        alone: Inputs that become visible with it are done first; else that has been done.
+
+    Returns:
+        What there is to say of each of its outputs.
+
+    Raises:
+        MalCoreError: The input is wrong, or work failed.
+    """
+    stage = BY_NAME[last]
+    if stage.scored:
+        stages.check_scored(run)
+    if stage.prepare is not None:
+        stage.prepare(run)
+    for one in walk(run.config, last)[:-1]:
+        if one.name in stage.brings and alone:
+            perform(run, one.name, do, alone=False)
+        elif one.name in stage.inputs and stage.at_once:
+            for job in one.jobs(run):
+                job.ask()  # here and once: calls side by side would all begin it
+    calls = [partial(do, stage, job) for job in stage.jobs(run)]
+    if not stage.at_once:
+        return [call() for call in calls]
+    places = _places(run.config)
+    return side_by_side(devices.spread(calls, places), len(places))
+
+
+def _places(config: RunConfig) -> list[devices.Slot]:
+    """GPUs for each training that may run at a time; those that do have GPUs of their own."""
+    return devices.slots(
+        1 if config.num_nodes > 1 else config.segmenter_jobs,
+        max(recipe.num_processes for recipe in config.segmenters),
+        devices.visible_devices(),
+    )

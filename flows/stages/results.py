@@ -1,0 +1,111 @@
+"""What stages leave for the user to see: files of the working folder, and lines about them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.settings import composing
+from flows.stages import normal_form, predict, publish, retention, stages
+from flows.stages.run import Run
+from flows.stages.trainings import Training
+from flows.store.local import Stored, copy_out
+from mal_core.evaluation.retention import RetentionReport
+from mal_core.report import history
+
+logger = logging.getLogger(__name__)
+
+DIGITS_SHOWN = 6
+
+
+def publish_nothing(_run: Run, _stored: Stored) -> None:
+    """Of a stage whose output only other stages read."""
+
+
+def say_notes(_run: Run, stored: Stored) -> None:
+    """Say what the input holds."""
+    for note in stages.read_check(stored)["notes"]:
+        logger.info("%s", note)
+
+
+def publish_labeler(run: Run, stored: Stored) -> None:
+    """The labeler: mal/checkpoint.pth in the working folder."""
+    publish.publish_labeler(stored, run.config.workdir)
+
+
+def publish_labels(run: Run, stored: Stored) -> str:
+    """The labels: labels/ in the working folder, or the chosen output.
+
+    Boxes that came in another format than COCO return in that format too.
+
+    Returns:
+        The accounting of boxes, one line; for a detector's boxes also their AP, where
+        human masks exist.
+    """
+    labels, output = stored.path / "train.json", run.config.output
+    native = normal_form.native_target(run)
+    target = output or run.config.workdir / "labels" / (native or "train.json")
+    if output is None:
+        publish.publish_labels(stored, run.config.workdir)
+    else:
+        ledger = output.parent / "skipped.json"
+        copy_out(stored.path / "skipped.json", ledger, stored.files["skipped.json"])
+    if native:
+        normal_form.write_native(run, labels, target)
+    elif output is not None:
+        copy_out(labels, output, stored.files["train.json"])
+    scores = normal_form.detection_scores(run, target)
+    return "\n".join([stages.accounting(stored).line(), *scores])
+
+
+def publish_segmenter(run: Run, training: Training, stored: Stored) -> None:
+    """A segmenter: segmenters/NAME/ARM, or segmenters/NAME/ARM/seed_N after the first seed."""
+    extra = "" if training.first else f"seed_{training.seed}"
+    folder = run.config.workdir / "segmenters" / training.recipe.name / training.arm / extra
+    publish.publish_segmenter(stored, folder)
+
+
+def publish_retention(run: Run, stored: Stored) -> RetentionReport:
+    """The report: retention.json and report.html in the working folder, a line of the history."""
+    publish.publish_retention(stored, run.config.workdir)
+    report = retention.read_report(stored)
+    name = str(run.config.workdir)
+    history.record(_history_file(run), report, run=name, data=_scored_data(run))
+    return report
+
+
+def publish_predictions(run: Run, training: Training, stored: Stored) -> Path:
+    """Predictions of one training: a zip in submissions/ of the working folder."""
+    return predict.write_submission(run, training, stored)
+
+
+def earlier_evaluations(run: Run) -> Sequence[history.Evaluation]:
+    """Of all runs with this store on the same validation data, this one last."""
+    return history.read_history(_history_file(run), _scored_data(run))
+
+
+def data_name(run: Run, *, scored: bool) -> str:
+    """What a run's data is called where its results line up with those of other runs.
+
+    It is `data.name`, or the annotation file's own name with the beginning of its digest:
+    files of one name need not be the same data.
+
+    Args:
+        run: The run.
+        scored: The data that segmenters are scored on; else the boxes to be labeled.
+    """
+    source = run.config.data
+    if source.name is not None:
+        return source.name
+    given = source.val if scored else source.train
+    title = source.source if given is None else given.annotations.stem
+    labeled = stages.inputs(run).train
+    digest = _scored_data(run) if scored else run.digests(labeled).annotations
+    return f"{title}-{digest[:DIGITS_SHOWN]}"
+
+
+def _history_file(run: Run) -> Path:
+    return run.store.root / composing.HISTORY
+
+
+def _scored_data(run: Run) -> str:
+    return run.digests(stages.scored_split(run)).annotations

@@ -1,0 +1,73 @@
+"""What one command or one flow run has composed and opened: settings once, and one `Run` of them.
+
+A command hands its session to the flow that it starts: the flow has the overrides as its
+parameters, for everyone to read, and asks the session what they come to.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+
+from flows.settings import composing
+from flows.settings.composing import Composed
+from flows.settings.run_config import RunConfig
+from flows.stages import stages
+from flows.stages.run import Run
+
+
+class Session:
+    """Settings and runs by overrides; a name such as `latest` keeps its meaning."""
+
+    def __init__(self) -> None:
+        self._composed: dict[tuple[str, ...], Composed] = {}
+        self._runs: dict[tuple[str, ...], Run] = {}
+
+    def config(self, overrides: Sequence[str], required: Sequence[str] = ()) -> RunConfig:
+        """The settings.
+
+        Raises:
+            ConfigError: They are wrong, or a required one is absent.
+        """
+        key = tuple(overrides)
+        if key not in self._composed:
+            self._composed[key] = composing.compose_for(overrides, required=required)
+        return self._composed[key].require(required)
+
+    def run(self, overrides: Sequence[str], required: Sequence[str] = ()) -> Run:
+        """The run with these settings, which are possible ones.
+
+        Raises:
+            ConfigError: As `config`; or an encoder, a recipe or a cluster does not exist.
+        """
+        config, key = self.config(overrides, required), tuple(overrides)
+        if key not in self._runs:
+            stages.check_settings(config)
+            self._runs[key] = Run(config)
+        return self._runs[key]
+
+
+_session: contextvars.ContextVar[Session | None] = contextvars.ContextVar("session", default=None)
+
+
+def current() -> Session | None:
+    """The session at work in this context."""
+    return _session.get()
+
+
+@contextlib.contextmanager
+def joined(begun: Session | None = None) -> Iterator[Session]:
+    """The session at work; where there is none, one for as long as this lasts.
+
+    Args:
+        begun: What a new one goes on with.
+    """
+    at_work = _session.get()
+    if at_work is not None:
+        yield at_work
+        return
+    new = begun or Session()
+    token = _session.set(new)
+    try:
+        yield new
+    finally:
+        _session.reset(token)
