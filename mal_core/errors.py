@@ -76,11 +76,17 @@ class DatasetError(MalCoreError, ValueError):
 
     All problems of one file are reported together; the message shows the first
     20 and counts the rest.
+
+    Attributes:
+        path: The file, the first one where there are several.
+        problems: One sentence each.
+        parts: Each wrong file with its own problems.
     """
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         self.path = path
         self.problems = tuple(problems)
+        self.parts: tuple[tuple[Path, tuple[str, ...]], ...] = ((path, self.problems),)
         shown = [f"  - {shortened(problem)}" for problem in self.problems[:SHOWN_PROBLEMS]]
         hidden = len(self.problems) - len(shown)
         if hidden > 0:
@@ -95,7 +101,18 @@ class DatasetError(MalCoreError, ValueError):
         problems = [f"{error.path}: {problem}" for error in errors for problem in error.problems]
         combined = cls(errors[0].path, problems)
         combined.args = ("\n".join(str(error) for error in errors),)
+        combined.parts = tuple(part for error in errors for part in error.parts)
         return combined
+
+
+def raise_together(errors: Sequence[DatasetError]) -> None:
+    """Raise what is wrong with several files as one error; nothing where nothing is.
+
+    Raises:
+        DatasetError: There is an error.
+    """
+    if errors:
+        raise errors[0] if len(errors) == 1 else DatasetError.together(errors)
 
 
 @contextlib.contextmanager
@@ -109,12 +126,18 @@ def told_of(own: Mapping[Path, Path]) -> Iterator[None]:
 
 def renamed(error: DatasetError, own: Mapping[Path, Path]) -> DatasetError:
     """The same error about the user's own files (the values) instead of copies (the keys)."""
-    text = str(error)
-    for copy, file in own.items():
-        text = text.replace(str(copy), str(file))
-    told = DatasetError(error.path, error.problems)
-    told.args = (text,)
-    return told
+
+    def told(text: str) -> str:
+        for copy, file in own.items():
+            text = text.replace(str(copy), str(file))
+        return text
+
+    again = DatasetError(error.path, error.problems)
+    again.args = (told(str(error)),)
+    again.parts = tuple(
+        (own.get(path, path), tuple(map(told, problems))) for path, problems in error.parts
+    )
+    return again
 
 
 class MaskError(MalCoreError, ValueError):

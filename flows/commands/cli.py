@@ -43,7 +43,7 @@ Exit status: 0 success, 1 failure, 2 bad input or settings,
 HELP = {
     "run": "everything: train, label, segment, evaluate, report",
     "sweep": "everything, for each combination of settings",
-    "check": "check images and annotations, train nothing",
+    "check": "check images and annotations, repair copies of them, train nothing",
     "train": "phase 1: train the labeler on boxes",
     "label": "write a mask for every box",
     "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
@@ -72,7 +72,10 @@ EXAMPLES = {
                                            six runs, in runs/zeta/zeta=0.05,seed=0 and so on""",
     "check": f"""\
   mal check {FILES}
-  mal check {FILES} {VAL_FILES} data.strict=true""",
+  mal check {FILES} {VAL_FILES} data.strict=true
+  mal check {FILES} --json                 all findings as JSON; output=FILE writes them
+  mal check {FILES} {VAL_FILES} fix=true output=DIR
+                                           repaired copies and a list of all changes""",
     "train": f"""\
   mal train {FILES} workdir=runs/mine      writes runs/mine/mal/checkpoint.pth
   mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8""",
@@ -146,6 +149,8 @@ def build_parser() -> argparse.ArgumentParser:
             verb.add_argument("overrides", nargs="*", metavar="ARGUMENT", help="see the examples")
             continue
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
+        if name == "check":
+            verb.add_argument("--json", action="store_true", help="print all findings as JSON")
         if name not in ("sweep", "check", "report", "serve", "history", "export", "cache"):
             note = "compute again what this verb is about"
             verb.add_argument("--force", action="store_true", help=note)
@@ -166,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if options.verb == "cache":
             verbs.cache(options.action, options.overrides)
+        elif options.verb == "check":
+            verbs.check(options.overrides, as_json=options.json)
         else:
             force = getattr(options, "force", False)
             verbs.run_verb(options.verb, options.overrides, force=force)

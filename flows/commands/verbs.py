@@ -63,7 +63,6 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
         show_history(overrides)
     else:
         single: dict[str, Callable[[Sequence[str], bool], None]] = {
-            "check": check,
             "train": train,
             "label": label,
             "segment": segment,
@@ -164,13 +163,15 @@ def _performed(overrides: Sequence[str], stage: str, force: bool) -> tuple[RunCo
         return run.config, graph.perform(run, stage)
 
 
-def check(overrides: Sequence[str], _force: bool) -> None:
-    """Check the splits that the settings name."""
+def check(overrides: Sequence[str], *, as_json: bool = False) -> None:
+    """Check the splits that the settings name; repair copies of them where `fix` asks for it."""
+    show_logs()
+    from flows.commands import check_verb
     from flows.stages import graph, session
 
     with session.joined() as opened:
-        graph.perform(opened.run(overrides, graph.BY_NAME[CHECK].required), CHECK)
-    say("the input is fine")
+        run = opened.run(overrides, graph.BY_NAME[CHECK].required)
+        check_verb.check(run, as_json=as_json, say=say)
 
 
 def train(overrides: Sequence[str], force: bool) -> None:

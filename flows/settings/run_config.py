@@ -178,7 +178,9 @@ class RunConfig(Config):
         shared_store: Its second level, which several machines share: a URL, without
             credentials, that fsspec understands.
         checkpoint: An existing checkpoint for `mal label`, instead of training one.
-        output: Where `mal label` writes; None means below `workdir`.
+        output: Where `mal label` writes; None means below `workdir`. For `mal check` a file for
+            all findings as JSON, or with `fix` the folder of the repaired copies.
+        fix: `mal check` writes repaired copies of the annotation files.
         boxes: A detector's boxes, a COCO results list; they are labeled instead of the
             boxes of the training file, whose images and classes they refer to.
         pseudo_labels: Masks from elsewhere for the training file's boxes, by annotation id;
@@ -215,6 +217,7 @@ class RunConfig(Config):
     serve_port: Operation[int] = 4280
     checkpoint: Annotated[Path | None, Role.LABELING, Role.FILE] = None
     output: Annotated[Path | None, Role.OPERATION, Role.PLACE] = None
+    fix: Operation[bool] = False
     boxes: Annotated[Path | None, Role.DATA, Role.FILE] = None
     pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED] = None
     labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
@@ -235,6 +238,9 @@ class RunConfig(Config):
         self._check_shared_store()
         if (self.labels is None) != (self.human is None):
             message = "labels=FILE and human=FILE go together: one is compared with the other."
+            raise ConfigError(message)
+        if self.fix and self.output is None:
+            message = "fix=true needs output=DIR, a folder for the repaired copies."
             raise ConfigError(message)
         if self.pseudo_labels is not None and (self.checkpoint or self.boxes):
             message = (

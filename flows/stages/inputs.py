@@ -88,7 +88,8 @@ def check(run: Run, *, need_val: bool) -> Stored:
 
     Leaves check.json: `notes` for the user, `human_masks`, whether every box of the
     training file has a mask, `most_objects`, the objects on the fullest image, and
-    `all_images_small`. Where both splits have passed, one of them has too.
+    `all_images_small`, `counts`, a line per split, and `oddities`, what is unusual, by kind.
+    Where both splits have passed, one of them has too.
 
     Raises:
         DatasetError: The input is wrong; carries all problems of a file.
@@ -156,6 +157,8 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
         "notes": [*checked.summary(), *_notes(found, need_val)],
         "human_masks": checked.has_train_masks,
         "most_objects": checked.most_objects,
+        "counts": checked.counts(),
+        "oddities": [dataclasses.asdict(one) for one in checked.oddities()],
         "all_images_small": checked.num_small_images == len(checked.train.images),
     }
     write_json(folder / "check.json", record, indent=1)

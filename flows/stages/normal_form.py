@@ -13,7 +13,7 @@ from flows.store.local import StageKey, Stored
 from flows.store.stage_names import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
-from mal_core.errors import DatasetError, renamed
+from mal_core.errors import DatasetError, raise_together, renamed
 from mal_core.report.text_tables import format_number
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,18 @@ def normal_form(run: Run, given: Inputs) -> Inputs:
 
 def _annotated(run: Run, given: Inputs) -> Inputs:
     data = run.config.data
-    val = None if given.val is None else _in_utf8(run, given.val, data.val_format)
-    given = Inputs(train=_in_utf8(run, given.train, data.train_format), val=val)
-    formats = {data.train_format, *([] if val is None else [data.val_format])}
+    wanted = {"train": (given.train, data.train_format)}
+    if given.val is not None:
+        wanted["val"] = (given.val, data.val_format)
+    plain, failures = {}, []
+    for key, (split, name) in wanted.items():
+        try:
+            plain[key] = _in_utf8(run, split, name)
+        except DatasetError as error:
+            failures.append(error)
+    raise_together(failures)
+    given = Inputs(train=plain["train"], val=plain.get("val"))
+    formats = {name for _, name in wanted.values()}
     return given if formats == {"coco"} else _converted(run, given)
 
 
@@ -96,12 +105,16 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     setting = {"orientation": data.orientation} if from_pixels else {}
 
     def work(folder: Path) -> None:
-        contents, notes = {}, {}
+        contents, notes, failures = {}, {}, []
         for key, split in splits.items():
             one = formats[key]
             extra = setting if one.sizes_from_pixels else {}
-            contents[key] = one.to_coco(split.images, split.annotations, **extra)
-            notes[key] = one.notes(split.images, split.annotations, contents[key])
+            try:
+                contents[key] = one.to_coco(split.images, split.annotations, **extra)
+                notes[key] = one.notes(split.images, split.annotations, contents[key])
+            except DatasetError as error:
+                failures.append(error)
+        raise_together(failures)
         if formats["train"].numbers_classes:
             align_classes(list(contents.values()))
         elif len({names[key] for key in splits}) > 1:

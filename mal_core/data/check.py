@@ -10,9 +10,10 @@ from pathlib import Path
 from mal_core.config import DataConfig, SplitConfig
 from mal_core.data import crowding
 from mal_core.data.categories import category_problems
+from mal_core.data.inspection.oddities import Oddity, class_order, oddities
 from mal_core.data.mask_census import MaskCensus
 from mal_core.data.view import CocoView, read_view
-from mal_core.errors import DatasetError
+from mal_core.errors import DatasetError, raise_together
 from mal_core.images.loading import image_problems
 
 SHOWN_IDS = 10
@@ -44,6 +45,24 @@ class CheckedData:
             lines += _lines("validation file", self.val)
         return (*lines, *self._size_notes(), *crowding_notes(self.train, self.val))
 
+    def counts(self) -> list[str]:
+        """What each split holds, one line each."""
+        val = [] if self.val is None else [_counts("validation file", self.val)]
+        return [_counts("training file", self.train), *val]
+
+    def oddities(self) -> list[Oddity]:
+        """What is unusual, each thing with what will be done about it."""
+        found = list(oddities("train", self.train))
+        if self.val is not None:
+            found += [*oddities("val", self.val), *class_order(self.train, self.val)]
+        for text in self._size_notes():
+            small = self.num_small_images
+            found.append(Oddity(split="train", kind="image-small", text=text, count=small))
+        for text in crowding_notes(self.train, self.val):
+            most = self.most_objects
+            found.append(Oddity(split="train", kind="image-crowded", text=text, count=most))
+        return found
+
     @property
     def num_small_images(self) -> int:
         """Training images that the recipes of segmenters leave out."""
@@ -63,14 +82,18 @@ class CheckedData:
         return max(_fullest(view) for view in (self.train, self.val) if view is not None)
 
 
-def _lines(title: str, view: CocoView) -> Iterable[str]:
-    yield (
+def _counts(title: str, view: CocoView) -> str:
+    return (
         f"{title}: {len(view.images)} images, {view.num_annotations} annotations = "
         f"{view.num_boxes} boxes + {view.num_crowds} crowds + {len(view.skipped)} "
         f"of zero size; {view.num_clipped} boxes clipped to the image, "
         f"{view.masks.num_masks} human masks, {len(view.categories)} classes, "
         f"up to {_fullest(view)} objects per image"
     )
+
+
+def _lines(title: str, view: CocoView) -> Iterable[str]:
+    yield _counts(title, view)
     for what, count in view.notes.items():
         yield f"{title}: {count} {what}"
 
@@ -132,8 +155,8 @@ def check_data(
         problems = pair_problems(train, val)
         if problems:
             failures.append(DatasetError(data.val.annotations, problems))
-    if train is None or failures:
-        raise failures[0] if len(failures) == 1 else DatasetError.together(failures)
+    raise_together(failures)
+    assert train is not None  # noqa: S101 - or there was a failure
     return CheckedData(train=train, val=val)
 
 
@@ -151,7 +174,6 @@ def _read(
     problems = [*view.all_problems, *look(split.images, view.images)]
     if problems:
         failures.append(DatasetError(split.annotations, problems))
-        return None
     return view
 
 

@@ -148,7 +148,7 @@ class ImageTable:
     def add(self, index: int, entry: Entry) -> None:
         """Take one entry or note what is wrong with it."""
         label = label_of("image", index, entry, origins=self._origins)
-        wrong = list(field_problems(entry, self._fields)) or list(_image_problems(entry))
+        wrong = list(field_problems(entry, self._fields)) or list(image_entry_problems(entry))
         image_id = entry.get("id") if isinstance(entry, dict) else None
         if type(image_id) is int:
             if image_id in self.size_of:
@@ -171,7 +171,8 @@ class ImageTable:
             )
 
 
-def _image_problems(entry: Entry) -> Iterator[str]:
+def image_entry_problems(entry: Entry) -> Iterator[str]:
+    """What is wrong with the size or the name that a complete entry states."""
     width, height, name = entry["width"], entry["height"], entry.get("file_name")
     if width <= 0 or height <= 0:
         yield f"has the size {width} x {height}, but both sides must be at least 1 px."

@@ -65,7 +65,9 @@ def load_image(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 
 
-class _Problem(NamedTuple):
+class ImageProblem(NamedTuple):
+    """An image that cannot be used, why, and whether there is no such file."""
+
     record: ImageRecord
     text: str
     missing: bool
@@ -86,8 +88,7 @@ def image_problems(
         return [f"data.*.images={root} is a file. Give the folder that file names are relative to."]
     if not root.is_dir():
         return [f"the images folder {root} does not exist. Correct the path."]
-    find = partial(_image_problem, root, decode=decode, max_pixels=max_pixels)
-    problems = [found for found in _with_a_bar(records, find) if found]
+    problems = wrong_images(root, records, decode=decode, max_pixels=max_pixels)
     missing = sum(problem.missing for problem in problems)
     source = source_of(root)
     texts = list(_with_hints(source, problems))
@@ -96,9 +97,17 @@ def image_problems(
     return texts
 
 
+def wrong_images(
+    root: Path, records: Sequence[ImageRecord], *, decode: bool, max_pixels: int | None = None
+) -> list[ImageProblem]:
+    """The images of a file that cannot be used; arguments as for `image_problems`."""
+    find = partial(_image_problem, root, decode=decode, max_pixels=max_pixels)
+    return [found for found in _with_a_bar(records, find) if found]
+
+
 def _with_a_bar(
-    records: Sequence[ImageRecord], find: "partial[_Problem | None]"
-) -> Iterator[_Problem | None]:
+    records: Sequence[ImageRecord], find: "partial[ImageProblem | None]"
+) -> Iterator[ImageProblem | None]:
     found = in_order(find, records)
     if len(records) < IMAGES_WORTH_A_BAR:
         yield from found
@@ -109,7 +118,7 @@ def _with_a_bar(
             yield problem
 
 
-def _with_hints(source: Path, problems: Sequence[_Problem]) -> Iterator[str]:
+def _with_hints(source: Path, problems: Sequence[ImageProblem]) -> Iterator[str]:
     """The messages; those of missing images say what is there instead."""
     index: ImageIndex | None = None
     hinted = itertools.count()
@@ -136,7 +145,7 @@ def _hint(index: ImageIndex, name: str) -> str:
 
 def _image_problem(
     root: Path, record: ImageRecord, *, decode: bool, max_pixels: int | None
-) -> _Problem | None:
+) -> ImageProblem | None:
     path, missing = root / record.file_name, False
     problem: str | None = ""
     try:
@@ -155,7 +164,7 @@ def _image_problem(
         problem = "needs more memory to be decoded than there is: cut it into tiles."
     except UNREADABLE as error:
         problem = f"cannot be read as an image ({error}). Replace the file or drop the image."
-    return None if problem is None else _Problem(record, problem, missing)
+    return None if problem is None else ImageProblem(record, problem, missing)
 
 
 def _header_problem(header: ImageHeader, record: ImageRecord, limit: int | None) -> str | None:

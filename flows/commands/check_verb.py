@@ -1,0 +1,88 @@
+"""`mal check`: all problems by kind, as text or JSON, and repaired copies of the files."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flows.stages import examining, publish, repairing
+from flows.stages.run import Run
+from mal_core.artifacts import write_json
+from mal_core.data.inspection.findings import (
+    EXAMPLES,
+    Finding,
+    report_json,
+    report_text,
+    shortened_finding,
+)
+from mal_core.data.inspection.repair import Repaired
+from mal_core.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+ALL = 1 << 40
+
+
+def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
+    """Check the input as a run says, and repair copies of it where it asks for that.
+
+    Args:
+        run: Its splits are checked.
+        as_json: What is said is JSON, whether the input is right or wrong.
+        say: Prints a result.
+
+    Raises:
+        DatasetError: The input is wrong; its message has all kinds of problems.
+        ConfigError: The output cannot be written to.
+    """
+    config = run.config
+    if config.fix and config.output is not None:
+        say(_fix(run, config.output))
+        return
+    findings = examining.examine(run, examples=ALL if as_json or config.output else EXAMPLES)
+    if config.output is not None:
+        with publish.writable(config.output):
+            write_json(config.output, report_json(findings), indent=1)
+    if as_json:
+        say(json.dumps(report_json(findings), indent=1))
+    errors = [shortened_finding(one) for one in findings if one.severity == "error"]
+    if errors:
+        raise _error(errors)
+    _say_warnings(run, findings)
+    if not as_json:
+        say("the input is fine")
+
+
+def _say_warnings(run: Run, findings: Sequence[Finding]) -> None:
+    for line in (*examining.counts(run), *report_text(findings).splitlines()):
+        logger.info("%s", line)
+
+
+def _error(errors: Sequence[Finding]) -> DatasetError:
+    error = DatasetError(errors[0].file, [text for one in errors for text in one.examples])
+    error.args = (report_text(errors),)
+    return error
+
+
+def _fix(run: Run, folder: Path) -> str:
+    with publish.writable(folder):
+        found = repairing.write_repaired(run, folder)
+    lines = [line for name, one in found.items() for line in _summary(folder, name, one)]
+    again = repairing.repaired_run(run, folder)
+    left = examining.examine(again, examples=EXAMPLES)
+    errors = [one for one in left if one.severity == "error"]
+    if errors:
+        error = _error(errors)
+        error.args = ("\n".join([*lines, "what no repair can mend:", report_text(errors)]),)
+        raise error
+    _say_warnings(again, left)
+    return "\n".join([*lines, f"all changes: {folder / repairing.CHANGES}", "the copies are fine"])
+
+
+def _summary(folder: Path, name: str, one: Repaired) -> list[str]:
+    counts = ", ".join(f"{count} {what}" for what, count in one.counts().items())
+    head = f"{folder / name}.json: {counts or 'nothing to change'}"
+    shown = [f"  - {change.entry} {change.what}: {change.why}" for change in one.changes]
+    hidden = len(shown) - EXAMPLES
+    more = [f"    ... and {hidden} more"] if hidden > 0 else []
+    return [head, *shown[:EXAMPLES], *more]

@@ -1,0 +1,161 @@
+"""Repaired copies of a run's annotation files; the files themselves stay as they are."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flows.settings.run_config import RunConfig
+from flows.stages import inputs
+from flows.stages.examining import only
+from flows.stages.run import Run
+from mal_core.artifacts import write_json
+from mal_core.config import SplitConfig
+from mal_core.data.coco import parse_coco
+from mal_core.data.inspection.repair import RepairChange, Repaired, repair, same_classes, with_sizes
+from mal_core.data.validation import ImageTable
+from mal_core.errors import ConfigError, DatasetError, raise_together
+from mal_core.geometry.mask_forms import is_mask
+from mal_core.images.headers import UNREADABLE, read_header
+from mal_core.images.loading import wrong_images
+
+CHANGES = "changes.json"
+Json = dict[str, Any]
+
+
+def write_repaired(run: Run, folder: Path) -> dict[str, Repaired]:
+    """Write train.json, val.json and the list of changes.
+
+    Args:
+        run: Whose splits are repaired; of other formats the copies are COCO files.
+        folder: Where; it may have an earlier repair.
+
+    Raises:
+        DatasetError: A file is no annotation file at all.
+        ConfigError: The folder holds files that no repair wrote, or the input.
+    """
+    _require_free(run.config, folder)
+    found: dict[str, Repaired] = {}
+    failures = []
+    for name in ("train", "val"):
+        alone = only(run, name)
+        if alone is None:
+            continue
+        try:
+            found[name] = _repaired(alone, need_masks=name == "val")
+        except DatasetError as error:
+            failures.append(error)
+    raise_together(failures)
+    if len(found) == 2:
+        found = _with_same_classes(found)
+    for name, one in found.items():
+        write_json(folder / f"{name}.json", one.content)
+    write_json(folder / CHANGES, dict(_listed(run.config, found)), indent=1)
+    return found
+
+
+def repaired_run(run: Run, folder: Path) -> Run:
+    """The same run on the repaired copies."""
+    source = run.config.data
+
+    def copied(split: SplitConfig | None, name: str) -> SplitConfig | None:
+        if split is None:
+            return None
+        path = folder / f"{name}.json"
+        return SplitConfig(images=split.images, annotations=path, format="coco")
+
+    data = dataclasses.replace(
+        source, train=copied(source.train, "train"), val=copied(source.val, "val")
+    )
+    return Run(dataclasses.replace(run.config, data=data, fix=False), store=run.store)
+
+
+def _require_free(config: RunConfig, folder: Path) -> None:
+    if config.data.source == "scenes":
+        message = "fix=true repairs files, and data=scenes draws its own. Add data=coco and files."
+        raise ConfigError(message)
+    if folder.exists() and not folder.is_dir():
+        message = f"output={folder} is a file; fix=true wants a folder for the repaired copies."
+        raise ConfigError(message)
+    written = [name for name in ("train.json", "val.json") if (folder / name).exists()]
+    if written and not (folder / CHANGES).is_file():
+        message = (
+            f"output={folder} has {written[0]} already, which no repair wrote. Choose another "
+            "folder."
+        )
+        raise ConfigError(message)
+    splits = (config.data.train, config.data.val)
+    given = [split.annotations.resolve() for split in splits if split is not None]
+    if any((folder / name).resolve() in given for name in ("train.json", "val.json")):
+        message = f"output={folder} holds the input. Choose another folder."
+        raise ConfigError(message)
+
+
+def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
+    split = inputs.inputs(alone).train
+    content = parse_coco(split.annotations)
+    changes: list[RepairChange] = []
+
+    def note(what: str, entry: str, why: str) -> None:
+        changes.append(RepairChange(what=what, entry=entry, why=why))
+
+    content["images"] = with_sizes(content["images"], lambda name: _size(split, name), note)
+    masked = any(
+        isinstance(one, dict) and is_mask(one.get("segmentation")) for one in content["annotations"]
+    )
+    found = repair(
+        content,
+        _unusable(alone, split, content["images"]),
+        need_masks=need_masks and masked,
+        origins=split.annotations in alone.numbered,
+    )
+    return dataclasses.replace(found, changes=(*changes, *found.changes))
+
+
+def _size(split: SplitConfig, name: str) -> tuple[int, int] | None:
+    try:
+        return read_header(split.images / name).size
+    except UNREADABLE:
+        return None
+
+
+def _unusable(alone: Run, split: SplitConfig, images: list[Any]) -> dict[int, str]:
+    table, source = ImageTable(), alone.config.data
+    for index, entry in enumerate(images):
+        table.add(index, entry)
+    wrong = wrong_images(
+        split.images,
+        table.records,
+        decode=source.decode_images,
+        max_pixels=source.max_image_pixels,
+    )
+    return {
+        one.record.image_id: f"{one.record.file_name!r} {'is missing' if one.missing else one.text}"
+        for one in wrong
+    }
+
+
+def _with_same_classes(found: dict[str, Repaired]) -> dict[str, Repaired]:
+    changes: list[RepairChange] = []
+
+    def note(what: str, entry: str, why: str) -> None:
+        changes.append(RepairChange(what=what, entry=entry, why=why))
+
+    train, val = same_classes(found["train"].content, found["val"].content, note)
+    return {
+        "train": dataclasses.replace(found["train"], content=train),
+        "val": Repaired(content=val, changes=(*found["val"].changes, *changes)),
+    }
+
+
+def _listed(config: RunConfig, found: dict[str, Repaired]) -> Iterator[tuple[str, Json]]:
+    for name, one in found.items():
+        split = config.data.train if name == "train" else config.data.val
+        yield (
+            name,
+            {
+                "source": None if split is None else str(split.annotations),
+                "counts": one.counts(),
+                "changes": [dataclasses.asdict(change) for change in one.changes],
+            },
+        )

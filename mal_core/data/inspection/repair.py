@@ -1,0 +1,354 @@
+"""A COCO file with what is wrong in it put right or taken out, and a list of all changes.
+
+Only what has one meaning is put right: a box that its own mask tells, points that are to be
+flattened, an id that occurs twice. Where there is a choice, the entry goes, and the list says why.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mal_core.data.box_table import (
+    MOST_SHARES,
+    ROUNDING,
+    SHARE_SIDE,
+    box_problem,
+    clip_box,
+    overhang,
+    place_problem,
+)
+from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
+from mal_core.data.validation import (
+    ANNOTATION_FIELDS,
+    CATEGORY_FIELDS,
+    IMAGE_FIELDS,
+    constant_problem,
+    field_problems,
+    find_constant,
+    image_entry_problems,
+    label_of,
+)
+
+Json = dict[str, Any]
+Note = Callable[[str, str, str], None]
+"""Told what was done, to which entry, and why."""
+CHANGES = ("dropped", "corrected", "renumbered", "merged")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepairChange:
+    """One change.
+
+    Attributes:
+        what: One of `CHANGES`.
+        entry: The entry, as messages call it.
+        why: What was wrong, and what it is now.
+    """
+
+    what: str
+    entry: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repaired:
+    """A repaired file and how it came about."""
+
+    content: Json
+    changes: tuple[RepairChange, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Changes by what was done."""
+        return dict(Counter(change.what for change in self.changes))
+
+
+def repair(
+    content: Json, unusable: Mapping[int, str], *, need_masks: bool, origins: bool = False
+) -> Repaired:
+    """Put a COCO object right.
+
+    Args:
+        content: With the three lists; it is not changed.
+        unusable: Images that cannot be used, by id, and why.
+        need_masks: The file scores segmenters: what has no sound mask becomes a crowd, which
+            is neither hit nor miss. Without it would be a miss for every right prediction.
+        origins: As for `label_of`.
+    """
+    work = _Repair(unusable, need_masks=need_masks, origins=origins)
+    plain = {
+        key: value
+        for key, value in content.items()
+        if key in ("categories", "images", "annotations") or not find_constant(value)
+    }
+    for key in content.keys() - plain.keys():
+        work.note("dropped", f"the key {key!r}", "holds NaN or an infinity")
+    categories = list(work.categories(content["categories"]))
+    images = list(work.images(content["images"]))
+    annotations = list(work.annotations(content["annotations"]))
+    new = {**plain, "categories": categories, "images": images, "annotations": annotations}
+    return Repaired(content=new, changes=tuple(work.changes))
+
+
+def with_sizes(
+    images: Sequence[Any], stored: Callable[[str], tuple[int, int] | None], note: Note
+) -> list[Any]:
+    """Entries of images, with the size of the file where they do not state one.
+
+    Args:
+        images: The list.
+        stored: Width and height of an image's pixels by its name, px; None where unknown.
+        note: Told of changes.
+    """
+    found = []
+    for index, entry in enumerate(images):
+        absent = isinstance(entry, dict) and any(
+            type(entry.get(key)) is not int for key in ("width", "height")
+        )
+        named = absent and isinstance(entry.get("file_name"), str)
+        size = stored(entry["file_name"]) if named else None
+        if size is None:
+            found.append(entry)
+            continue
+        note("corrected", label_of("image", index, entry), f"states no size: {size[0]} x {size[1]}")
+        found.append({**entry, "width": size[0], "height": size[1]})
+    return found
+
+
+class _Repair:
+    """The lists of one file, in the order in which one refers to the other."""
+
+    def __init__(self, unusable: Mapping[int, str], *, need_masks: bool, origins: bool) -> None:
+        self.changes: list[RepairChange] = []
+        self._unusable, self._need_masks, self._origins = unusable, need_masks, origins
+        self._category_of: dict[int, int] = {}
+        self._size_of: dict[int, tuple[int, int]] = {}
+        self._gone: set[int] = set()
+        self._shares = False
+
+    def note(self, what: str, entry: str, why: str) -> None:
+        """Remember a change."""
+        self.changes.append(RepairChange(what=what, entry=entry, why=why))
+
+    def _label(self, kind: str, index: int, entry: object) -> str:
+        return label_of(kind, index, entry, origins=self._origins)
+
+    def categories(self, entries: Sequence[Any]) -> Iterator[Json]:
+        """Classes with a number and a name of their own."""
+        number_of: dict[str, int] = {}
+        for index, entry in enumerate(entries):
+            label = self._label("category", index, entry)
+            wrong = next(field_problems(entry, CATEGORY_FIELDS), None)
+            if wrong is not None:
+                self.note("dropped", label, wrong)
+                continue
+            name = entry["name"].strip()
+            if entry["id"] in self._category_of:
+                self.note("dropped", label, "its id is that of an earlier category")
+                continue
+            first = number_of.setdefault(name, entry["id"])
+            self._category_of[entry["id"]] = first
+            if first != entry["id"]:
+                self.note("merged", label, f"has the name {name!r} of category {first}")
+                continue
+            yield self._without_constants(label, entry)
+
+    def images(self, entries: Sequence[Any]) -> Iterator[Json]:
+        """Images with an id of their own and a file that can be used."""
+        for index, entry in enumerate(entries):
+            label = self._label("image", index, entry)
+            why = self._image_problem(entry)
+            image_id = entry.get("id") if isinstance(entry, dict) else None
+            if why is not None:
+                self.note("dropped", label, why)
+                if type(image_id) is int and image_id not in self._size_of:
+                    self._gone.add(image_id)
+                continue
+            self._size_of[entry["id"]] = entry["width"], entry["height"]
+            yield self._without_constants(label, entry)
+
+    def _image_problem(self, entry: Any) -> str | None:
+        wrong = next(field_problems(entry, IMAGE_FIELDS), None)
+        if wrong is not None:
+            return wrong
+        if entry["id"] in self._size_of:
+            return "its id is that of an earlier image"
+        return next(image_entry_problems(entry), None) or self._unusable.get(entry["id"])
+
+    def annotations(self, entries: Sequence[Any]) -> Iterator[Json]:
+        """Annotations with an id of their own, a box inside their image, a sound mask or none."""
+        used = {
+            one["id"] for one in entries if isinstance(one, dict) and type(one.get("id")) is int
+        }
+        following, seen = max(used, default=0) + 1, set[int]()
+        self._find_shares(entries)
+        for index, entry in enumerate(entries):
+            label = self._label("annotation", index, entry)
+            why = self._reference_problem(entry)
+            if why is not None:
+                self.note("dropped", label, why)
+                continue
+            new = self._without_constants(label, entry)
+            if type(new.get("id")) is not int or new["id"] in seen:
+                why = "has no id of its own" if "id" in entry else "has no id"
+                self.note("renumbered", label, f"{why}: it gets {following}")
+                new["id"], following = following, following + 1
+            seen.add(new["id"])
+            new["category_id"] = self._category_of[new["category_id"]]
+            fitted = self._fitted(label, new)
+            if fitted is not None:
+                yield fitted
+
+    def _find_shares(self, entries: Sequence[Any]) -> None:
+        """Decide whether the boxes of the file are shares of the sizes of their images."""
+        boxes = [
+            (entry["bbox"], self._size_of[entry["image_id"]])
+            for entry in entries
+            if isinstance(entry, dict)
+            and type(entry.get("image_id")) is int
+            and entry["image_id"] in self._size_of
+            and isinstance(entry.get("bbox"), list)
+            and box_problem(entry["bbox"]) is None
+        ]
+        inside = sum(max(box) <= 1 and min(size) > SHARE_SIDE for box, size in boxes)
+        self._shares = bool(boxes) and inside >= MOST_SHARES * len(boxes)
+
+    def _reference_problem(self, entry: Any) -> str | None:
+        if not isinstance(entry, dict):
+            return "is no object"
+        fields = {key: ANNOTATION_FIELDS[key] for key in ("image_id", "category_id")}
+        wrong = next(field_problems(entry, fields), None)
+        if wrong is not None:
+            return wrong
+        if entry["image_id"] in self._gone:
+            return f"its image {entry['image_id']} was dropped"
+        if entry["image_id"] not in self._size_of:
+            return f"has image_id={entry['image_id']}, but no image has that id"
+        if entry["category_id"] not in self._category_of:
+            return f"has category_id={entry['category_id']}, but no category has that id"
+        return None
+
+    def _fitted(self, label: str, entry: Json) -> Json | None:
+        """The annotation with a box and a mask that fit its image; None where it has no box."""
+        size = self._size_of[entry["image_id"]]
+        if entry.get("iscrowd", 0) not in (0, 1) or type(entry.get("iscrowd", 0)) is float:
+            self._set(label, entry, "iscrowd", int(bool(entry["iscrowd"])), "must be 0 or 1")
+        mask = self._mask(label, entry, size)
+        if not self._box(label, entry, size, mask):
+            return None
+        if mask is not None and self._is_apart(entry, mask, size):
+            self._drop_mask(label, entry, "its mask is beside its box")
+            mask = None
+        bare = mask is None and not entry.get("iscrowd") and min(entry["bbox"][2:]) > 0
+        if bare and self._need_masks:
+            self._set(label, entry, "iscrowd", 1, "has no sound mask to score by")
+        return entry
+
+    def _mask(self, label: str, entry: Json, size: tuple[int, int]) -> Any:
+        given = entry.get("segmentation")
+        mask, problem = repaired_mask(given, size)
+        if problem is not None and mask is None:
+            self._drop_mask(label, entry, problem)
+        elif problem is not None:
+            self._set(label, entry, "segmentation", mask, problem)
+        area = entry.get("area", 0)
+        if area is not None and (type(area) not in (int, float) or area < 0):
+            self.note("corrected", label, f"has area={area!r}: without")
+            del entry["area"]
+        return mask
+
+    def _box(self, label: str, entry: Json, size: tuple[int, int], mask: Any) -> bool:
+        box: Any = entry.get("bbox")
+        if not isinstance(box, list):
+            problem: str | None = "has no bbox"
+        else:
+            problem = box_problem(box)
+        if problem is None and self._shares:
+            box = [value * size[place % 2] for place, value in enumerate(box)]
+            self._set(label, entry, "bbox", box, "its box is in shares of the image's size")
+        if problem is None and overhang(box, size) > ROUNDING:
+            problem = self._clip(label, entry, size)
+        if problem is None:
+            return True
+        told = None if mask is None else box_of_mask(mask, size)
+        if told is None:
+            self.note("dropped", label, problem)
+            return False
+        self._set(label, entry, "bbox", told, f"{problem} Its mask tells it")
+        return True
+
+    def _clip(self, label: str, entry: Json, size: tuple[int, int]) -> str | None:
+        problem = place_problem(entry["bbox"], size)
+        x0, y0, x1, y1 = clip_box(entry["bbox"], size)
+        if x1 <= x0 or y1 <= y0:
+            return problem
+        if problem is not None:
+            self._set(label, entry, "bbox", [x0, y0, x1 - x0, y1 - y0], "reaches out of its image")
+        return None
+
+    def _is_apart(self, entry: Json, mask: Any, size: tuple[int, int]) -> bool:
+        told = box_of_mask(mask, size)
+        if told is None or min(entry["bbox"][2:]) <= 0:
+            return False
+        x, y, w, h = entry["bbox"]
+        return (
+            told[0] > x + w + 1
+            or told[1] > y + h + 1
+            or told[0] + told[2] < x - 1
+            or (told[1] + told[3] < y - 1)
+        )
+
+    def _drop_mask(self, label: str, entry: Json, why: str) -> None:
+        self.note("corrected", label, f"{why}: without a mask")
+        entry.pop("segmentation", None)
+        entry.pop("area", None)
+
+    def _set(self, label: str, entry: Json, key: str, value: Any, why: str) -> None:
+        shown = f"{key}={value}" if key != "segmentation" else "the same mask, well written"
+        self.note("corrected", label, f"{why.rstrip('.')}: {shown}")
+        entry[key] = value
+
+    def _without_constants(self, label: str, entry: Json) -> Json:
+        names = [
+            key
+            for key, value in entry.items()
+            if key not in ("bbox", "segmentation") and find_constant(value)
+        ]
+        if names and constant_problem(entry, ("bbox", "segmentation")) is not None:
+            self.note("corrected", label, f"NaN or an infinity in {', '.join(names)}: without")
+        return {key: value for key, value in entry.items() if key not in names}
+
+
+def same_classes(train: Json, val: Json, note: Note) -> tuple[Json, Json]:
+    """Both files with the same classes: numbers of the training file, by name.
+
+    Args:
+        train: Repaired content.
+        val: The same; its annotations follow.
+        note: Told of changes as `_Repair.note` is.
+    """
+    number_of = {entry["name"].strip(): entry["id"] for entry in train["categories"]}
+    theirs = {entry["name"].strip(): entry["id"] for entry in val["categories"]}
+    following = max([*number_of.values(), 0]) + 1
+    categories = list(train["categories"])
+    for entry in val["categories"]:
+        name = entry["name"].strip()
+        if name not in number_of:
+            number_of[name], following = following, following + 1
+            categories.append({**entry, "id": number_of[name]})
+            note("corrected", f"category {entry['id']}", f"{name!r} is added to the training file")
+    moved = {old: number_of[name] for name, old in theirs.items() if number_of[name] != old}
+    for old, new in moved.items():
+        note("renumbered", f"category {old}", f"is number {new} in the training file")
+    absent = [name for name in number_of if name not in theirs]
+    if absent:
+        note("corrected", "categories", f"{len(absent)} of the training file are added here")
+    annotations = [
+        {**entry, "category_id": moved.get(entry["category_id"], entry["category_id"])}
+        for entry in val["annotations"]
+    ]
+    return {**train, "categories": categories}, {
+        **val,
+        "categories": categories,
+        "annotations": annotations,
+    }

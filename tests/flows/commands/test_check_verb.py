@@ -1,0 +1,138 @@
+"""`mal check`: everything that is wrong, in one go and by kind; repaired copies that pass."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.commands import cli
+from tests.builders import CocoFiles, write_coco
+
+Mal = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mal:
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = cli.main([*arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> CocoFiles:
+    return write_coco(tmp_path, name="train", with_crowd=True)
+
+
+@pytest.fixture
+def val(tmp_path: Path) -> CocoFiles:
+    return write_coco(tmp_path / "other", name="val", num_images=2)
+
+
+def given(train: CocoFiles, val: CocoFiles) -> list[str]:
+    return [
+        f"data.{name}.{key}={value}"
+        for name, files in (("train", train), ("val", val))
+        for key, value in (("images", files.images), ("annotations", files.annotations))
+    ]
+
+
+def break_both(train: CocoFiles, val: CocoFiles) -> None:
+    content = train.content()
+    for entry in content["annotations"][:5]:
+        entry["category_id"] = 555
+    train.rewrite(content)
+    content = val.content()
+    content["annotations"][0]["bbox"] = [500, 500, 3, 3]
+    content["annotations"][1].pop("segmentation")
+    content["categories"][1]["name"] = "plate"
+    val.rewrite(content)
+
+
+def test_problems_of_both_files_come_by_kind_with_counts(
+    train: CocoFiles, val: CocoFiles, mal: Mal
+) -> None:
+    break_both(train, val)
+    status, out, err = mal("check", *given(train, val))
+    assert (status, out) == (2, "")
+    assert f"{train.annotations}: 5 problems" in err
+    assert "unknown-class: 5" in err
+    assert "... and 2 more" in err
+    for kind in ("box-outside-image: 1", "mask-missing: 1", "classes-differ: 1"):
+        assert kind in err
+
+
+def test_json_has_every_problem(train: CocoFiles, val: CocoFiles, mal: Mal) -> None:
+    break_both(train, val)
+    status, out, _ = mal("check", "--json", *given(train, val))
+    found = json.loads(out)
+    assert (status, found["fine"]) == (2, False)
+    (unknown,) = [one for one in found["findings"] if one["kind"] == "unknown-class"]
+    assert unknown["count"] == len(unknown["examples"]) == 5
+    assert unknown["file"] == str(train.annotations)
+
+
+def test_a_file_that_is_no_json_does_not_hide_the_other(
+    train: CocoFiles, val: CocoFiles, mal: Mal
+) -> None:
+    break_both(train, val)
+    train.annotations.write_bytes(b"\x1f\x8b broken gzip")
+    status, _, err = mal("check", *given(train, val))
+    assert status == 2
+    assert str(train.annotations) in err
+    assert "which lies wholly outside" in err
+
+
+def test_images_of_both_splits_are_told_once(
+    train: CocoFiles, val: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    target = tmp_path / "found.json"
+    status, out, err = mal("check", *given(train, val), f"output={target}")
+    assert (status, out.strip()) == (0, "the input is fine")
+    # The builder draws image n of both splits alike.
+    kinds = {one["kind"]: one["count"] for one in json.loads(target.read_text())["findings"]}
+    assert kinds == {"crowd": 1, "image-in-both": 2}
+    assert "are training images too, byte by byte" in err
+
+
+def test_repaired_copies_pass_and_the_files_stay(
+    train: CocoFiles, val: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    break_both(train, val)
+    before = [files.annotations.read_bytes() for files in (train, val)]
+    folder = tmp_path / "fixed"
+    status, out, _ = mal("check", *given(train, val), "fix=true", f"output={folder}")
+    assert status == 0, out
+    assert [files.annotations.read_bytes() for files in (train, val)] == before
+    copies = [CocoFiles(files.images, folder / f"{name}.json") for files, name in
+              ((train, "train"), (val, "val"))]  # fmt: skip
+    assert mal("check", *given(*copies))[0] == 0
+    changes = json.loads((folder / "changes.json").read_text())
+    assert changes["train"]["counts"] == {"dropped": 5}
+    assert len(changes["train"]["changes"]) == 5
+    # Again: the folder is our own.
+    assert mal("check", *given(train, val), "fix=true", f"output={folder}")[0] == 0
+
+
+def test_a_repair_never_writes_over_the_input(
+    train: CocoFiles, val: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    own = CocoFiles(train.images, folder / "train.json")
+    own.annotations.write_bytes(train.annotations.read_bytes())
+    status, _, err = mal("check", *given(own, val), "fix=true", f"output={folder}")
+    assert status == 2
+    assert "which no repair wrote" in err
+    assert own.annotations.read_bytes() == train.annotations.read_bytes()
+
+
+def test_a_repair_needs_a_place(train: CocoFiles, val: CocoFiles, mal: Mal) -> None:
+    status, _, err = mal("check", *given(train, val), "fix=true")
+    assert status == 2
+    assert "output=DIR" in err

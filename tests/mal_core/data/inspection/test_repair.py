@@ -1,0 +1,169 @@
+"""A repaired file passes the check, changes nothing that was right, and tells every change."""
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mal_core.data.coco import parse_coco
+from mal_core.data.inspection.mask_repair import repaired_mask
+from mal_core.data.inspection.repair import repair, same_classes, with_sizes
+from mal_core.data.view import read_view
+from tests.builders import CocoFiles, write_coco
+
+Content = dict[str, Any]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CocoFiles:
+    return write_coco(tmp_path, with_crowd=True)
+
+
+def set_box(*box: float) -> Callable[[Content], object]:
+    return lambda c: c["annotations"][0].update(bbox=list(box))
+
+
+def set_mask(mask: object) -> Callable[[Content], object]:
+    return lambda c: c["annotations"][0].update(segmentation=mask)
+
+
+SQUARE = [4.0, 5.0, 24.0, 5.0, 24.0, 21.0, 4.0, 21.0]
+BROKEN: dict[str, tuple[Callable[[Content], object], dict[str, int]]] = {
+    "a box out of its image": (set_box(400, 400, 5, 5), {"corrected": 1}),
+    "a box over the border": (set_box(50, 30, 60, 60), {"corrected": 2}),
+    "a box of NaN": (set_box(math.nan, 1, 2, 3), {"corrected": 1}),
+    "a box of text": (lambda c: c["annotations"][0].update(bbox="1,2,3,4"), {"corrected": 1}),
+    "no box and no mask": (
+        lambda c: [c["annotations"][0].pop(key) for key in ("bbox", "segmentation")],
+        {"dropped": 1},
+    ),
+    "an unknown class": (lambda c: c["annotations"][0].update(category_id=77), {"dropped": 1}),
+    "an unknown image": (lambda c: c["annotations"][0].update(image_id=77), {"dropped": 1}),
+    "an id twice": (
+        lambda c: c["annotations"][0].update(id=c["annotations"][1]["id"]),
+        {"renumbered": 1},
+    ),
+    "no id": (lambda c: c["annotations"][0].pop("id"), {"renumbered": 1}),
+    "an entry that is none": (lambda c: c["annotations"].append(3), {"dropped": 1}),
+    "a mask of another size": (
+        set_mask({"size": [5, 5], "counts": [25]}),
+        {"corrected": 1},
+    ),
+    "a mask of points": (
+        set_mask([[4, 5], [24, 5], [24, 21], [4, 21]]),
+        {"corrected": 1},
+    ),
+    "a mask elsewhere": (set_mask([[50, 40, 60, 40, 60, 46]]), {"corrected": 1}),
+    "NaN in a key of the user": (
+        lambda c: c["annotations"][0].update(note=math.nan),
+        {"corrected": 1},
+    ),
+    "NaN beside the lists": (lambda c: c.update(info={"a": math.inf}), {"dropped": 1}),
+    "a wrong crowd flag": (lambda c: c["annotations"][0].update(iscrowd=5), {"corrected": 1}),
+    "a wrong area": (lambda c: c["annotations"][0].update(area="big"), {"corrected": 1}),
+    "two classes of one name": (
+        lambda c: c["categories"].append({"id": 5, "name": " disc "}),
+        {"merged": 1},
+    ),
+    "a class without a name": (lambda c: c["categories"].append({"id": 5}), {"dropped": 1}),
+    "an image twice": (lambda c: c["images"].append(dict(c["images"][0])), {"dropped": 1}),
+    "a name out of the folder": (
+        lambda c: c["images"][0].update(file_name="../x.png"),
+        {"dropped": 4},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_repaired_file_passes_the_check(name: str, files: CocoFiles) -> None:
+    change, counts = BROKEN[name]
+    content = files.content()
+    change(content)
+    files.rewrite(content)
+    assert read_view(files.annotations).all_problems
+    found = repair(parse_coco(files.annotations), {}, need_masks=False)
+    assert found.counts() == counts
+    files.rewrite(json.loads(json.dumps(found.content, allow_nan=False)))
+    assert read_view(files.annotations).all_problems == ()
+
+
+def test_what_is_right_stays_as_it_is(files: CocoFiles) -> None:
+    content = files.content()
+    before = copy.deepcopy(content)
+    found = repair(content, {}, need_masks=True)
+    assert found.changes == ()
+    assert found.content == before == content
+
+
+def test_an_unusable_image_goes_with_its_boxes_and_each_is_told(files: CocoFiles) -> None:
+    found = repair(files.content(), {10: "'0.png' is missing"}, need_masks=False)
+    assert found.counts() == {"dropped": 4}  # the image, its two boxes, its crowd
+    assert all(change.why for change in found.changes)
+    assert {entry["image_id"] for entry in found.content["annotations"]} == {20, 30}
+
+
+def test_an_object_that_cannot_be_scored_becomes_a_crowd(files: CocoFiles) -> None:
+    content = files.content()
+    set_mask([[1, 2]])(content)
+    found = repair(content, {}, need_masks=True)
+    assert found.content["annotations"][0]["iscrowd"] == 1
+    assert found.counts() == {"corrected": 1}
+
+
+def test_boxes_in_shares_of_the_size_are_scaled(files: CocoFiles) -> None:
+    content = files.content()
+    pixels = [list(entry["bbox"]) for entry in content["annotations"]]
+    for entry in content["annotations"]:
+        x, y, w, h = entry["bbox"]
+        entry["bbox"] = [x / 64, y / 48, w / 64, h / 48]
+    found = repair(content, {}, need_masks=False)
+    for entry, box in zip(found.content["annotations"], pixels, strict=True):
+        assert entry["bbox"] == pytest.approx(box)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ([[4, 5], [24, 5], [24, 21], [4, 21]], "list of points"),
+        ([[[4, 5], [24, 5], [24, 21], [4, 21]]], "for a coordinate"),
+        ([[x / side for x, side in zip(SQUARE, (64, 48) * 4, strict=True)]], "shares"),
+    ],
+)
+def test_a_mask_with_one_meaning_is_written_as_it_should_be(written: Any, problem: str) -> None:
+    mask, seen = repaired_mask(written, (64, 48))
+    assert problem in str(seen)
+    assert mask[0] == pytest.approx(SQUARE)
+
+
+def test_counts_that_are_the_text_of_bytes_are_read() -> None:
+    good = {"size": [2, 3], "counts": "06"}
+    mask, problem = repaired_mask({"size": [2, 3], "counts": "b'06'"}, (3, 2))
+    assert mask == good
+    assert "text of Python bytes" in str(problem)
+
+
+def test_a_stated_size_is_taken_from_the_file() -> None:
+    notes: list[str] = []
+    entries = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png", "width": 3}]
+    sizes = {"a.png": (5, 6)}
+    found = with_sizes(entries, sizes.get, lambda *told: notes.append(told[1]))
+    assert found[0] == {"id": 1, "file_name": "a.png", "width": 5, "height": 6}
+    assert (found[1], notes) == (entries[1], ["image 1"])
+
+
+def test_classes_get_the_numbers_of_the_training_file_by_name() -> None:
+    train = {"categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}], "annotations": []}
+    val = {
+        "categories": [{"id": 2, "name": "cat"}, {"id": 7, "name": "cow"}],
+        "annotations": [{"category_id": 2}, {"category_id": 7}],
+    }
+    told: list[tuple[str, str, str]] = []
+    new_train, new_val = same_classes(train, val, lambda *one: told.append(one))
+    assert new_train["categories"] == new_val["categories"]
+    names = {one["id"]: one["name"] for one in new_val["categories"]}
+    assert [names[one["category_id"]] for one in new_val["annotations"]] == ["cat", "cow"]
+    assert {one[0] for one in told} == {"corrected", "renumbered"}
