@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.settings import composing
 from flows.settings.run_config import RunConfig
+from flows.stages import session
 from flows.store import contents, shared_contents
 from flows.store.shared import SharedStore, connect
-from flows.store.stage_names import CHECK, PREPARATIONS
+from flows.store.stage_names import CHECK
 from mal_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def run_action(action: str, arguments: Sequence[str]) -> str:
     if action == "why":
         return why(arguments)
     places = [text for text in arguments if text.startswith(("store=", "shared_store="))]
-    config = composing.compose(places)
+    with session.joined() as opened:
+        config = opened.config(places)
     own = [text for text in arguments if text and text not in (*places, *SHARED)]
     wrong = [text for text in own if text.startswith("shared=")]
     if wrong:
@@ -118,23 +119,20 @@ def _gc_options(arguments: Sequence[str]) -> tuple[float, bool]:
 
 def why(overrides: Sequence[str]) -> str:
     """Which stages of a run are stored, and what makes the first others run."""
-    from flows.stages import stages
-    from flows.stages.run import Run
+    from flows.stages import graph
 
-    config = composing.compose(overrides, required=composing.TRAIN_KEYS)
-    stages.check_settings(config)
-    beyond = None if config.shared_store is None else connect(config.shared_store)
-    store = contents.LookingStore(config.store, PREPARATIONS, beyond=beyond)
+    with session.joined() as opened:
+        run = opened.run(overrides, graph.BY_NAME[CHECK].required, _looking)
     lines, blocked = [], False
-    for job in _jobs(Run(config, store=store)):
+    for job in _jobs(run):
         try:
             job.ask()
         except contents.WouldRunError as would:
             blocked = True
             lines.append(f"{job.name}: would run")
             if would.key.stage in job.name:
-                lines += [f"  {one}" for one in contents.differences(would.key, config.store)]
-                if store.attempt(would.key).is_dir():
+                lines += [f"  {one}" for one in contents.differences(would.key, run.store.root)]
+                if run.store.attempt(would.key).is_dir():
                     lines.append("  an interrupted attempt is there and will be continued")
             else:
                 lines.append(f"  after {would.key.stage}")
@@ -143,6 +141,15 @@ def why(overrides: Sequence[str]) -> str:
     if not blocked:
         lines.append("nothing would run")
     return "\n".join(lines)
+
+
+def _looking(config: RunConfig) -> "Run":
+    """A run that asks its store and computes nothing but preparations."""
+    from flows.stages.graph import PREPARATIONS
+    from flows.stages.run import Run
+
+    beyond = None if config.shared_store is None else connect(config.shared_store)
+    return Run(config, store=contents.LookingStore(config.store, PREPARATIONS, beyond=beyond))
 
 
 def _jobs(run: "Run") -> Iterator["Job"]:

@@ -5,7 +5,7 @@ import functools
 import os
 import threading
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -29,16 +29,10 @@ from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
 GROUPS = ("data", "encoder", "mal", "experiment")
-FOLDER_FORMATS = ("voc", "yolo")
-FREE_KEYS = ("encoder.options", "segmenter.options")
 MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
-TRAIN_KEYS = ("data.train.images", "data.train.annotations")
-VAL_KEYS = ("data.val.images", "data.val.annotations")
-TEST_KEYS = ("data.test.images", "data.test.annotations")
-_FILES = (*TRAIN_KEYS, *VAL_KEYS, *TEST_KEYS)
 
 # Hydra keeps its state in a global object: two composes at once break each other.
 _hydra_lock = threading.Lock()
@@ -87,8 +81,8 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     drawn = raw["data"].get("source") == "scenes"
     if drawn:
         _refuse_files_beside_scenes(raw)
-    given = (*TRAIN_KEYS, *VAL_KEYS) if drawn else ()
-    absent = {key for key in _FILES if key not in given and _value_at(raw, key) in (None, MISSING)}
+    own = [one.key for one in _splits() if not (drawn and Role.DRAWN in one.roles)]
+    absent = {key for key in files_of(*own) if _value_at(raw, key) in (None, MISSING)}
     wanted = [key for key in required if key in absent]
     if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
         wanted.append("encoder.weights")
@@ -99,7 +93,7 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
     raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
     raw["store"] = raw["store"] or default_store()
-    upstream.resolve(raw, Path(raw["store"]).expanduser().absolute())
+    upstream.resolve(raw, Path(raw["store"]).expanduser().absolute(), _settings())
     raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None
     raw.pop("experiment", None)
     config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
@@ -140,6 +134,15 @@ def known_keys() -> tuple[str, ...]:
 def _settings() -> tuple[Setting, ...]:
     changes = all_settings(SegmenterChanges, "segmenter.")
     return (*all_settings(RunConfig), *changes)
+
+
+def _splits() -> Iterator[Setting]:
+    return (one for one in _settings() if one.record is SplitConfig)
+
+
+def files_of(*splits: str) -> tuple[str, ...]:
+    """Full names of the settings that name the files of splits such as "data.train"."""
+    return tuple(key for split in splits for key in path_keys() if key.startswith(f"{split}."))
 
 
 def path_keys() -> tuple[str, ...]:
@@ -205,7 +208,7 @@ def _problem_with(override: Override) -> str | None:
         return f"{override.input_line}: recipes are selected by segmenters=[NAME,...]."
     if key in GROUPS or key in known_keys():
         return None
-    if any(key.startswith(f"{free}.") for free in FREE_KEYS):
+    if any(one.is_free and key.startswith(f"{one.key}.") for one in _settings()):
         return None
     return f"unknown setting {key!r}. {_suggestion(key)}"
 
@@ -247,7 +250,8 @@ def _refuse_absent(absent: Sequence[str]) -> None:
 
 
 def _refuse_files_beside_scenes(raw: Any) -> None:
-    given = [key for key in (*TRAIN_KEYS, *VAL_KEYS) if _value_at(raw, key) is not None]
+    drawn = [one.key for one in _splits() if Role.DRAWN in one.roles]
+    given = [key for key in files_of(*drawn) if _value_at(raw, key) is not None]
     if given:
         message = (
             f"{', '.join(given)}: this run draws its own data (data=scenes, which "
@@ -303,17 +307,22 @@ def _require_files(config: RunConfig) -> None:
         if not setting.roles & {Role.FILE, Role.ANNOTATIONS}:
             continue
         key, path = setting.key, attrgetter(setting.key)(config)
-        may_be_folder = (
-            Role.ANNOTATIONS in setting.roles and config.data.train_format in FOLDER_FORMATS
-        )
-        if path is not None and not path.is_file() and not (may_be_folder and path.is_dir()):
+        if path is not None and not path.is_file() and not _is_wanted_folder(config, setting, path):
             seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
             hint = ""
-            if key in upstream.SOURCES:
-                stage = upstream.SOURCES[key][0]
+            if setting.made is not None:
+                stage = setting.made.stage
                 hint = f" Wanted a FILE, latest, or {stage}/KEY as `mal cache ls {stage}` lists it."
             message = f"{key}={path}: {seen}.{hint}"
             raise ConfigError(message)
+
+
+def _is_wanted_folder(config: RunConfig, setting: Setting, path: Path) -> bool:
+    if Role.ANNOTATIONS not in setting.roles or not path.is_dir():
+        return False
+    from mal_core.formats import FORMATS  # numpy and more: only where there is a folder
+
+    return FORMATS[config.data.train_format].in_folders
 
 
 def split_or_refuse(split: SplitConfig | None, name: str) -> SplitConfig:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from flows.store.stage_names import LABEL, TRAIN
 from mal_core.config import (
     AnnotationFormat,
     Config,
@@ -18,6 +19,7 @@ from mal_core.config import (
 )
 from mal_core.config.roles import (
     Data,
+    Made,
     Operation,
     Reporting,
     Role,
@@ -27,6 +29,7 @@ from mal_core.config.roles import (
 from mal_core.errors import ConfigError
 
 Trained = TypeVar("Trained", MalConfig, SegmenterConfig)
+LABELER, LABELS = Made(TRAIN, "checkpoint.pth"), Made(LABEL, "train.json")
 LabelRunner = Literal["threads", "dask", "ray"]
 
 
@@ -77,8 +80,8 @@ class DataSource(Config):
 
     source: Data[Literal["files", "scenes"]]
     format: Data[AnnotationFormat] = "coco"
-    train: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
-    val: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
+    train: Annotated[SplitConfig | None, Role.DATA, Role.PLACE, Role.DRAWN] = None
+    val: Annotated[SplitConfig | None, Role.DATA, Role.PLACE, Role.DRAWN] = None
     test: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
     name: Reporting[str | None] = None
     strict: Data[bool] = False
@@ -215,11 +218,11 @@ class RunConfig(Config):
     second_ruler: Annotated[Path | None, Role.REPORTING, Role.FILE, Role.NAMED] = None
     seconds_per_mask: Reporting[float] = 79.2
     serve_port: Operation[int] = 4280
-    checkpoint: Annotated[Path | None, Role.LABELING, Role.FILE] = None
+    checkpoint: Annotated[Path | None, Role.LABELING, Role.FILE, LABELER] = None
     output: Annotated[Path | None, Role.OPERATION, Role.PLACE] = None
     fix: Operation[bool] = False
     boxes: Annotated[Path | None, Role.DATA, Role.FILE] = None
-    pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED] = None
+    pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED, LABELS] = None
     labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
     human: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
     images: Annotated[Path | None, Role.REPORTING, Role.PLACE] = None

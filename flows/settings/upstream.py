@@ -1,38 +1,42 @@
 """Output of an earlier run by name: `latest`, or STAGE/KEY as `mal cache ls` prints it."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flows.store import contents
-from flows.store.stage_names import LABEL, TRAIN
+from mal_core.config.roles import Setting
 from mal_core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
-SOURCES = {
-    "checkpoint": (TRAIN, "checkpoint.pth"),
-    "pseudo_labels": (LABEL, "train.json"),
-}
-"""Settings that take a stage's output: the stage, and which of its files."""
 _said: set[tuple[str, Path]] = set()
 """What this process has named: settings are composed many times."""
 
 
-def resolve(raw: dict[str, Any], store: Path) -> None:
+def resolve(raw: dict[str, Any], store: Path, settings: Iterable[Setting]) -> None:
     """Replace names of stored outputs among the values of a run by their files, in place.
 
     A file that is called like this is written ./latest.
 
+    Args:
+        raw: The values.
+        store: Where outputs lie.
+        settings: Those of a run; a stage makes what some of them name.
+
     Raises:
         ConfigError: The store has no such output.
     """
-    for setting, (stage, file) in SOURCES.items():
+    for one in settings:
+        if one.made is None:
+            continue
+        setting, stage = one.key, one.made.stage
         value = raw.get(setting)
         if isinstance(value, str) and (value == LATEST or value.startswith(f"{stage}/")):
             found = _find(setting, value, stage, store)
-            raw[setting] = str(found / file)
+            raw[setting] = str(found / one.made.file)
             if (setting, found) not in _said:
                 _said.add((setting, found))
                 logger.info("%s=%s: %s/%s", setting, value, stage, found.name)

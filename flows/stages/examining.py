@@ -51,7 +51,7 @@ def examine(run: Run, *, examples: int) -> list[Finding]:
                 file, [text for path, text in parts if path == file], examples=examples
             )
         ]
-    return [*_oddities(run, inputs.read_check(checked)), *_shared_images(run)]
+    return [*_oddities(run, inputs.read_check(checked)), *shared_images(run)]
 
 
 def counts(run: Run) -> list[str]:
@@ -108,7 +108,7 @@ def _oddities(run: Run, checked: dict[str, object]) -> Iterator[Finding]:
             yield warning(_file(run, split), "images", f"{note}")
 
 
-def _shared_images(run: Run) -> Iterator[Finding]:
+def shared_images(run: Run) -> Iterator[Finding]:
     """Validation images that training sees too: their scores say nothing of unseen images."""
     found = inputs.inputs(run)
     if found.val is None:

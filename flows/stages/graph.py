@@ -1,5 +1,7 @@
 """The stages as a graph: check -> boxes -> train -> label -> segment -> evaluate, and predict.
 
+Before check, and between label and segment, stand those that make the input plain.
+
 One record per stage. Whoever goes through stages (`mal run` and its single stages, `--force`,
 `mal cache why`, sweeps, the Prefect flows) walks these records.
 """
@@ -11,11 +13,34 @@ from typing import Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig, SegmenterChanges
-from flows.stages import predict, publish, results, retention, stages
+from flows.stages import (
+    images,
+    inputs,
+    normal_form,
+    predict,
+    publish,
+    results,
+    retention,
+    stages,
+)
 from flows.stages.run import Run, ShardRunner
 from flows.stages.trainings import Training, trainings
 from flows.store.local import Stored
-from flows.store.stage_names import BOXES, CHECK, EVALUATE, LABEL, PREDICT, SEGMENT, TRAIN
+from flows.store.stage_names import (
+    BOXES,
+    CHECK,
+    EVALUATE,
+    IMAGES,
+    LABEL,
+    NORMAL_FORM,
+    NORMAL_MASKS,
+    ONE_CLASS,
+    OVERLAP,
+    PREDICT,
+    SCENES,
+    SEGMENT,
+    TRAIN,
+)
 from flows.workers import devices
 from flows.workers.arms import side_by_side
 from mal_core.config.roles import EFFECTS, Role, all_settings
@@ -56,6 +81,8 @@ class Stage:
             there is one output for each.
         publish: Makes that output visible; gives what there is to say of it.
         brings: Inputs that become visible with it.
+        per_file: Who reads it asks for its outputs, where there is need: one for each file or
+            pair of splits. No walk does.
         per_training: It has one output for each recipe, arm and seed.
         at_once: Its outputs are made side by side.
         scored: It needs images to score segmenters on.
@@ -70,9 +97,10 @@ class Stage:
     inputs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     decided_by: Role
-    work: Callable[..., Stored]
+    work: Callable[..., Any]
     publish: Callable[..., Any] = results.publish_nothing
     brings: tuple[str, ...] = ()
+    per_file: bool = False
     per_training: bool = False
     at_once: bool = False
     scored: bool = False
@@ -84,9 +112,8 @@ class Stage:
     @property
     def required(self) -> tuple[str, ...]:
         """Settings without a default that a run up to it needs."""
-        scored = composing.VAL_KEYS if self.scored else ()
-        listed = composing.TEST_KEYS if "data.test" in self.files else ()
-        return (*composing.TRAIN_KEYS, *scored, *listed)
+        unscored = () if self.scored else ("data.val",)
+        return composing.files_of(*(file for file in self.files if file not in unscored))
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -114,15 +141,59 @@ class Stage:
         return Job(title=title, name=name, ask=ask, publish=show)
 
 
+def _shared_images(run: Run) -> Any:
+    from flows.stages import examining  # OpenCV: only for `mal check`
+
+    return list(examining.shared_images(run))
+
+
 STAGES = (
+    Stage(
+        name=SCENES,
+        title="draw scenes",
+        decided_by=Role.DATA,
+        work=inputs.drawn,
+        per_file=True,
+        quick=True,
+    ),
+    Stage(
+        name=NORMAL_FORM,
+        title="turn annotations into COCO files",
+        inputs=(SCENES,),
+        files=("data.train", "data.val", "boxes"),
+        decided_by=Role.DATA,
+        work=normal_form.normal_form,
+        per_file=True,
+        quick=True,
+    ),
+    Stage(
+        name=IMAGES,
+        title="turn images into ordinary ones",
+        inputs=(NORMAL_FORM,),
+        files=("data.train", "data.val", "data.test"),
+        decided_by=Role.DATA,
+        work=images.plain_images,
+        per_file=True,
+        quick=True,
+    ),
     Stage(
         name=CHECK,
         title="check the input",
+        inputs=(IMAGES,),
         files=("data.train", "data.val", "second_ruler"),
         decided_by=Role.DATA,
         work=stages.check_all,
         publish=results.say_notes,
         quick=True,
+    ),
+    Stage(
+        name=OVERLAP,
+        title="find images of both splits",
+        inputs=(IMAGES,),
+        files=("data.train", "data.val"),
+        decided_by=Role.DATA,
+        work=_shared_images,
+        per_file=True,
     ),
     Stage(
         name=BOXES,
@@ -156,9 +227,27 @@ STAGES = (
         shown="accounting",
     ),
     Stage(
+        name=NORMAL_MASKS,
+        title="turn masks into what mmdet reads",
+        inputs=(IMAGES, LABEL),
+        decided_by=Role.DATA,
+        work=normal_form.normal_masks,
+        per_file=True,
+        quick=True,
+    ),
+    Stage(
+        name=ONE_CLASS,
+        title="make all classes one",
+        inputs=(NORMAL_MASKS,),
+        decided_by=Role.SEGMENTING,
+        work=normal_form.one_class,
+        per_file=True,
+        quick=True,
+    ),
+    Stage(
         name=SEGMENT,
         title="train",
-        inputs=(CHECK, LABEL),
+        inputs=(CHECK, LABEL, ONE_CLASS),
         files=("data.train", "data.val", "segmenter.config", "segmenter.weights"),
         decided_by=Role.SEGMENTING,
         work=stages.train_segmenter,
@@ -184,7 +273,7 @@ STAGES = (
         name=PREDICT,
         title="predict",
         inputs=(CHECK, LABEL, SEGMENT),
-        files=("data.train", "data.test"),
+        files=("data.train", "data.val", "data.test"),
         decided_by=Role.SEGMENTING,
         prepare=predict.split_to_predict,
         work=predict.predict,
@@ -195,10 +284,12 @@ STAGES = (
     ),
 )
 BY_NAME = {one.name: one for one in STAGES}
+PREPARATIONS = tuple(one.name for one in STAGES if one.quick)
+"""Without them no later stage can be asked for."""
 
 
 def walk(config: RunConfig, last: str = EVALUATE) -> tuple[Stage, ...]:
-    """A stage and all that it needs in this run, inputs first.
+    """A stage and all that it needs in this run, inputs first; those per file are left out.
 
     A given labeler is used as it is: nothing is trained in phase 1 then.
     """
@@ -207,7 +298,7 @@ def walk(config: RunConfig, last: str = EVALUATE) -> tuple[Stage, ...]:
     for stage in reversed(STAGES):
         if stage.name in wanted:
             wanted.update(name for name in stage.inputs if name not in unused)
-    return tuple(one for one in STAGES if one.name in wanted)
+    return tuple(one for one in STAGES if one.name in wanted and not one.per_file)
 
 
 def open_run(

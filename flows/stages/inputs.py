@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.settings.run_config import DataSource, Inputs, data_config
+from flows.settings.run_config import Inputs, data_config
 from flows.stages.images import plain_inputs
 from flows.stages.normal_form import in_users_words, in_utf8, normal_form, states_sizes
 from flows.stages.run import Run
@@ -30,7 +30,7 @@ def inputs(run: Run) -> Inputs:
     if run.inputs is None:
         source = run.config.data
         if source.source == "scenes":
-            given = _drawn_inputs(run, source)
+            given = drawn(run)
         elif source.train is None:
             message = "Missing mandatory value: data.train.images, data.train.annotations."
             raise ConfigError(message)
@@ -60,8 +60,9 @@ def val_split(run: Run) -> SplitConfig:
     return found
 
 
-def _drawn_inputs(run: Run, source: DataSource) -> Inputs:
-    settings = dataclasses.asdict(source)["scenes"]
+def drawn(run: Run) -> Inputs:
+    """The splits that the project draws itself."""
+    settings = dataclasses.asdict(run.config.data)["scenes"]
 
     def work(folder: Path) -> None:
         from scenes.write import write_splits

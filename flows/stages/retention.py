@@ -23,6 +23,7 @@ from mal_core.evaluation.retention import (
     SegmenterResult,
     report_from_json,
 )
+from mal_core.processes.records import read_record
 
 if TYPE_CHECKING:  # the report draws plots: matplotlib
     from mal_core.evaluation.compared_arms import RunMatches
@@ -142,7 +143,7 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
     from mal_core.data.coco import drop_mask, parse_coco
     from mal_core.data.crowding import measure_reach
     from mal_core.evaluation.compared_arms import compare_twins, match_run, with_published
-    from mal_core.jobs.segmenter import DETECTIONS_FILE
+    from mal_core.jobs.segmenter import DETECTIONS_FILE, KeptDetections
 
     seeds = run.config.seeds
     truth = parse_coco(annotations, drop_mask)
@@ -161,7 +162,7 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
         if run.config.human_arm == "published" and recipe.published_ap is not None:
             result = with_published(result, recipe.published_ap)
         first = trained[recipe.name, "pseudo", seeds[0]]
-        kept = json.loads((first.path / DETECTIONS_FILE).read_text())["per_image"]
+        kept = read_record(KeptDetections, first.path / DETECTIONS_FILE).per_image
         results.append(dataclasses.replace(result, reach=measure_reach(truth, kept)))
     return tuple(results)
 

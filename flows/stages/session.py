@@ -6,7 +6,7 @@ parameters, for everyone to read, and asks the session what they come to.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from flows.settings import composing
 from flows.settings.composing import Composed
@@ -33,8 +33,18 @@ class Session:
             self._composed[key] = composing.compose_for(overrides, required=required)
         return self._composed[key].require(required)
 
-    def run(self, overrides: Sequence[str], required: Sequence[str] = ()) -> Run:
+    def run(
+        self,
+        overrides: Sequence[str],
+        required: Sequence[str] = (),
+        begin: Callable[[RunConfig], Run] = Run,
+    ) -> Run:
         """The run with these settings, which are possible ones.
+
+        Args:
+            overrides: The settings.
+            required: Those without a default that it needs.
+            begin: Makes it, where the session has none.
 
         Raises:
             ConfigError: As `config`; or an encoder, a recipe or a cluster does not exist.
@@ -42,7 +52,7 @@ class Session:
         config, key = self.config(overrides, required), tuple(overrides)
         if key not in self._runs:
             stages.check_settings(config)
-            self._runs[key] = Run(config)
+            self._runs[key] = begin(config)
         return self._runs[key]
 
 

@@ -10,5 +10,3 @@ SCENES, NORMAL_FORM, IMAGES = "scenes", "normal-form", "images"
 ONE_CLASS, NORMAL_MASKS = "one-class", "normal-masks"
 CHECK, BOXES, PREDICT = "check", "boxes", "predict"
 OVERLAP = "overlap"
-PREPARATIONS = (SCENES, NORMAL_FORM, IMAGES, ONE_CLASS, NORMAL_MASKS, CHECK, BOXES)
-"""Stages of seconds that read the input and train nothing."""

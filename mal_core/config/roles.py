@@ -27,6 +27,7 @@ class Role(enum.Enum):
         ANNOTATIONS: A place where a file must lie, or a folder for formats made of folders.
         URL: Another address than a path.
         NAMED: A place whose last part a report shows; it shows no other place.
+        DRAWN: Files of the user that drawn scenes stand in for.
         PER_MACHINE: May differ between the machines of one run.
     """
 
@@ -41,6 +42,7 @@ class Role(enum.Enum):
     ANNOTATIONS = enum.auto()
     URL = enum.auto()
     NAMED = enum.auto()
+    DRAWN = enum.auto()
     PER_MACHINE = enum.auto()
 
 
@@ -65,6 +67,19 @@ Reporting = Annotated[Value, Role.REPORTING]
 Operation = Annotated[Value, Role.OPERATION]
 
 
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """Mark of a file that a stage makes: it may be named by that stage instead of its path.
+
+    Attributes:
+        stage: The stage.
+        file: Which of its files.
+    """
+
+    stage: str
+    file: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
     """One field of a record of settings.
@@ -75,6 +90,7 @@ class Setting:
         kind: Its type, without them.
         record: The record in it, if it is one or may be one.
         records: The record that it is a tuple of.
+        made: Which stage makes such a file, if one does.
     """
 
     key: str
@@ -82,6 +98,12 @@ class Setting:
     kind: Any
     record: type | None
     records: type | None
+    made: Made | None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it takes keys of any name."""
+        return typing.get_origin(self.kind) is dict
 
     @property
     def is_path(self) -> bool:
@@ -104,6 +126,7 @@ def settings_of(kind: type, prefix: str = "") -> Iterator[Setting]:
             records=_record_among(typing.get_args(hint))
             if typing.get_origin(hint) is tuple
             else None,
+            made=next((mark for mark in marks if isinstance(mark, Made)), None),
         )
 
 

@@ -34,6 +34,7 @@ class Format:
         notes: (images folder, annotations, normal form) -> what is unusual about the files.
         numbers_classes: The format knows classes by name; the conversion numbers them.
         numbers_entries: It has no ids; `origin` in the normal form says where each entry is from.
+        in_folders: Annotations may be a folder of files.
     """
 
     to_coco: Callable[..., Json]
@@ -45,6 +46,7 @@ class Format:
     numbers_entries: bool = False
     notes: Callable[[Path, Path, Json], list[str]] = lambda _images, _annotations, _content: []
     sizes_from_pixels: bool = False
+    in_folders: bool = False
 
 
 def coco_to_coco(_images: Path, annotations: Path) -> Json:
@@ -64,6 +66,7 @@ FORMATS: dict[str, Format] = {
         notes=voc_notes,
         numbers_classes=True,
         numbers_entries=True,
+        in_folders=True,
     ),
     "yolo": Format(
         to_coco=yolo_to_coco,
@@ -73,6 +76,7 @@ FORMATS: dict[str, Format] = {
         notes=yolo_notes,
         numbers_entries=True,
         sizes_from_pixels=True,
+        in_folders=True,
     ),
     "ytvis": Format(
         to_coco=ytvis_to_coco,

@@ -53,6 +53,17 @@ class SegmenterJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptDetections:
+    """What a training leaves to say of its detections.
+
+    Attributes:
+        per_image: Those that the segmenter keeps of an image; None: it sets no limit.
+    """
+
+    per_image: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimedJob:
     """A job with the data that it was started on.
 

@@ -45,12 +45,14 @@ from mal_core.jobs.segmenter import (
     MEMORY_ADVICE,
     PREDICTIONS_FILE,
     TRAINING_FAILED,
+    KeptDetections,
     SegmenterJob,
     check_segmenter_data,
     read_job,
 )
 from mal_core.processes.child_errors import write_failure
 from mal_core.processes.ranks import Group, joined_group, record_hardware
+from mal_core.processes.records import write_record
 from phase2_configs.runner import detections, plain_weights, recipe
 from phase2_configs.runner.monitor import Monitor
 from phase2_configs.runner.users_config import read_config, users_config
@@ -128,7 +130,7 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     if group.is_main:
         report_instances(config)
         kept = detections.kept_detections(config)
-        write_json(work_dir / DETECTIONS_FILE, {"per_image": kept})
+        write_record(work_dir / DETECTIONS_FILE, KeptDetections(per_image=kept))
         with atomic_path(work_dir / CONFIG_FILE) as temporary:
             temporary.write_text(config.pretty_text)
     with users_config(job.recipe):

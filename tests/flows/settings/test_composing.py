@@ -110,12 +110,12 @@ def test_unknown_segmenter_lists_what_exists() -> None:
 
 
 def test_missing_files_of_a_split_are_named_together() -> None:
-    message = refusal("data.train.images=x", required=(*composing.TRAIN_KEYS, *composing.VAL_KEYS))
+    message = refusal("data.train.images=x", required=composing.files_of("data.train", "data.val"))
     assert "Missing mandatory value: data.train.annotations, data.val.images" in message
 
 
 def test_a_run_without_validation_needs_no_validation_split() -> None:
-    config = composing.compose(FILES[:2], required=composing.TRAIN_KEYS)
+    config = composing.compose(FILES[:2], required=composing.files_of("data.train"))
     assert config.data.val is None
 
 
@@ -179,7 +179,7 @@ def test_encoder_is_chosen_by_file_and_by_timm_name() -> None:
 
 def test_the_demo_draws_its_data_and_values_beside_it_win() -> None:
     config = composing.compose(
-        ["experiment=demo", "data.scenes.num_train=9"], required=composing.TRAIN_KEYS
+        ["experiment=demo", "data.scenes.num_train=9"], required=composing.files_of("data.train")
     )
     assert config.data.scenes is not None
     assert config.data.scenes.num_train == 9
@@ -263,7 +263,9 @@ def test_empty_path_is_not_the_current_folder(key: str) -> None:
 
 def test_half_a_split_names_the_other_half() -> None:
     with pytest.raises(ConfigError, match=r"value: data\.train\.images"):
-        composing.compose(["data.train.annotations=boxes.json"], required=composing.TRAIN_KEYS)
+        composing.compose(
+            ["data.train.annotations=boxes.json"], required=composing.files_of("data.train")
+        )
 
 
 def test_where_the_second_level_of_the_store_is_decides_no_report() -> None:

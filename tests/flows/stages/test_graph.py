@@ -11,7 +11,17 @@ from flows.stages import graph, session
 from flows.stages.run import Run
 from flows.store import stage_names
 from flows.store.local import StageKey
-from flows.store.stage_names import BOXES, CHECK, EVALUATE, LABEL, PREDICT, SEGMENT, TRAIN
+from flows.store.stage_names import (
+    BOXES,
+    CHECK,
+    EVALUATE,
+    IMAGES,
+    LABEL,
+    ONE_CLASS,
+    PREDICT,
+    SEGMENT,
+    TRAIN,
+)
 from mal_core.config.roles import Role
 from mal_core.errors import ConfigError
 from tests.flows.stand_ins import Pipeline, StandIns
@@ -49,8 +59,22 @@ def test_the_order_of_the_graph_is_the_order_of_the_work(pipeline: Pipeline) -> 
     assert walked == [CHECK, BOXES, TRAIN, LABEL, SEGMENT, EVALUATE]
     run = Recorder(config)
     graph.perform(run, EVALUATE)
-    own = [name for name in dict.fromkeys(run.worked) if name in graph.BY_NAME]
-    assert own == walked
+    assert own(run) == walked
+
+
+def own(run: Recorder) -> list[str]:
+    """Stages that a run worked on, in order, without those per file."""
+    return [name for name in dict.fromkeys(run.worked) if not graph.BY_NAME[name].per_file]
+
+
+def test_what_stages_ask_for_on_their_way_is_in_the_graph(pipeline: Pipeline) -> None:
+    run = Recorder(pipeline.config("data.class_agnostic=true"))
+    graph.perform(run, EVALUATE)
+    order = list(dict.fromkeys(run.worked))
+    assert {IMAGES, ONE_CLASS} < set(order) <= set(graph.BY_NAME)
+    for name in order:
+        before = set(order[: order.index(name)])
+        assert set(graph.BY_NAME[name].inputs) & set(order) <= before, name
 
 
 @pytest.mark.parametrize("last", [TRAIN, LABEL, SEGMENT])
@@ -59,7 +83,7 @@ def test_a_stage_computes_what_the_graph_says_it_needs_and_nothing_else(
 ) -> None:
     run = Recorder(pipeline.config())
     graph.perform(run, last)
-    assert set(run.worked) & set(graph.BY_NAME) == set(names(graph.walk(run.config, last)))
+    assert set(own(run)) == set(names(graph.walk(run.config, last)))
 
 
 def test_a_given_labeler_leaves_training_and_its_boxes_out(pipeline: Pipeline) -> None:
@@ -85,10 +109,8 @@ def test_a_record_lists_the_settings_that_decide_its_stage() -> None:
     assert {"mal.mask_threshold", "mal.refinement.grid"} <= set(label)
     assert not set(train) & set(label)
     assert Role.OPERATION not in {stage.decided_by for stage in graph.STAGES}
-    assert graph.BY_NAME[PREDICT].required == (
-        *composing.TRAIN_KEYS,
-        *composing.VAL_KEYS,
-        *composing.TEST_KEYS,
+    assert graph.BY_NAME[PREDICT].required == composing.files_of(
+        "data.train", "data.val", "data.test"
     )
 
 

@@ -250,4 +250,4 @@ def test_why_says_that_an_attempt_will_be_continued_and_speaks_as_the_settings_d
 
 
 def _looking(pipeline: Pipeline) -> contents.LookingStore:
-    return contents.LookingStore(pipeline.config().store, stage_names.PREPARATIONS)
+    return contents.LookingStore(pipeline.config().store, graph.PREPARATIONS)
