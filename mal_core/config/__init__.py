@@ -148,6 +148,11 @@ class RefinementConfig(Config):
         color_fits: How often the color model is fitted to the result so far.
         smoothness: Weight of neighbors of similar color.
         iterations: Mean-field updates.
+        affinity_weight: Weight of all pixels that look alike, near and far; 0: unheard. Halved
+            or dropped for a crop where it empties rows or columns of the box.
+        affinity_reach: Distance at which they count, as a share of the crop's longer side.
+        affinity_contrast: Difference of colors at which they count, as a share of the crop's
+            own contrast.
         grid: Longer side of the working grid in pixels.
     """
 
@@ -156,11 +161,16 @@ class RefinementConfig(Config):
     color_fits: Labeling[int] = 2
     smoothness: Labeling[float] = 0.7
     iterations: Labeling[int] = 10
+    affinity_weight: Labeling[float] = 0.0
+    affinity_reach: Labeling[float] = 0.2
+    affinity_contrast: Labeling[float] = 0.2
     grid: Labeling[int] = 96
 
     def __post_init__(self) -> None:
-        for key in ("color_weight", "smoothness", "color_fits", "iterations"):
+        for key in ("color_weight", "smoothness", "color_fits", "iterations", "affinity_weight"):
             _require(getattr(self, key) >= 0, f"mal.refinement.{key}", getattr(self, key), ">= 0")
+        for key in ("affinity_reach", "affinity_contrast"):
+            _require(getattr(self, key) > 0, f"mal.refinement.{key}", getattr(self, key), "> 0")
         _require(self.grid >= 16, "mal.refinement.grid", self.grid, "at least 16")
 
 

@@ -5,6 +5,10 @@ know where its parts end, but not which part is meant. As in GrabCut (Rother et 
 foreground and background get a color distribution each, fitted to this crop alone; unlike
 there, the network's log-odds stay in the sum, so colors decide only where it is unsure.
 
+How far a crop's colors may be believed is decided by its box. The object fills every row and
+every column of a tight box: where look-alikes would empty some that the network had filled,
+they are other things of the same color, and they are heard less or not at all.
+
 Shape letters: H W pixels of the part of a crop that lies in its image, h w working grid.
 """
 
@@ -13,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.config import RefinementConfig
+from mal_core.labeling.look_alikes import affinity, hear_look_alikes
 
 MAX_LOG_ODDS = 6.0
 """Bound of the network's say: beyond e^6 to 1 it would never be outvoted."""
@@ -24,6 +29,10 @@ COLOR_BINS = 16
 """Bins of each Lab axis."""
 SPREAD = (0.25, 0.5, 0.25)
 """Each color also counts for its neighbor bins."""
+SHARES = (1.0, 0.5)
+"""Shares of the look-alikes' weight that are tried, the loudest first."""
+MAX_EMPTIED = 0.01
+"""Share of the crop's rows and columns that look-alikes may empty."""
 NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Offsets (dy, dx) of one half of the 3 x 3 window; the other half is their negation."""
 
@@ -57,8 +66,31 @@ def refine_logits(
     for _ in range(config.color_fits):
         unary = own + config.color_weight * color_log_odds(bins, _sigmoid(unary))
         unary[outside] = -MAX_LOG_ODDS
-    field = _smooth(unary, contrast_weights(small), outside, config)
+    field = _believed(unary, small, outside, config)
     return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _believed(
+    unary: Map, crop: NDArray[np.uint8], outside: NDArray[np.bool_], config: RefinementConfig
+) -> Map:
+    """Log-odds after look-alikes and neighbors; the former as loud as the box bears."""
+    weights = contrast_weights(crop)
+    plain = _smooth(unary, weights, outside, config)
+    if not config.affinity_weight or outside.all():
+        return plain
+    kernel = affinity(crop, ~outside, config.affinity_reach, config.affinity_contrast)
+    least = filled_share(plain > 0) - MAX_EMPTIED
+    for share in SHARES:
+        heard = hear_look_alikes(unary, ~outside, kernel, share * config.affinity_weight)
+        field = _smooth(heard, weights, outside, config)
+        if filled_share(field > 0) >= least:
+            return field
+    return plain
+
+
+def filled_share(mask: NDArray[np.bool_]) -> float:
+    """Share of the rows and columns of a map that hold any foreground, in [0, 1]."""
+    return float(mask.any(0).mean() + mask.any(1).mean()) / 2
 
 
 def color_bins(crop: NDArray[np.uint8]) -> NDArray[np.int64]:
