@@ -34,7 +34,14 @@ ROUNDS = 5
 
 
 def voices(values: NDArray[Any]) -> NDArray[Any]:
-    """Those pixels of a map or crop, shape (h, w, ...), that speak, a regular grid of them."""
+    """The pixels that speak, a regular grid of them.
+
+    Args:
+        values: A map (h, w) or crop (h, w, 3).
+
+    Returns:
+        A view of it, of any shape up to (48, 48) and (48, 48, 3).
+    """
     step = -(-max(values.shape[:2]) // VOICES)
     return values[step // 2 :: step, step // 2 :: step]
 
@@ -71,8 +78,8 @@ def hear_look_alikes(unary: Map, inside: Mask, kernel: Map, weight: float) -> Ma
 
     Args:
         unary: Log-odds of each pixel alone, shape (h, w).
-        inside: True in the box; what lies outside speaks, but does not listen.
-        kernel: Of `affinity`.
+        inside: True in the box, shape (h, w); what lies outside speaks, but does not listen.
+        kernel: Of `affinity`, shape (n, m).
         weight: Log-odds that unanimous look-alikes add.
 
     Returns:

@@ -89,7 +89,7 @@ def _believed(
 
 
 def filled_share(mask: NDArray[np.bool_]) -> float:
-    """Share of the rows and columns of a map that hold any foreground, in [0, 1]."""
+    """Share of the rows and columns of a mask, shape (h, w), that hold any of it, in [0, 1]."""
     return float(mask.any(0).mean() + mask.any(1).mean()) / 2
 
 
