@@ -1,4 +1,4 @@
-# Needs Python 3.11, make, git and a POSIX shell. `make` alone prints this list.
+# Needs Python 3.11 to 3.13, make, git and a POSIX shell. `make` alone prints this list.
 #   make demo     the whole pipeline on drawn scenes; ends with the retention table and a report
 #   make test     every test (slow ones too)         make quick   without the slow ones
 #   make check    ruff, mypy, import contracts       make fix     let ruff repair what it can

@@ -17,6 +17,8 @@ from tests.cpu_times import CpuTimes
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = Path(tempfile.mkdtemp(prefix="mal-tests-"))
+# The processes of one session inherit the folder of the first.
+os.environ.setdefault("MAL_TESTS_SHARED", str(SCRATCH))
 # Set before any test module imports Prefect or torch; children inherit all of it.
 os.environ.update(
     OMP_NUM_THREADS="1",

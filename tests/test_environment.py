@@ -83,9 +83,12 @@ def test_the_lock_satisfies_what_the_project_declares() -> None:
 
 
 # Some distributions need more on the first releases of 3.11; Debian 12 has 3.11.2.
-@pytest.mark.parametrize("release", ["3.11.0", "3.11.2", platform.python_version(), "3.11.99"])
+@pytest.mark.parametrize(
+    "release", ["3.11.0", "3.11.2", platform.python_version(), "3.11.99", "3.12.1", "3.13.0"]
+)
 def test_the_lock_is_complete_but_for_the_second_opencv_and_image_corruptions(release: str) -> None:
-    python = {"extra": "", "python_full_version": release}
+    version = release.rpartition(".")[0]
+    python = {"extra": "", "python_version": version, "python_full_version": release}
     chosen = [one for one in locked() if one.marker is None or one.marker.evaluate(python)]
     names = {canonicalize_name(requirement.name) for requirement in chosen}
     absent = set()
@@ -168,7 +171,7 @@ def test_a_wrong_python_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
-    assert "is 3.9, but Python 3.11 is needed" in result.stderr
+    assert "is 3.9, but Python 3.11, 3.12 or 3.13 is needed" in result.stderr
 
 
 def test_a_python_that_does_not_exist_is_refused_in_one_sentence() -> None:
@@ -188,7 +191,7 @@ def test_no_python_at_all_is_reported_in_one_sentence(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
-    assert "no Python 3.11 found" in result.stderr
+    assert "no Python 3.11, 3.12 or 3.13 found" in result.stderr
 
 
 def test_a_python_without_venv_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -288,7 +291,12 @@ def test_mmcv_wheels_are_cached_per_python_torch_and_mmcv(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = builder.cache_folder("onedl-mmcv==2.3.6", cuda=False)
     assert folder.parent == tmp_path / "mal-pipeline" / "wheels"
-    for part in ("onedl-mmcv-2.3.6", "py311", f"torch{metadata.version('torch')}", "cpu"):
+    for part in (
+        "onedl-mmcv-2.3.6",
+        f"py{sys.version_info[0]}{sys.version_info[1]}",
+        f"torch{metadata.version('torch')}",
+        "cpu",
+    ):
         assert part in folder.name
 
 

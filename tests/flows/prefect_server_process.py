@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mal_core.processes.nodes import free_port
+from tests.flows.prefect_home import NAME, READY, bring_database
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -28,20 +29,22 @@ class Server:
 
     Args:
         root: Folder of its logs, its home and, unless told otherwise, its database.
-        database: SQLAlchemy address of the database; SQLite in `root` without one.
+        database: SQLAlchemy address of the database; without one SQLite in `root`, ready for use.
         variables: More environment for every command of this server.
     """
 
     def __init__(self, root: Path, database: str | None = None, **variables: str) -> None:
         self.root = root
         self.port = free_port()
+        if database is None:
+            bring_database(root / NAME)
+            variables = {**READY, **variables}
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.environment = {
             **os.environ,
             "PREFECT_HOME": str(root / "home"),
             "PREFECT_API_URL": self.api,
-            "PREFECT_API_DATABASE_CONNECTION_URL": database
-            or f"sqlite+aiosqlite:///{root}/prefect.db",
+            "PREFECT_API_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{root / NAME}",
             "OMP_NUM_THREADS": "1",
             "PREFECT_WORKER_QUERY_SECONDS": "2",  # tests need not wait the usual 10 s for a start
             **variables,
@@ -107,7 +110,9 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 600) -> Any:
+    def wait(
+        self, what: str, ready: Callable[[], Any], seconds: float = 600, every: float = 0.5
+    ) -> Any:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -115,7 +120,7 @@ class Server:
                     return found
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 pass  # not up yet
-            time.sleep(0.5)
+            time.sleep(every)
         logs = "\n".join(path.read_text()[-3000:] for path in self.root.glob("*.log"))
         return pytest.fail(f"no {what} after {seconds:.0f} s\n{logs}")
 

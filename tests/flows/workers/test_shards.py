@@ -104,6 +104,7 @@ def journal_lines(command: Mal) -> int:
 def start_flow(command: Mal, *overrides: str) -> subprocess.Popen[str]:
     """Start the Prefect flow with a temporary server, as a deployment runs it."""
     words = json.dumps([*overrides, f"workdir={command.workdir}"])
+    command.bring_database()
     return subprocess.Popen(
         [sys.executable, "-c", FLOW, words],
         stdout=subprocess.PIPE,
