@@ -1,5 +1,6 @@
 """What each verb of `mal` does; imports of a verb's machinery stay inside it."""
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -127,7 +128,7 @@ def _with_server(run_flow: Callable[[], None]) -> None:
 
     from flows.lifetime import prefect_server
 
-    with prefect_server.server():
+    with prefect_server.server(meanwhile=lambda: importlib.import_module("flows.pipeline")):
         try:
             run_flow()
         except TerminationSignal as error:

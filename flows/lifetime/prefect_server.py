@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -36,10 +36,13 @@ class ServerError(MalCoreError):
 
 
 @contextlib.contextmanager
-def server() -> Iterator[None]:
+def server(meanwhile: Callable[[], object] | None = None) -> Iterator[None]:
     """Use the server that the settings name; without one, start one for this long.
 
     Prefect would start one itself, but that one survives when this process is killed.
+
+    Args:
+        meanwhile: Called while the server starts, which takes seconds: imports, for example.
 
     Raises:
         ServerError: The named server is out of reach, or the temporary one does not start.
@@ -49,7 +52,7 @@ def server() -> Iterator[None]:
         _require_reachable(url)
         yield
         return
-    os.environ["PREFECT_API_URL"] = _temporary_server()
+    os.environ["PREFECT_API_URL"] = _temporary_server(meanwhile)
     refresh_global_settings_context()
     try:
         yield
@@ -76,7 +79,7 @@ def _problem_with(url: str, seconds: float) -> str | None:
         return str(error)
 
 
-def _temporary_server() -> str:
+def _temporary_server(meanwhile: Callable[[], object] | None) -> str:
     port = free_port()
     log = PREFECT_HOME.value() / "temporary-server.log"
     try:
@@ -98,6 +101,8 @@ def _temporary_server() -> str:
     # Prefect's threads still talk to it after the flow: it ends last, not with the flow.
     atexit.register(_stop, process)
     url = f"http://127.0.0.1:{port}/api"
+    if meanwhile is not None:
+        meanwhile()
     _wait_until_up(process, url, log)
     return url
 
