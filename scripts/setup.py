@@ -26,8 +26,6 @@ LOCK = ROOT / "requirements.lock"
 BUILD_TOOLS = ("setuptools", "wheel", "packaging", "ninja", "psutil")
 GIGABYTE = 10**9
 NEEDED_BYTES = 9 * GIGABYTE
-VERSION = sys.version_info[:2]
-"""Of Python, here and in the environment."""
 STAMP_NAME = "mal-setup.stamp"
 FINDER_PTH = "mal_pipeline_mmcv_ops.pth"
 # One line, because only lines that start with "import" run. Silent where the project is gone:
@@ -67,7 +65,7 @@ class Environment:
     @property
     def site_packages(self) -> Path:
         """Where its distributions live."""
-        return self.venv / "lib" / f"python{VERSION[0]}.{VERSION[1]}" / "site-packages"
+        return self.venv / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
 
     @property
     def stamp(self) -> Path:
@@ -252,7 +250,7 @@ class ProgressLine:
 
 def create_venv(environment: Environment) -> None:
     """Make the virtual environment, or keep one whose interpreter and pip work."""
-    probe = f"import sys, pip; sys.exit(sys.version_info[:2] != {VERSION})"
+    probe = f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
     if environment.python.exists():
         command = [str(environment.python), "-I", "-c", probe]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
