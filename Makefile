@@ -1,5 +1,6 @@
 # Needs Python 3.11 to 3.13, make, git and a POSIX shell. `make` alone prints this list.
 #   make demo     the whole pipeline on drawn scenes; ends with the retention table and a report
+#   make demo-real   the same on real microscope images with pretrained segmenters
 #   make test     every test (slow ones too)         make quick   without the slow ones
 #   make check    ruff, mypy, import contracts       make fix     let ruff repair what it can
 #   make setup    create or repair .venv  [PYTHON=python3.11] [MMCV_OPS=torchvision|compiled]
@@ -23,7 +24,7 @@ export OMP_NUM_THREADS PREFECT_SERVER_ANALYTICS_ENABLED DO_NOT_TRACK
 # Without an address, worker and deploy would talk to a server of their own that nobody sees.
 AT_SERVER := PREFECT_API_URL="$${PREFECT_API_URL:-http://127.0.0.1:4200/api}"
 
-.PHONY: help setup demo test quick check fix docs bench gpu-check server worker deploy clean
+.PHONY: help setup demo demo-real test quick check fix docs bench gpu-check server worker deploy clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +36,9 @@ setup:
 
 demo: setup
 	@$(BIN)/mal run experiment=demo
+
+demo-real: setup
+	@$(BIN)/mal run experiment=demo_real
 
 # Two files at a time: most slow tests wait for processes of their own.
 test: setup

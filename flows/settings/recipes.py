@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 
 from flows.settings.run_config import SegmenterChanges
 from mal_core.errors import ConfigError
+from mal_core.models.encoder_names import check_encoder_name
+from mal_core.models.weight_packages import packaged_weights
 
 CONFIG_MODULE = "conf"
 SEGMENTER_GROUP = "segmenter"
@@ -69,15 +71,26 @@ def _own_recipe(config: str) -> dict[str, Any]:
 
 
 def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Refuse absent weights; their path becomes absolute, so that children find them."""
+    """Refuse absent weights; a file's path becomes absolute, so that children find it.
+
+    A name of timm's stands for its installed package of weights, else for its download.
+    """
     weights = recipe.get("weights")
     if weights is None or weights == HUB:
         return recipe
     path = Path(str(weights)).expanduser().absolute()
-    if not path.is_file():
-        message = f"segmenter.weights={weights}: no such file (null: random, {HUB}: download)."
-        raise ConfigError(message)
-    return {**recipe, "weights": str(path)}
+    if path.is_file():
+        return {**recipe, "weights": str(path)}
+    try:
+        check_encoder_name(str(weights))
+    except ConfigError as error:
+        message = (
+            f"segmenter.weights={weights}: no such file, and no model of timm "
+            f"(null: random, {HUB}: the recipe's download)."
+        )
+        raise ConfigError(message) from error
+    installed = packaged_weights(str(weights))
+    return recipe if installed is None else {**recipe, "weights": str(installed)}
 
 
 def _recipe(name: str) -> dict[str, Any]:

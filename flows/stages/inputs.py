@@ -18,6 +18,7 @@ from flows.store.stage_names import CHECK, SCENES
 from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.processes.records import to_json
 
 
 def inputs(run: Run) -> Inputs:
@@ -88,9 +89,9 @@ def check(run: Run, *, need_val: bool) -> Stored:
     """Check the whole input; nothing is trained on data that has not passed.
 
     Leaves check.json: `notes` for the user, `human_masks`, whether every box of the
-    training file has a mask, `most_objects`, the objects on the fullest image, and
-    `all_images_small`, `counts`, a line per split, and `oddities`, what is unusual, by kind.
-    Where both splits have passed, one of them has too.
+    training file has a mask, `most_objects`, the objects on the fullest image,
+    `object_sizes` of the training file, `all_images_small`, `counts`, a line per split, and
+    `oddities`, what is unusual, by kind. Where both splits have passed, one of them has too.
 
     Raises:
         DatasetError: The input is wrong; carries all problems of a file.
@@ -160,6 +161,7 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
         "most_objects": checked.most_objects,
         "counts": checked.counts(),
         "oddities": [dataclasses.asdict(one) for one in checked.oddities()],
+        "object_sizes": to_json(checked.object_sizes),
         "all_images_small": checked.num_small_images == len(checked.train.images),
     }
     write_json(folder / "check.json", record, indent=1)

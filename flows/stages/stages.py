@@ -5,7 +5,9 @@ be called first; what is there already is verified and reused.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.settings.run_config import RunConfig
 from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
@@ -31,7 +33,7 @@ from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import Accounting
 from mal_core.models.encoder_names import check_encoder_name
-from mal_core.processes.records import read_record
+from mal_core.processes.records import from_json, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -123,10 +125,11 @@ def check_settings(config: RunConfig) -> None:
         check_encoder_name(config.encoder.name)
     for recipe in config.segmenters:
         resolve_config(recipe.config)
-    for weights in {recipe.weights for recipe in config.segmenters} - {None, "hub"}:
-        from mal_core.models.safe_weights import read_weights  # torch: only where there is a file
+    for weights in {recipe.weights for recipe in config.segmenters}:
+        if weights is not None and Path(weights).is_absolute():
+            from mal_core.models.safe_weights import read_weights  # torch: only for a file
 
-        read_weights(str(weights), f"segmenter.weights={weights}")
+            read_weights(weights, f"segmenter.weights={weights}")
 
 
 def generate_pseudo_labels(run: Run) -> Stored:
@@ -225,39 +228,46 @@ def train_segmenter(run: Run, training: Training) -> Stored:
     train, val = inputs(run).train, scored_split(run)
     recipe, seed = run.config.on_all_nodes(training.recipe), training.seed
     annotations, digest = train_annotations(run, training.arm)
-    fullest = int(read_check(check(run, need_val=True))["most_objects"])
+    known = read_check(check(run, need_val=True))
+    objects = {"most_objects": known["most_objects"], "sizes": known["object_sizes"]}
 
     def work(folder: Path) -> None:
         from flows.workers.arms import train_arm
+        from mal_core.data.object_sizes import ObjectSizes
         from mal_core.jobs.segmenter import SegmenterJob
 
         split = SplitConfig(images=train.images, annotations=annotations)
-        job = SegmenterJob(recipe=recipe, train=split, val=val, seed=seed, most_objects=fullest)
+        found = objects["sizes"]
+        sizes = None if found is None else from_json(ObjectSizes, found, "check.json")
+        fullest = int(objects["most_objects"])
+        job = SegmenterJob(
+            recipe=recipe, train=split, val=val, seed=seed, most_objects=fullest, sizes=sizes
+        )
         train_arm(job, folder=folder, title=training.masks)
         # The dumped config names the folder of the attempt; it must name the final one.
         config = folder / "config.py"
         config.write_text(config.read_text().replace(str(folder), str(run.store.folder(key))))
 
-    key = _segmenter_key(run, recipe, digest, seed, fullest)
+    key = _segmenter_key(run, recipe, digest, seed, objects)
     seeds = len(run.config.seeds)
     title = training.title if seeds > 1 else f"{recipe.name} on {training.masks}"
     return run.get(key, work, title=f"{SEGMENT}: {title}")
 
 
 def _segmenter_key(
-    run: Run, recipe: SegmenterConfig, annotations: str, seed: int, most_objects: int
+    run: Run, recipe: SegmenterConfig, annotations: str, seed: int, objects: Mapping[str, Any]
 ) -> StageKey:
     train = inputs(run).train
     weights = recipe.weights
-    if weights not in (None, "hub"):
-        weights = run.store.digests.digest(Path(str(weights)).absolute())
+    if weights is not None and Path(weights).is_absolute():
+        weights = run.store.digests.digest(Path(weights))
     return StageKey(
         stage=SEGMENT,
         config={
             **deciding(recipe, Role.SEGMENTING),
             "weights": weights,
             "seed": seed,
-            "most_objects": most_objects,
+            **objects,
         },
         inputs={
             "train.annotations": annotations,

@@ -12,6 +12,7 @@ from mal_core.data import crowding
 from mal_core.data.categories import category_problems
 from mal_core.data.inspection.oddities import Oddity, class_order, oddities
 from mal_core.data.mask_census import MaskCensus
+from mal_core.data.object_sizes import ObjectSizes, view_sizes
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import DatasetError, raise_together
 from mal_core.images.loading import image_problems
@@ -75,6 +76,11 @@ class CheckedData:
                 f"training file: {small} of {total} images have a side under {LEAST_SIDE} px, "
                 "which mmdet's recipes leave out of phase 2"
             )
+
+    @property
+    def object_sizes(self) -> ObjectSizes | None:
+        """Sizes of the training boxes in their images; None where there is no box."""
+        return view_sizes(self.train)
 
     @property
     def most_objects(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mal_core.artifacts import sha256_file
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.data.categories import category_problems
+from mal_core.data.object_sizes import ObjectSizes
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
 from mal_core.processes.child_errors import forget_failure, read_failure
@@ -43,6 +44,8 @@ class SegmenterJob:
     Attributes:
         most_objects: Objects on the fullest image of the data, the same for both runs
             whatever the labeler skipped; the validation file's own count where it is higher.
+        sizes: Of the objects of the original training file, for recipes that are sized by
+            them, the same for both runs; None: those of `train`.
     """
 
     recipe: SegmenterConfig
@@ -50,6 +53,7 @@ class SegmenterJob:
     val: SplitConfig
     seed: int = 0
     most_objects: int = 0
+    sizes: ObjectSizes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig
 from mal_core.errors import CheckpointError, ConfigError
+from mal_core.models import lite_names
 from mal_core.models.encoder_names import check_encoder_name
 from mal_core.models.hierarchical import HierarchicalEncoder, hierarchical_arguments
 from mal_core.models.pretrained import (
@@ -27,6 +28,7 @@ from mal_core.models.pretrained import (
     read_tensors,
     split_tensors,
 )
+from mal_core.models.weight_packages import packaged_weights
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ def build_encoder(
             num_loaded -= 2
         encoder = Encoder(model, config.frozen_stages)
     else:
-        encoder = HierarchicalEncoder(model, config.frozen_stages)
+        encoder = HierarchicalEncoder(model, config.frozen_stages, pretrained=bool(tensors))
         random_parts = ["fusion of the feature maps"]
     report = LoadReport(
         source=_source(config),
@@ -147,7 +149,10 @@ def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...
 def _source(config: EncoderConfig) -> str:
     if config.weights is not None:
         return str(config.weights)
-    return f"hub: {config.name}" if config.pretrained else "random"
+    if not config.pretrained:
+        return "random"
+    installed = packaged_weights(config.name)
+    return f"hub: {config.name}" if installed is None else f"package: {installed.name}"
 
 
 def _arguments(config: EncoderConfig, crop_size: int) -> dict[str, Any]:
@@ -177,6 +182,8 @@ def _pretrained(config: EncoderConfig) -> tuple[dict[str, Tensor], tuple[str, ..
                 message = f"encoder.weights={config.weights}: no such file."
                 raise ConfigError(message)
             tensors = read_tensors(config.weights)
+        elif (installed := packaged_weights(config.name)) is not None:
+            tensors = read_tensors(installed)
         else:
             settings = timm.get_pretrained_cfg(config.name)
             tensors = hub_tensors({} if settings is None else dataclasses.asdict(settings))
@@ -184,10 +191,18 @@ def _pretrained(config: EncoderConfig) -> tuple[dict[str, Tensor], tuple[str, ..
         if isinstance(error, ConfigError):
             raise
         raise CheckpointError(_refusal(config, f"{type(error).__name__}: {error}")) from error
-    kept, unused = split_tensors(tensors)
+    kept, unused = split_tensors(_in_timms_names(tensors, config.name))
     if not kept:
         raise CheckpointError(_refusal(config, "it has no tensors of an encoder"))
     return kept, unused
+
+
+def _in_timms_names(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    if "_conv_stem.weight" not in tensors:
+        return tensors
+    with torch.device("meta"):
+        blocks = lite_names.blocks_of(timm.create_model(name, num_classes=0).state_dict())
+    return {lite_names.timm_name(key, blocks): value for key, value in tensors.items()}
 
 
 def _create(

@@ -1,4 +1,4 @@
-"""Swin, ConvNeXt and their like: maps of strides 8, 16 and 32, summed at stride 16.
+"""Swin, ConvNeXt, EfficientNet and their like: maps of strides 8, 16 and 32, summed at stride 16.
 
 Shape letters: B crops, E feature dim, S crop side.
 """
@@ -8,10 +8,12 @@ from typing import Any, Self, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mal_core.errors import ConfigError
 
 STRIDES = (8, 16, 32)
+STEMS = ("patch_embed", "stem", "conv_stem", "bn1")
 STRIDE = 16
 """Pixels per feature of the sum: what a ViT/16 has, so that the decoder sees equal grids."""
 
@@ -46,14 +48,18 @@ class HierarchicalEncoder(nn.Module):
     The projections start from random weights. Where the sum is taken, strides 8 and 32 are
     resized bilinearly.
 
+    Batch statistics of pretrained weights stay as they are: those of a few crops are noise,
+    and the teacher, who averages weights, would have others than the student.
+
     Attributes:
         width: Feature dim E: the channels of the stride-16 stage.
         patch_size: Pixels per feature side.
         mean, std: Per-channel normalisation that the weights expect.
     """
 
-    def __init__(self, model: nn.Module, frozen_stages: int) -> None:
+    def __init__(self, model: nn.Module, frozen_stages: int, *, pretrained: bool = False) -> None:
         super().__init__()
+        self.pretrained = pretrained
         infos = cast("list[dict[str, Any]]", list(cast("Any", model).feature_info))
         self.stages = [i for i, info in enumerate(infos) if info["reduction"] in STRIDES]
         self.frozen_names = [info["module"] for info in infos[:frozen_stages]]
@@ -79,14 +85,15 @@ class HierarchicalEncoder(nn.Module):
         """The stem and the leading stages; none where no stage is frozen."""
         if not self.frozen_names:
             return []
-        stems = [getattr(self.model, name, None) for name in ("patch_embed", "stem")]
+        stems = [getattr(self.model, name, None) for name in STEMS]
         stages = [self.model.get_submodule(name) for name in self.frozen_names]
         return [*(stem for stem in stems if stem is not None), *stages]
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen parts stay in evaluation mode: no dropped paths."""
+        """Frozen parts stay in evaluation mode, and batch norms of pretrained weights."""
         super().train(mode)
-        for part in self._frozen():
+        norms = (part for part in self.model.modules() if isinstance(part, _BatchNorm))
+        for part in (*self._frozen(), *(norms if self.pretrained else ())):
             part.eval()
         return self
 

@@ -119,22 +119,15 @@ def set_weights(model: dict[str, Any], weights: str | None) -> None:
 
     Args:
         model: The `model` part of the config.
-        weights: None for random, "hub" for the recipe's own download, else a local
-            file in the format that the recipe's download has.
-
-    Raises:
-        ConfigError: The file does not exist.
+        weights: None for random, "hub" for the recipe's own download, else a local file
+            or a model of timm.
     """
     if weights == "hub":
         return
     backbone = model["backbone"]
     if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            message = f"segmenter weights {weights} is not a file (null: random, hub: download)."
-            raise ConfigError(message)
         init = backbone.get("init_cfg") or {"type": "Pretrained"}
-        backbone["init_cfg"] = {**init, "checkpoint": str(path.resolve())}
+        backbone["init_cfg"] = {**init, "checkpoint": weights}
         return
     for node in walk(model):
         if isinstance(node.get("init_cfg"), dict) and node["init_cfg"]["type"] == "Pretrained":
@@ -221,10 +214,11 @@ def _join(schedulers: list[dict[str, Any]]) -> None:
             main["T_max"] = main["end"] - main["begin"]
 
 
-def set_image_size(config: dict[str, Any], image_size: int) -> None:
+def set_image_size(config: dict[str, Any], image_size: int, *, scale_objects: bool = True) -> None:
     """Scale every size of the recipe so that a test image's longer side is `image_size` px.
 
-    Multi-scale training keeps its proportions; SOLOv2's object sizes follow.
+    Multi-scale training keeps its proportions; so do SOLOv2's object sizes, unless
+    `scale_objects` is false.
     """
     test = file_dataset(config["test_dataloader"]["dataset"])["pipeline"]
     nominal = max(next(step["scale"] for step in test if step["type"] == "Resize"))
@@ -233,7 +227,7 @@ def set_image_size(config: dict[str, Any], image_size: int) -> None:
     for node in walk([config["model"], *loaders]):
         for key in SIZE_KEYS.get(str(node.get("type")), ()):
             node[key] = _resized(node[key], factor, whole=node["type"] == "BatchFixedSizePad")
-        if "scale_ranges" in node:
+        if scale_objects and "scale_ranges" in node:
             node["scale_ranges"] = [
                 (low * factor, high * factor) for low, high in node["scale_ranges"]
             ]

@@ -14,12 +14,12 @@ import logging
 import math
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -28,11 +28,11 @@ from pycocotools import mask as coco_mask
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.data import crowding
 from mal_core.data.coco import drop_mask, parse_coco, parse_listing
+from mal_core.data.object_sizes import measure_sizes
 from mal_core.data.results import read_results
 from mal_core.errors import (
     SPACE_ADVICE,
     ConfigError,
-    DatasetError,
     MalCoreError,
     TrainingError,
     lacks_memory,
@@ -53,7 +53,9 @@ from mal_core.jobs.segmenter import (
 from mal_core.processes.child_errors import write_failure
 from mal_core.processes.ranks import Group, joined_group, record_hardware
 from mal_core.processes.records import write_record
-from phase2_configs.runner import detections, plain_weights, recipe
+from phase2_configs.backbones.explained_weights import load_backbone
+from phase2_configs.backbones.timm_backbone import TimmBackbone
+from phase2_configs.runner import detections, instances, plain_weights, recipe, sizing
 from phase2_configs.runner.monitor import Monitor
 from phase2_configs.runner.users_config import read_config, users_config
 
@@ -128,7 +130,7 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     check_segmenter_data(job.train.annotations, job.val.annotations)
     config = build_config(job, work_dir, num_processes=group.world_size)
     if group.is_main:
-        report_instances(config)
+        instances.report_instances(config)
         kept = detections.kept_detections(config)
         write_record(work_dir / DETECTIONS_FILE, KeptDetections(per_image=kept))
         with atomic_path(work_dir / CONFIG_FILE) as temporary:
@@ -183,8 +185,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     synchronized = num_processes > 1 and torch.cuda.is_available()
     amp = ("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if settings.amp else None
     recipe.adapt_to_processes(config, amp=amp, synchronized=synchronized)
-    if settings.image_size is not None:
-        recipe.set_image_size(config, settings.image_size)
+    _fit_sizes(config, job)
     _follow_objects(config, job)
     _set_loaders(config, job)
     images = _images_per_epoch(config, job)
@@ -205,6 +206,13 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     recipe.set_options(config, settings.options)
     detections.check_limits(config, len(classes))
     return Config(config)
+
+
+def _fit_sizes(config: dict[str, Any], job: SegmenterJob) -> None:
+    sizes = job.sizes or measure_sizes(parse_coco(job.train.annotations, drop_mask))
+    chosen = sizing.fit(config, sizes, job.recipe.image_size)
+    if chosen:
+        logger.info("sized by the data: %s", "; ".join(chosen))
 
 
 def _follow_objects(config: dict[str, Any], job: SegmenterJob) -> None:
@@ -265,63 +273,6 @@ def _set_learning_rate(config: dict[str, Any], learning_rate: float | None) -> N
         config["optim_wrapper"]["optimizer"]["lr"] = learning_rate
 
 
-def report_instances(config: Config) -> None:
-    """Say how many instances of the file take part in training, and why others do not.
-
-    mmdet drops instances without a word; here each is counted.
-
-    Raises:
-        DatasetError: No instance is left, or instances are lost for unknown reasons.
-    """
-    settings = config.train_dataloader.dataset
-    while "ann_file" not in settings:
-        settings = settings.dataset
-    counts = count_instances(settings.to_dict())
-    logger.info("instances: %s", ", ".join(f"{count} {reason}" for reason, count in counts.items()))
-    path = Path(settings.ann_file)
-    if counts["used"] == 0:
-        raise DatasetError(path, [f"no instance to train on: {counts}"])
-    lost = counts["in the file"] - sum(n for why, n in counts.items() if why != "in the file")
-    if lost != 0 or counts["ignored by mmdet"] != 0:
-        raise DatasetError(path, [f"mmdet would silently ignore instances: {counts}"])
-
-
-def count_instances(dataset: dict[str, Any]) -> dict[str, int]:
-    """Where each annotation of a training file ends up; decodes nothing."""
-    built = DATASETS.build({**dataset, "serialize_data": False, "pipeline": []})
-    content = parse_coco(Path(built.ann_file), drop_mask)
-    annotations = content["annotations"]
-    kept_images = {info["img_id"] for info in built.data_list}
-    kept = [ann for ann in annotations if ann["image_id"] in kept_images]
-    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    loader = TRANSFORMS.build({"type": "LoadAnnotations", "with_mask": True})
-    ignored = used = crowds = 0
-    for info in built.data_list:
-        instances = [dict(instance) for instance in info["instances"]]
-        crowds += sum(instance["ignore_flag"] for instance in instances)
-        results = {"instances": [i for i in instances if not i["ignore_flag"]]}
-        loader._process_masks(results)  # its verdict is what is wanted, not the masks
-        flags = np.asarray(results["gt_ignore_flags"], dtype=bool)
-        ignored += int(flags.sum())
-        used += int((~flags).sum())
-    degenerate = sum(_degenerate(ann, *sizes[ann["image_id"]]) for ann in kept)
-    return {
-        "in the file": len(annotations),
-        "used": used,
-        "crowds": crowds,
-        "on filtered images": len(annotations) - len(kept),
-        "too small or outside (box under 1 px, area 0)": degenerate,
-        "ignored by mmdet": ignored,
-    }
-
-
-def _degenerate(annotation: dict[str, Any], width: int, height: int) -> bool:
-    x, y, w, h = annotation["bbox"]
-    inside = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
-    marked = bool(annotation.get("ignore"))
-    return marked or not inside or annotation["area"] <= 0 or w < 1 or h < 1
-
-
 def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
     """mmengine's Runner for training and one prediction at the end, resuming if it can."""
     config = config.copy()
@@ -345,9 +296,23 @@ def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
         config.load_from = str(checkpoint)
         logger.info("resuming from %s", checkpoint.name)
     runner = Runner.from_cfg(config)
+    _explain_weights(runner.model, job.recipe.weights)
     if group.is_main:
         runner.register_hook(Monitor(job, work_dir), priority="VERY_LOW")
     return runner
+
+
+def _explain_weights(model: Any, weights: str | None) -> None:
+    """Let the backbone take its weights by our reader: mmengine's skips what does not fit.
+
+    A Swin that converts the names of other repositories keeps its own way, and so does a
+    backbone of timm, which reads like this anyway.
+    """
+    backbone = getattr(model, "module", model).backbone
+    own = getattr(backbone, "convert_weights", False) or isinstance(backbone, TimmBackbone)
+    if own or weights in (None, "hub"):
+        return
+    backbone.init_weights = partial(load_backbone, backbone, weights)
 
 
 def last_whole_checkpoint(work_dir: Path) -> Path | None:

@@ -1,0 +1,1 @@
+"""Backbones that mmdet lacks, and weights for all of them."""
