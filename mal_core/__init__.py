@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mal_core.images.loading import load_image
     from mal_core.labelers.mal import LabeledBoxes, Labeler, load_labeler, train_labeler
     from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
+    from mal_core.quality.score import Quality, score_masks
     from mal_core.types import PseudoLabelSet
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "MalConfig",
     "MalCoreError",
     "PseudoLabelSet",
+    "Quality",
     "RefinementConfig",
     "TrainingError",
     "WorkerError",
@@ -46,6 +48,7 @@ __all__ = [
     "labeler_recipe",
     "load_image",
     "load_labeler",
+    "score_masks",
     "train_labeler",
 ]
 
@@ -54,6 +57,7 @@ _MODULES = {
     "mal_core.images.loading": ("load_image",),
     "mal_core.labelers.mal": ("LabeledBoxes", "Labeler", "load_labeler", "train_labeler"),
     "mal_core.labelers.recipes": ("encoder_recipe", "labeler_recipe"),
+    "mal_core.quality.score": ("Quality", "score_masks"),
     "mal_core.types": ("PseudoLabelSet",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,12 +1,14 @@
 """Records passed between stages; all frozen. GT masks have no field in phase 1's records."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from mal_core.errors import LabelingError
 
+HUMAN_SOURCE = "human"
+"""`source` of an annotation whose mask a human has drawn or corrected."""
 Rle = dict[str, object]
 """Compressed COCO run-length encoding: {"size": [height, width], "counts": str}."""
 
@@ -113,13 +115,17 @@ class PseudoLabel:
     Attributes:
         rle: Full-image mask, `str` counts.
         mask_area: Mask pixels.
-        score: Mean foreground probability inside the mask, in [0, 1]; not an IoU.
+        score: Expected IoU with a careful human's mask, in [0, 1] (see mal_core.quality).
+        interval: Where that IoU probably lies; None: not known.
+        components: What the score was made from, by name.
     """
 
     annotation_id: int
     rle: Rle
     mask_area: int
     score: float
+    interval: tuple[float, float] | None = None
+    components: Mapping[str, float] = field(default_factory=dict)
 
 
 Outcome = PseudoLabel | SkippedBox

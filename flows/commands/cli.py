@@ -48,6 +48,8 @@ HELP = {
     "label": "write a mask for every box",
     "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
     "evaluate": "score the segmenters and write the retention report, or score a labeled file",
+    "score": "score the masks of any labeled file",
+    "calibrate": "fit the scores of a labeled file to some human masks",
     "predict": "predict images without annotations, as result files for COCO's server",
     "export": "write the labeling network as an ONNX file",
     "report": "render report.html again and print the table",
@@ -93,6 +95,11 @@ EXAMPLES = {
   mal evaluate labels=masks.json human=instances.json checkpoint=FILE images=DIR
   mal evaluate data=voc labels=runs/mine/labels/voc human=VOC/Annotations
   mal evaluate data=yolo labels=DIR human=DIR images=DIR     labels/train.json serves, too""",
+    "score": """\
+  mal score labels=FILE images=DIR output=scored.json          any COCO file with masks
+  mal score ... checkpoint=FILE                                asks a labeler about each mask""",
+    "calibrate": """\
+  mal calibrate labels=masks.json human=some.json output=calibrated.json""",
     "predict": f"""\
   mal predict {FILES} {VAL_FILES} workdir=runs/mine \\
               data.test.images=DIR data.test.annotations=image_info_test-dev2017.json""",
@@ -151,7 +158,17 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
         if name == "check":
             verb.add_argument("--json", action="store_true", help="print all findings as JSON")
-        if name not in ("sweep", "check", "report", "serve", "history", "export", "cache"):
+        if name not in (
+            "sweep",
+            "check",
+            "report",
+            "serve",
+            "history",
+            "export",
+            "cache",
+            "score",
+            "calibrate",
+        ):
             note = "compute again what this verb is about"
             verb.add_argument("--force", action="store_true", help=note)
     return parser

@@ -71,6 +71,8 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "export": export,
             "predict": predict,
             "serve": serve,
+            "score": score,
+            "calibrate": calibrate,
         }
         single[verb](overrides, force)
 
@@ -201,6 +203,9 @@ def evaluate(overrides: Sequence[str], force: bool) -> None:
     with session.joined() as opened:
         config = opened.config(overrides)
     if config.labels is not None:
+        if config.human is None:
+            message = "labels=FILE and human=FILE go together: one is compared with the other."
+            raise ConfigError(message)
         score_labels(config)
         return
     config, _ = _performed(overrides, EVALUATE, force)
@@ -214,6 +219,24 @@ def score_labels(config: RunConfig) -> None:
     target = config.output or config.workdir / "label_metrics.json"
     say(label_scores.score_labels(config, target))
     say(target)
+
+
+def score(overrides: Sequence[str], _force: bool) -> None:
+    """Score the masks of a labeled file."""
+    from flows.commands import scored_labels
+
+    config = composing.compose(overrides)
+    say(scored_labels.score(config))
+    say(str(config.output))
+
+
+def calibrate(overrides: Sequence[str], _force: bool) -> None:
+    """Fit the scores of a labeled file to the human masks there are."""
+    from flows.commands import scored_labels
+
+    config = composing.compose(overrides)
+    say(scored_labels.calibrate(config))
+    say(str(config.output))
 
 
 def predict(overrides: Sequence[str], force: bool) -> None:

@@ -134,7 +134,7 @@ class SegmenterChanges(Config):
         num_workers: Processes that prepare images.
         num_processes: Processes (GPUs) that train one segmenter together.
         amp: Train in mixed precision.
-        options: See SegmenterConfig.
+        options, label_weights, label_threshold: See SegmenterConfig.
     """
 
     config: Annotated[str | None, Role.SEGMENTING, Role.PLACE] = None
@@ -147,6 +147,8 @@ class SegmenterChanges(Config):
     weights: Annotated[str | None, Role.SEGMENTING, Role.PLACE] = None
     amp: Segmenting[bool | None] = None
     options: Segmenting[dict[str, Any]] = field(default_factory=dict)
+    label_weights: Segmenting[Literal["none", "score", "threshold"] | None] = None
+    label_threshold: Segmenting[float | None] = None
     published_ap: Reporting[float | None] = None
 
 
@@ -239,7 +241,7 @@ class RunConfig(Config):
         if self.human_arm == "published":
             self._require_published()
         self._check_shared_store()
-        if (self.labels is None) != (self.human is None):
+        if self.labels is None and self.human is not None:
             message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
         if self.fix and self.output is None:

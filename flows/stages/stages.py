@@ -4,6 +4,7 @@ A stage asks the store for what it needs from the stages before it, so any of th
 be called first; what is there already is verified and reused.
 """
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ from mal_core.processes.records import from_json, read_record
 logger = logging.getLogger(__name__)
 
 TORCH = ("torch", "torchvision", "timm")
+NO_THRESHOLD = 0.5
 MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 
 
@@ -226,7 +228,7 @@ def scored_split(run: Run) -> SplitConfig:
 def train_segmenter(run: Run, training: Training) -> Stored:
     """Phase 2: train one segmenter on one arm's masks and let it predict the val images."""
     train, val = inputs(run).train, scored_split(run)
-    recipe, seed = run.config.on_all_nodes(training.recipe), training.seed
+    recipe, seed = _recipe(run, training), training.seed
     annotations, digest = train_annotations(run, training.arm)
     known = read_check(check(run, need_val=True))
     objects = {"most_objects": known["most_objects"], "sizes": known["object_sizes"]}
@@ -252,6 +254,14 @@ def train_segmenter(run: Run, training: Training) -> Stored:
     seeds = len(run.config.seeds)
     title = training.title if seeds > 1 else f"{recipe.name} on {training.masks}"
     return run.get(key, work, title=f"{SEGMENT}: {title}")
+
+
+def _recipe(run: Run, training: Training) -> SegmenterConfig:
+    """What decides a training: human masks all count alike, and a threshold only where it cuts."""
+    recipe = run.config.on_all_nodes(training.recipe)
+    how = recipe.label_weights if training.arm == "pseudo" else "none"
+    threshold = recipe.label_threshold if how == "threshold" else NO_THRESHOLD
+    return dataclasses.replace(recipe, label_weights=how, label_threshold=threshold)
 
 
 def _segmenter_key(

@@ -295,6 +295,10 @@ class SegmenterConfig(Config):
         num_processes: Processes that train together, on all machines of the run, each with its
             own batches. As a setting: per machine.
         options: Changes to any other place of the mmdet config, nested as that is.
+        label_weights: How much each label's mask counts in the loss: "none": all alike, "score": in
+            proportion to its score, "threshold": not at all below `label_threshold`. Classes
+            and boxes count in full; trainings on human masks know no weights.
+        label_threshold: Least score of a mask that counts, with label_weights=threshold.
         published_ap: Mask AP in [0, 1] that others report for this recipe on human masks of
             its dataset; used where `human_arm=published` asks for it.
     """
@@ -310,9 +314,13 @@ class SegmenterConfig(Config):
     weights: Annotated[str | None, Role.SEGMENTING, Role.PLACE, Role.NAMED] = None
     amp: Segmenting[bool] = False
     options: Segmenting[dict[str, Any]] = field(default_factory=dict)
+    label_weights: Segmenting[Literal["none", "score", "threshold"]] = "none"
+    label_threshold: Segmenting[float] = 0.5
     published_ap: Reporting[float | None] = None
 
     def __post_init__(self) -> None:
+        least = self.label_threshold
+        _require(0 <= least <= 1, "segmenter.label_threshold", least, "in [0, 1]")
         ap = self.published_ap
         known = ap is None or 0 < ap <= 1
         _require(known, "segmenter.published_ap", ap, "above 0 and at most 1 (37.5 % is 0.375)")

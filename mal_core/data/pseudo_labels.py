@@ -11,7 +11,8 @@ from mal_core.errors import LabelingError
 from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox
 
 SHOWN_IDS = 10
-OUR_KEYS = ("segmentation", "area", "score")
+INTERVAL, COMPONENTS = "score_interval", "score_components"
+OUR_KEYS = ("segmentation", "area", "score", INTERVAL, COMPONENTS)
 
 
 def write_pseudo_labels(
@@ -26,9 +27,10 @@ def write_pseudo_labels(
     """Write the source file again, with pseudo-masks in place of its own.
 
     Every field of the file is kept. Each labeled annotation gets `segmentation` (RLE,
-    str counts), `area` (mask pixels) and `score`; its `bbox` stays as it was. Crowds
-    stay as they are. Skipped boxes are in `ledger` only, with id and reason. Human masks
-    of the source are dropped while parsing. The same input gives the same bytes.
+    str counts), `area` (mask pixels) and `score`, and where they are known `score_interval` and
+    `score_components`; its `bbox` stays as it was. Crowds stay as they are. Skipped boxes are
+    in `ledger` only, with id and reason. Human masks of the source are dropped while parsing.
+    The same input gives the same bytes.
 
     With `compat_official` crowds are objects with a label like any other, `iscrowd` is 0
     everywhere, and `area` is that of the box (spec Q5).
@@ -75,12 +77,17 @@ def write_pseudo_labels(
 def _labeled(entry: dict[str, Any], label: PseudoLabel, *, box_area: bool) -> dict[str, Any]:
     # Our keys come last, so that the bytes do not tell whether the source had a mask.
     kept = {key: value for key, value in entry.items() if key not in OUR_KEYS}
-    return {
+    out = {
         **kept,
         "segmentation": label.rle,
         "area": entry["bbox"][2] * entry["bbox"][3] if box_area else label.mask_area,
         "score": label.score,
     }
+    if label.interval is not None:
+        out[INTERVAL] = list(label.interval)
+    if label.components:
+        out[COMPONENTS] = dict(label.components)
+    return out
 
 
 def _ledger(result: PseudoLabelSet, skipped: Iterable[SkippedBox]) -> dict[str, Any]:

@@ -38,8 +38,8 @@ class LabeledBoxes(NamedTuple):
 
     Attributes:
         masks: bool, shape (N, H, W); inside their boxes.
-        scores: Mean foreground probability inside each mask, float64 in [0, 1], shape (N,); 0
-            where the mask is empty. No estimate of an IoU.
+        scores: Expected IoU of each mask with a careful human's, float64 in [0, 1], shape (N,);
+            0 where the mask is empty. How it is made: docs/method.md.
     """
 
     masks: NDArray[np.bool_]

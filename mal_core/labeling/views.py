@@ -18,6 +18,9 @@ from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins,
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.images.loading import load_image
 from mal_core.labeling.refinement import refine_logits
+from mal_core.quality.agreement import Beliefs
+from mal_core.quality.regression import QualityModel
+from mal_core.quality.score import components_of, quality_of
 from mal_core.types import (
     BoxAnnotation,
     ImageRecord,
@@ -28,6 +31,11 @@ from mal_core.types import (
 )
 
 SMALLEST_PROBABILITY = 1e-6
+SECOND_SIDE = 0.6
+"""Of the crop that a second opinion is formed on, relative to the others."""
+SMALLEST_SIDE = 32
+"""Crops have multiples of this side, in px."""
+NOBODY = np.zeros((0, 4))
 PixelBox = tuple[int, int, int, int]
 Map = NDArray[np.float32]
 
@@ -47,12 +55,19 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxViews:
-    """A box waiting for its mask: its views, the widest one first, and its photo."""
+    """A box waiting for its mask: its views, the widest one first, and its photo.
+
+    Attributes:
+        second: The widest view again, for a second opinion on the mask.
+        others_xyxy: The other boxes of the photo in px, shape (N, 4).
+    """
 
     annotation: BoxAnnotation
     record: ImageRecord
     image: NDArray[np.uint8]
     views: tuple[View, ...]
+    second: View
+    others_xyxy: NDArray[np.float64]
 
 
 def cut_views(
@@ -71,29 +86,68 @@ def views_of(
     record: ImageRecord,
     boxes: Iterable[BoxAnnotation],
     config: MalConfig,
+    *,
+    company_xyxy: NDArray[np.float64] = NOBODY,
 ) -> Iterator[BoxViews]:
-    """Cut every view of every box from a decoded photo, RGB, shape (H, W, 3)."""
+    """Cut every view of every box from a decoded photo, RGB, shape (H, W, 3).
+
+    Args:
+        company_xyxy: Further boxes of the photo that get no mask here, shape (N, 4).
+    """
     side = config.label_crop_size or config.crop_size
     expansions = sorted({config.test_expansion, *config.extra_expansions}, reverse=True)
-    for annotation in boxes:
-        box = np.array(annotation.box_xyxy)
-        crops_xyxy = [expand_box(box, fixed_margins(expansion)) for expansion in expansions]
-        views = tuple(
-            View(
-                crop_xyxy=crop_xyxy,
-                crop=resize_crop(wrap_crop(image, crop_xyxy), side),
-            )
-            for crop_xyxy in crops_xyxy
+    known = list(boxes)
+    corners = np.array([one.box_xyxy for one in known], dtype=np.float64).reshape(-1, 4)
+    for index, annotation in enumerate(known):
+        crops_xyxy = [expand_box(corners[index], fixed_margins(one)) for one in expansions]
+        yield BoxViews(
+            annotation=annotation,
+            record=record,
+            image=image,
+            views=tuple(_view(image, crop_xyxy, side) for crop_xyxy in crops_xyxy),
+            second=_view(image, crops_xyxy[0], second_side(side)),
+            others_xyxy=np.concatenate([np.delete(corners, index, axis=0), company_xyxy]),
         )
-        yield BoxViews(annotation=annotation, record=record, image=image, views=views)
 
 
-def logits_to_label(item: BoxViews, logits: Sequence[Map], config: MalConfig) -> Outcome:
-    """Average the views in the box's own pixels, threshold, encode (spec 6).
+def _view(image: NDArray[np.uint8], crop_xyxy: NDArray[np.int64], side: int) -> View:
+    return View(crop_xyxy=crop_xyxy, crop=resize_crop(wrap_crop(image, crop_xyxy), side))
+
+
+def second_side(side: int) -> int:
+    """Side of the crop for a second opinion: a third of the work of a crop of this side."""
+    return max(SMALLEST_SIDE, round(SECOND_SIDE * side / SMALLEST_SIDE) * SMALLEST_SIDE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnMask:
+    """The mask of a box before it is scored and encoded.
+
+    Attributes:
+        box: The pixels that the box touches.
+        mask: The mask at these pixels.
+        beliefs: Log-odds relative to the threshold that the mask was cut at.
+    """
+
+    item: BoxViews
+    box: PixelBox
+    mask: NDArray[np.bool_]
+    beliefs: Beliefs
+
+    def components(self, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
+        """What speaks for and against this mask, or another one of the same box, shape (h, w)."""
+        corners = np.array(self.item.annotation.box_xyxy)
+        chosen = self.mask if mask is None else mask
+        return components_of(self.item.image, corners, chosen, self.item.others_xyxy, self.beliefs)
+
+
+def draw_mask(item: BoxViews, logits: Sequence[Map], second: Map, config: MalConfig) -> DrawnMask:
+    """Average the views in the box's own pixels and threshold (spec 6).
 
     Args:
         item: The box and its views.
-        logits: One map (G, G) per view, in the order of `item.views`.
+        logits: One map per view, in the order of `item.views`, shape (G, G).
+        second: Map of `item.second`, shape (G, G).
         config: Threshold and refinement.
     """
     annotation, record = item.annotation, item.record
@@ -103,23 +157,63 @@ def logits_to_label(item: BoxViews, logits: Sequence[Map], config: MalConfig) ->
         _cut(to_pixels(values, view.crop_xyxy, annotation.box_xyxy), view.crop_xyxy, box)
         for values, view in zip(logits, item.views, strict=True)
     ]
-    mean = in_box[0] if len(in_box) == 1 else np.asarray(np.mean(in_box, axis=0))
-    if config.refinement.enabled:
-        mean = _refine(item, mean, box, config)
-    mask = mean > _threshold(annotation.area, config)
-    area = int(np.count_nonzero(mask))
+    network = in_box[0] if len(in_box) == 1 else np.asarray(np.mean(in_box, axis=0))
+    final = _refine(item, network, box, config) if config.refinement.enabled else network
+    cut = np.float32(_threshold(annotation.area, config))
+    other = _cut(resize_logits(second, item.second.crop_xyxy), item.second.crop_xyxy, box)
+    beliefs = Beliefs(
+        final=final - cut,
+        network=network - cut,
+        views=[one - cut for one in in_box],
+        second=other - cut,
+        spill=_spill(logits[0], item, box),
+    )
+    return DrawnMask(item=item, box=box, mask=final > cut, beliefs=beliefs)
+
+
+def to_label(drawn: DrawnMask, model: QualityModel) -> Outcome:
+    """Score and encode a mask; a box is skipped where there is none."""
+    annotation, record = drawn.item.annotation, drawn.item.record
+    area = int(np.count_nonzero(drawn.mask))
     if area == 0:
         return SkippedBox(
             annotation_id=annotation.annotation_id,
             image_id=annotation.image_id,
             reason=SkipReason.EMPTY_MASK,
         )
+    quality = quality_of(drawn.components(), model)
     return PseudoLabel(
         annotation_id=annotation.annotation_id,
-        rle=crop_mask_to_rle(mask, (box[0], box[1]), record.height, record.width),
+        rle=crop_mask_to_rle(drawn.mask, drawn.box[:2], record.height, record.width),
         mask_area=area,
-        score=round(float(_sigmoid(mean[mask]).mean()), 6),
+        score=quality.score,
+        interval=quality.interval,
+        components=quality.components,
     )
+
+
+def _spill(logits: Map, item: BoxViews, box: PixelBox) -> float:
+    """Foreground that the widest view sees in the photo around the box, relative to that in it."""
+    crop = item.views[0].crop_xyxy
+    grid = logits.shape[0]
+    scale = grid / (crop[2:] - crop[:2])
+    prob = _sigmoid(logits)
+    inside = _cells(np.array(box), crop, scale, grid)
+    photo = _cells(np.array([0, 0, item.record.width, item.record.height]), crop, scale, grid)
+    in_box = float(prob[inside].sum())
+    return (float(prob[photo].sum()) - in_box) / max(in_box, 1.0)
+
+
+def _cells(
+    area_xyxy: NDArray[np.int64],
+    crop_xyxy: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    grid: int,
+) -> tuple[slice, slice]:
+    """Rows and columns of a crop's grid that lie in an area of the photo."""
+    start = np.round((area_xyxy[:2] - crop_xyxy[:2]) * scale).astype(int).clip(0, grid)
+    end = np.round((area_xyxy[2:] - crop_xyxy[:2]) * scale).astype(int).clip(0, grid)
+    return slice(start[1], end[1]), slice(start[0], end[0])
 
 
 def _threshold(area: float, config: MalConfig) -> float:

@@ -1,5 +1,6 @@
 """Write a mask for every box: one decode per photo, paste and encode inside the crop."""
 
+import dataclasses
 import logging
 import shutil
 from collections import defaultdict, deque
@@ -16,10 +17,12 @@ from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
-from mal_core.labeling.views import BoxViews, cut_views, logits_to_label
+from mal_core.labeling.trial import fit_quality
+from mal_core.labeling.views import BoxViews, DrawnMask, cut_views, draw_mask, to_label
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.progress import Progress
+from mal_core.quality.score import default_model, quality_of
 from mal_core.types import (
     BoxAnnotation,
     BoxDataset,
@@ -39,8 +42,9 @@ BOXES_BETWEEN_REPORTS = 100
 JOURNAL = "journal"
 """Folder beside the output, of what is labeled so far."""
 
-Crop = tuple[BoxAnnotation, NDArray[np.uint8]]
-"""A box, and one of its crops at network size, (S, S, 3)."""
+Crop = tuple[BoxViews, int, NDArray[np.uint8]]
+"""A box, and one of its crops at network size, (S, S, 3), with its place among them."""
+Logits = NDArray[np.float32]
 Report = Callable[[int, int], None]
 """Told how many boxes are done and how many there are."""
 
@@ -54,6 +58,9 @@ class MaskWriter:
         self.config = config
         chosen = {"student": ["student"], "teacher": ["teacher"], "both": ["student", "teacher"]}
         self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
+        other = {"student": "teacher", "teacher": "student", "both": "teacher"}
+        self.second = getattr(labeler, other[config.label_network])
+        self.quality = default_model("labels")
 
     @torch.inference_mode()
     def logits(self, crops_u8: Tensor, boxes_xyxy: Tensor) -> Tensor:
@@ -73,35 +80,69 @@ class MaskWriter:
             views += [network(image.flip(3), boxes).flip(3) for network in self.networks]
         return torch.stack(views).mean(0).squeeze(1).float().cpu()
 
+    @torch.inference_mode()
+    def second_logits(self, crops_u8: Tensor, boxes_xyxy: Tensor) -> Tensor:
+        """Logits of the other network on mirror images, for a second opinion.
+
+        Args:
+            crops_u8: uint8 RGB, shape (B, S, S, 3); S is smaller than for `logits`.
+            boxes_xyxy: Shape (B, 4), px of the original image.
+
+        Returns:
+            Shape (B, S/4, S/4), on the CPU.
+        """
+        image = normalize(crops_u8.to(self.device), self.labeler.mean, self.labeler.std)
+        logits = self.second(image.flip(3), boxes_xyxy.to(self.device)).flip(3)
+        return logits.squeeze(1).float().cpu()
+
     def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
-        """One outcome per box, in order.
+        """One outcome per box, in order."""
+        for drawn in self.draw(boxes):
+            yield to_label(drawn, self.quality)
+
+    def draw(self, boxes: Iterable[BoxViews]) -> Iterator[DrawnMask]:
+        """One mask per box, in order, not scored yet; some are empty.
 
         Takes boxes from the iterable only as forward passes need them, so that no more
         crops exist than fit into one, however many boxes a photo has.
         """
         waiting: deque[BoxViews] = deque()
-        logits: deque[NDArray[np.float32]] = deque()
+        logits: deque[Logits] = deque()
+        seconds: deque[Logits] = deque()
         crops = _crops(boxes, waiting)
         while part := list(islice(crops, self.config.label_batch_size)):
-            logits.extend(self._forward(part))
+            owners = [item.annotation for item, _, _ in part]
+            logits.extend(_forward(self.logits, owners, [crop for _, _, crop in part]))
+            fresh = [item for item, place, _ in part if place == 0]
+            if fresh:
+                owners = [item.annotation for item in fresh]
+                small = [item.second.crop for item in fresh]
+                seconds.extend(_forward(self.second_logits, owners, small))
             part.clear()  # or its crops would stay while those of the next pass are cut
+            fresh.clear()
             # The views of the last box may go on in the next pass.
             while waiting and len(waiting[0].views) <= len(logits):
                 item = waiting.popleft()
-                yield logits_to_label(item, [logits.popleft() for _ in item.views], self.config)
+                own = [logits.popleft() for _ in item.views]
+                yield draw_mask(item, own, seconds.popleft(), self.config)
 
-    def _forward(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(np.stack([crop for _, crop in crops]))
-        boxes_xyxy = torch.tensor([annotation.box_xyxy for annotation, _ in crops])
-        return self.logits(pixels, boxes_xyxy).numpy()
+
+def _forward(
+    network: Callable[[Tensor, Tensor], Tensor],
+    owners: Sequence[BoxAnnotation],
+    crops: Sequence[NDArray[np.uint8]],
+) -> Logits:
+    pixels = torch.from_numpy(np.stack(crops))
+    boxes_xyxy = torch.tensor([annotation.box_xyxy for annotation in owners])
+    return network(pixels, boxes_xyxy).numpy()
 
 
 def _crops(boxes: Iterable[BoxViews], waiting: deque[BoxViews]) -> Iterator[Crop]:
     """The crops of all boxes, one by one; a box waits for its mask from its first crop on."""
     for item in boxes:
         waiting.append(item)
-        for view in item.views:
-            yield item.annotation, view.crop
+        for place, view in enumerate(item.views):
+            yield item, place, view.crop
 
 
 class LabelWork:
@@ -205,10 +246,10 @@ def generate_pseudo_labels(
     journal, work = LabelJournal(output.parent / JOURNAL), LabelWork(dataset)
     batches = list(work.batches)
     finished = journal.batches() & work.batches.keys()
+    writer = MaskWriter(labeler, config)
     if len(finished) < len(batches):
         total, done = work.num_boxes(batches), work.num_boxes(finished)
         with Progress("label boxes", total, done) as progress:
-            writer = MaskWriter(labeler, config)
             work.label(batches, writer, journal, lambda done, _: progress.update(done))
     written = journal.read()
     lost = [batch for batch in batches if batch not in written]
@@ -222,6 +263,7 @@ def generate_pseudo_labels(
         outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
     ]
     labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
+    labels = _scored(dataset, writer, labels)
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
     skipped = [*dataset.skipped, *skipped]
     compat = config.compat_official
@@ -229,6 +271,20 @@ def generate_pseudo_labels(
     shutil.rmtree(journal.folder)
     logger.info("%s", result.summary())
     return result
+
+
+def _scored(
+    dataset: BoxDataset, writer: MaskWriter, labels: list[PseudoLabel]
+) -> list[PseudoLabel]:
+    """The labels with scores of a model that was fitted to them, where there are enough."""
+    model = fit_quality(dataset, writer, labels)
+    if model is None:
+        return labels
+    found = (quality_of(label.components, model) for label in labels)
+    return [
+        dataclasses.replace(label, score=quality.score, interval=quality.interval)
+        for label, quality in zip(labels, found, strict=True)
+    ]
 
 
 def label_shard(

@@ -1,5 +1,6 @@
 """How good labels are, as text."""
 
+from mal_core.evaluation.calibration import Calibration
 from mal_core.evaluation.label_metrics import LabelMetrics
 from mal_core.geometry.boxes import SIZE_NAMES
 from mal_core.report.text_tables import format_number, text_table
@@ -35,3 +36,22 @@ def metrics_text(metrics: LabelMetrics) -> str:
         score, objects = metrics.clustering.score, metrics.clustering.objects
         lines.append(f"clustering score {format_number(score)} over {objects} objects; 0 is best")
     return "\n\n".join([text_table(classes), text_table(rows), "\n".join(lines)])
+
+
+def calibration_text(found: Calibration) -> str:
+    """What a calibration did, for a terminal."""
+    rows = [
+        {
+            "on human masks that were kept out": title,
+            "rank correlation": format_number(judged.spearman),
+            "AUROC of IoU < 0.5": format_number(judged.auroc),
+            "calibration error": format_number(judged.calibration_error),
+        }
+        for title, judged in (("score before", found.before), ("score now", found.after))
+    ]
+    lines = [
+        f"fitted to {found.fitted} human masks, tried on {found.after.objects} others",
+        f"{100 * found.covered:.0f} % of these lie in their intervals (90 % are to be expected)",
+        f"{found.rescored} labels have a new score",
+    ]
+    return "\n\n".join([text_table(rows), "\n".join(lines)])

@@ -147,7 +147,7 @@ def plot_scores(counts: Sequence[int]) -> str:
     places = [width * (index + 0.5) for index in range(len(counts))]
     axes.bar(places, counts, 0.92 * width, color=PSEUDO_COLOR)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("score: mean probability inside the mask")
+    axes.set_xlabel("score: expected IoU with a human mask")
     axes.set_ylabel("labels")
     axes.spines[["top", "right"]].set_visible(False)
     return to_svg(figure)

@@ -7,7 +7,8 @@ from pycocotools import mask as coco_mask
 
 from mal_core.config import MalConfig
 from mal_core.errors import ConfigError
-from mal_core.labeling.views import BoxViews, Outcome, cut_views, logits_to_label
+from mal_core.labeling.views import BoxViews, Outcome, cut_views, draw_mask, second_side, to_label
+from mal_core.quality.score import default_model
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, SkippedBox
 
 RECORD = ImageRecord(image_id=1, file_name="a.png", height=700, width=900)
@@ -33,7 +34,12 @@ def label(tmp_path, box, level: float, **changes: object) -> Outcome:
     config = settings(**changes)
     item = views(tmp_path, box, config)
     logits = [np.full((32, 32), level, dtype=np.float32) for _ in item.views]
-    return logits_to_label(item, logits, config)
+    return decided(item, logits, config)
+
+
+def decided(item: BoxViews, logits: list[np.ndarray], config: MalConfig) -> Outcome:
+    """The label that these logits make; the second opinion is the first view's."""
+    return to_label(draw_mask(item, logits, logits[0], config), default_model("labels"))
 
 
 SMALL, MEDIUM, LARGE = (10, 10, 41, 42), (10, 10, 42, 42), (10, 10, 106, 106)
@@ -61,10 +67,35 @@ def test_no_pixel_of_a_mask_larger_than_the_crop_leaves_its_box(tmp_path, box, c
     assert not mask.any()
 
 
-def test_the_score_is_the_mean_probability_inside_the_mask(tmp_path):
+def test_a_label_says_what_its_score_was_made_from(tmp_path):
     outcome = label(tmp_path, MEDIUM, 1.0)
-    assert outcome.score == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-5)
     assert outcome.mask_area == 32 * 32
+    low, high = outcome.interval
+    assert 0 <= low <= outcome.score <= high <= 1
+    assert outcome.components["belief"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-3)
+    assert outcome.components["fill"] == 1.0
+    assert outcome.components["second"] == 1.0
+    assert outcome.score == pytest.approx(
+        float(default_model("labels").predict([outcome.components])[0]), abs=1e-4
+    )
+
+
+def test_a_second_opinion_takes_a_third_of_the_work_of_a_crop():
+    assert second_side(320) == 192
+    assert second_side(512) == 320
+    assert second_side(32) == 32
+
+
+def test_a_disputed_mask_has_a_lower_score(tmp_path):
+    config = settings()
+    item = views(tmp_path, LARGE, config)
+    logits = [np.full((32, 32), 2.0, dtype=np.float32)]
+    agreed, disputed = (
+        to_label(draw_mask(item, logits, second, config), default_model("labels"))
+        for second in (logits[0], -logits[0])
+    )
+    assert disputed.rle == agreed.rle
+    assert disputed.score < agreed.score
 
 
 def test_views_come_widest_first_and_equal_ones_once(tmp_path):
@@ -84,7 +115,7 @@ def test_the_references_order_of_operations_changes_masks_of_large_boxes(tmp_pat
     config, official = settings(), settings(compat_official=True)
     item = views(tmp_path, (100.0, 50.0, 780.0, 650.0), config)
     logits = [np.random.default_rng(1).normal(0, 2, (32, 32)).astype(np.float32)]
-    ours, theirs = (logits_to_label(item, logits, c) for c in (config, official))
+    ours, theirs = (decided(item, logits, c) for c in (config, official))
     first, second = coco_mask.decode(ours.rle), coco_mask.decode(theirs.rle)
     assert 0 < (first != second).mean() < 0.02
 

@@ -18,7 +18,7 @@ from mal_core.errors import CheckpointError, LabelingError
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.labeling import work as labeling
 from mal_core.labeling.journal import LabelJournal
-from mal_core.labeling.views import BoxViews, cut_views, logits_to_label, resize_logits
+from mal_core.labeling.views import BoxViews, cut_views, draw_mask, resize_logits, to_label
 from mal_core.labeling.work import (
     JOURNAL,
     LabelWork,
@@ -223,11 +223,24 @@ def test_boxes_of_several_photos_share_forward_passes_as_when_all_were_cut_at_on
     logits = torch.cat(
         [writer.logits(crops[i : i + 4], boxes[i : i + 4]) for i in range(0, len(crops), 4)]
     ).numpy()
+    seconds = [
+        writer.second_logits(
+            torch.from_numpy(item.second.crop)[None], torch.tensor([item.annotation.box_xyxy])
+        )[0].numpy()
+        for item in items
+    ]
     expected = [
-        logits_to_label(item, list(logits[3 * index : 3 * index + 3]), config)
+        to_label(
+            draw_mask(item, list(logits[3 * index : 3 * index + 3]), seconds[index], config),
+            writer.quality,
+        )
         for index, item in enumerate(items)
     ]
-    assert list(writer.label(iter(items))) == expected
+    labels = list(writer.label(iter(items)))
+    assert [label.rle for label in labels] == [label.rle for label in expected]
+    assert [label.score for label in labels] == pytest.approx(
+        [label.score for label in expected], abs=1e-3
+    )
 
 
 def test_labels_that_the_disk_changed_before_they_were_collected_are_not_written(

@@ -1,0 +1,49 @@
+"""`mal score` and `mal calibrate`: scores for any masks, and scores fitted to human masks."""
+
+from pathlib import Path
+
+from flows.commands.compared_files import compared_files
+from flows.settings.run_config import RunConfig
+from flows.stages import publish
+from flows.stages.normal_form import in_utf8
+from flows.stages.run import Run
+from mal_core.errors import ConfigError
+
+
+def score(config: RunConfig) -> str:
+    """Write a labeled COCO file again with a score for every mask.
+
+    Raises:
+        ConfigError: A setting is missing, or the target is the input.
+        DatasetError: The file or an image is wrong.
+    """
+    from mal_core.labelers.scoring import score_file
+
+    if config.labels is None or config.images is None or config.output is None:
+        message = "mal score needs labels=FILE images=DIR output=FILE."
+        raise ConfigError(message)
+    publish.check_output(config.output, [config.labels, config.images])
+    labels = in_utf8(Run(config), config.labels)
+    with publish.writable(config.output):
+        found = score_file(labels, config.images, config.output, checkpoint=config.checkpoint)
+    return found.summary()
+
+
+def calibrate(config: RunConfig) -> str:
+    """Write a labeled file again with scores that suit its human masks.
+
+    Raises:
+        ConfigError: A setting is missing, or the target is the input.
+        DatasetError: The files are not of the same objects, or there are too few human masks.
+    """
+    from mal_core.evaluation.calibration import calibrate as fit_scores
+    from mal_core.report.label_tables import calibration_text
+
+    if config.labels is None or config.human is None or config.output is None:
+        message = "mal calibrate needs labels=FILE human=FILE output=FILE."
+        raise ConfigError(message)
+    publish.check_output(config.output, [config.labels, config.human])
+    target: Path = config.output
+    with compared_files(config) as files, publish.writable(target):
+        found = fit_scores(files.labels, files.human, target)
+    return calibration_text(found)

@@ -1,0 +1,147 @@
+"""Scores for the masks of a labeled file, whoever drew them."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.artifacts import write_json
+from mal_core.data.coco import parse_coco, read_boxes
+from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.errors import DatasetError, MaskError
+from mal_core.geometry.boxes import pixel_box
+from mal_core.geometry.mask_forms import is_mask
+from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.images.loading import load_image
+from mal_core.labeling.views import DrawnMask, views_of
+from mal_core.labeling.work import MaskWriter
+from mal_core.models.checkpoints import load_labeler
+from mal_core.processes.progress import Progress
+from mal_core.quality.regression import Row
+from mal_core.quality.score import Quality, components_of, default_model, quality_of
+from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredFile:
+    """What became of the annotations of a file.
+
+    Attributes:
+        scored: Masks with a score now.
+        left: Annotations without a mask or of zero size, and crowds: they stay as they were.
+        mean: Mean score.
+    """
+
+    scored: int
+    left: int
+    mean: float
+
+    def summary(self) -> str:
+        """In one line."""
+        left = f"; {self.left} without a mask or crowds are as they were" if self.left else ""
+        return f"{self.scored} masks scored, {self.mean:.3f} on average{left}"
+
+
+def score_file(
+    labels: Path, images: Path, output: Path, *, checkpoint: Path | None = None
+) -> ScoredFile:
+    """Write a COCO file again with score, interval and components of every mask.
+
+    Args:
+        labels: COCO file with masks in any of its forms.
+        images: Folder of the photos.
+        output: Receives the file; nothing else in it changes.
+        checkpoint: A labeler to ask for a second opinion on each mask.
+
+    Raises:
+        DatasetError: The file or an image is wrong, or there is no mask.
+        CheckpointError: The checkpoint is none.
+    """
+    dataset = read_boxes(images, labels)
+    content = parse_coco(labels)
+    entry_of = {
+        entry["id"]: entry
+        for entry in content["annotations"]
+        if is_mask(entry.get("segmentation")) and not entry.get("iscrowd")
+    }
+    opinion = _Opinion(checkpoint)
+    scores: list[float] = []
+    boxes = [box for box in dataset.boxes if box.annotation_id in entry_of]
+    if not boxes:
+        raise DatasetError(labels, ["no annotation has a mask. Give a file of labels."])
+    with Progress("score masks", len(boxes), 0) as progress:
+        for record, of_image in _by_image(dataset, boxes):
+            image = load_image(images / record.file_name)
+            for box, quality in _scored(image, record, of_image, entry_of, opinion, labels):
+                entry = entry_of[box.annotation_id]
+                entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
+                entry[COMPONENTS] = dict(quality.components)
+                scores.append(quality.score)
+            progress.update(len(scores))
+    write_json(output, content)
+    left = len(content["annotations"]) - len(scores)
+    return ScoredFile(scored=len(scores), left=left, mean=float(np.mean(scores)))
+
+
+class _Opinion:
+    """What a labeler draws for the same boxes, if there is one."""
+
+    def __init__(self, checkpoint: Path | None) -> None:
+        self.model = default_model("masks" if checkpoint is None else "labels")
+        self._writer = None if checkpoint is None else MaskWriter(*load_labeler(checkpoint))
+
+    def drawn(
+        self, image: NDArray[np.uint8], record: ImageRecord, boxes: Sequence[BoxAnnotation]
+    ) -> Iterator[DrawnMask | None]:
+        """One per box; None without a labeler."""
+        if self._writer is None:
+            yield from (None for _ in boxes)
+            return
+        yield from self._writer.draw(views_of(image, record, boxes, self._writer.config))
+
+
+def _by_image(
+    dataset: BoxDataset, boxes: Sequence[BoxAnnotation]
+) -> Iterator[tuple[ImageRecord, list[BoxAnnotation]]]:
+    found: dict[int, list[BoxAnnotation]] = defaultdict(list)
+    for box in boxes:
+        found[box.image_id].append(box)
+    for record in dataset.images:
+        if record.image_id in found:
+            yield record, found[record.image_id]
+
+
+def _scored(
+    image: NDArray[np.uint8],
+    record: ImageRecord,
+    boxes: Sequence[BoxAnnotation],
+    entry_of: dict[int, Json],
+    opinion: _Opinion,
+    labels: Path,
+) -> Iterator[tuple[BoxAnnotation, Quality]]:
+    corners = np.array([box.box_xyxy for box in boxes], dtype=np.float64)
+    drawn = opinion.drawn(image, record, boxes)
+    for index, (box, own) in enumerate(zip(boxes, drawn, strict=True)):
+        given = _mask(entry_of[box.annotation_id], record, labels)
+        x0, y0, x1, y1 = pixel_box(corners[index], record.height, record.width)
+        box_mask = given[y0:y1, x0:x1] > 0
+        found: Row
+        if own is None:
+            others = np.delete(corners, index, axis=0)
+            found = components_of(image, corners[index], box_mask, others)
+        else:
+            found = own.components(box_mask)
+        yield box, quality_of(found, opinion.model)
+
+
+def _mask(entry: Json, record: ImageRecord, labels: Path) -> NDArray[np.uint8]:
+    try:
+        return segmentation_to_mask(entry["segmentation"], record.height, record.width)
+    except MaskError as error:
+        raise DatasetError(labels, [f"annotation {entry['id']} {error}"]) from error

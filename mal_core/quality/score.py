@@ -1,0 +1,122 @@
+"""The score of a mask: the IoU with a careful human's mask that is to be expected.
+
+Letters: N masks, H W px of the image, h w px of a box.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.geometry.boxes import pixel_box
+from mal_core.processes.records import read_record
+from mal_core.quality.agreement import Beliefs, describe_beliefs
+from mal_core.quality.evidence import describe_colors, describe_place, describe_shape
+from mal_core.quality.patch import Mask, cut_patch
+from mal_core.quality.regression import QualityModel, Row
+
+Kind = Literal["labels", "masks"]
+"""Masks of a labeler whose probabilities are known, or masks alone."""
+DIGITS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quality:
+    """What is to be expected of a mask.
+
+    Attributes:
+        score: Expected IoU, in [0, 1].
+        interval: Where the IoU lies with 90 % of the masks that the model was fitted to.
+        components: What the score was made from, by name.
+    """
+
+    score: float
+    interval: tuple[float, float]
+    components: Mapping[str, float]
+
+
+@functools.cache
+def default_model(kind: Kind) -> QualityModel:
+    """The model that comes with the library, for labels of no model of their own."""
+    with resources.as_file(resources.files("mal_core.quality") / f"{kind}.json") as path:
+        return read_record(QualityModel, path)
+
+
+def components_of(
+    image: NDArray[np.uint8],
+    box_xyxy: NDArray[np.float64],
+    box_mask: Mask,
+    others_xyxy: NDArray[np.float64],
+    beliefs: Beliefs | None = None,
+) -> dict[str, float]:
+    """Everything that is known about a mask.
+
+    Args:
+        image: RGB, uint8, shape (H, W, 3).
+        box_xyxy: Its box in px, inside the image, shape (4,).
+        box_mask: The mask at the pixels that the box touches, shape (h, w).
+        others_xyxy: The other boxes of the image, shape (N, 4).
+        beliefs: What a labeler thinks of these pixels.
+
+    Returns:
+        Components by name, rounded, so that a file holds just what the score was made from.
+    """
+    patch = cut_patch(image, box_xyxy, box_mask)
+    found = {
+        **describe_shape(patch),
+        **describe_colors(patch),
+        **describe_place(patch, box_xyxy, image.shape, others_xyxy),
+    }
+    if beliefs is not None:
+        found |= describe_beliefs(patch.in_box, beliefs)
+    return {name: round(float(value), DIGITS) for name, value in found.items()}
+
+
+def quality_of(components: Row, model: QualityModel) -> Quality:
+    """The score that a model gives to these components."""
+    score = round(float(model.predict([components])[0]), DIGITS)
+    low, high = model.interval(score)
+    interval = round(low, DIGITS), round(high, DIGITS)
+    return Quality(score=score, interval=interval, components=dict(components))
+
+
+def score_masks(
+    image: NDArray[np.uint8],
+    boxes_xyxy: NDArray[Any],
+    masks: Sequence[Mask] | NDArray[Any],
+    *,
+    beliefs: Sequence[Beliefs | None] | None = None,
+    model: QualityModel | None = None,
+) -> list[Quality]:
+    """Scores of masks, whoever drew them.
+
+    Args:
+        image: RGB, uint8, shape (H, W, 3).
+        boxes_xyxy: The box that each mask was drawn for, px, shape (N, 4).
+        masks: Full-image masks, bool or 0/1, shape (N, H, W).
+        beliefs: What a labeler thinks of the pixels of each box, where one was asked.
+        model: Maps components to a score; None: the library's own.
+
+    Returns:
+        One per mask, in order. An empty mask, or one of a box without size, has score 0.
+    """
+    height, width = image.shape[:2]
+    given = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    boxes: NDArray[np.float64] = given.clip(0, [width, height, width, height])
+    own = default_model("labels" if beliefs is not None else "masks")
+    scored = []
+    for index, box in enumerate(boxes):
+        x0, y0, x1, y1 = pixel_box(box, height, width)
+        box_mask = np.asarray(masks[index])[y0:y1, x0:x1] > 0
+        if not box_mask.any():
+            scored.append(Quality(score=0.0, interval=(0.0, 0.0), components={}))
+            continue
+        others = np.delete(boxes, index, axis=0)
+        belief = None if beliefs is None else beliefs[index]
+        found = components_of(image, box, box_mask, others, belief)
+        scored.append(quality_of(found, model or own))
+    return scored
