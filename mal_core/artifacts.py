@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
+READ_EVENT = "mal_core.read"
+"""Audit event of a file that a library opens by itself, where Python cannot tell of it."""
 
 
 def sha256_file(path: Path) -> str:
@@ -18,6 +20,20 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def permission_problem(path: Path) -> str | None:
+    """Why this user may not read a file or a folder that is there; None where they may."""
+    for place in (*reversed(path.parents), path):
+        # From the root on: in a folder that may not be entered nothing can be asked for.
+        if not place.exists():
+            return None  # whoever reads it says so
+        folder = place.is_dir()
+        needed = (os.X_OK if folder else 0) | (os.R_OK if place == path else 0)
+        if not os.access(place, needed):
+            what = "folder may not be entered or listed" if folder else "file may not be read"
+            return f"the {what} (permission denied): {place}. Change its permissions."
+    return None
 
 
 def sha256_json(value: object) -> str:

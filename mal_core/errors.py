@@ -10,6 +10,7 @@ MalCoreError
     RecordError(ValueError)  ... or has other fields than this version writes
   LabelingError              the accounting of boxes does not add up
   TrainingError              phase 1 cannot go on (NaN, divergence)
+  LeakError                  phase 1 was given masks, or read some
   TimeIsUpError              the run has used up the time that its user gave it
   NodeError                  another machine of a run has ended, failed or never came
   WorkerError                a child process failed; carries return code, log path and last lines
@@ -162,6 +163,10 @@ class LabelingError(MalCoreError):
 
 class TrainingError(MalCoreError):
     """Training of the labeler cannot go on; the message says at which step and what to change."""
+
+
+class LeakError(MalCoreError):
+    """Phase 1 was given masks, or has read some: it would not be trained from boxes alone."""
 
 
 class TimeIsUpError(MalCoreError):

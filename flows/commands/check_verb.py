@@ -16,7 +16,7 @@ from mal_core.data.inspection.findings import (
     shortened_finding,
 )
 from mal_core.data.inspection.repair import Repaired
-from mal_core.errors import DatasetError
+from mal_core.errors import ConfigError, DatasetError
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,10 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
         ConfigError: The output cannot be written to.
     """
     config = run.config
-    if config.fix and config.output is not None:
+    if config.fix:
+        if config.output is None:
+            message = "fix=true needs output=DIR, a folder for the repaired copies."
+            raise ConfigError(message)
         say(_fix(run, config.output))
         return
     findings = examining.examine(run, examples=ALL if as_json or config.output else EXAMPLES)

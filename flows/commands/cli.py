@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 
 from flows.commands import text_encoding
@@ -44,6 +45,8 @@ HELP = {
     "run": "everything: train, label, segment, evaluate, report",
     "sweep": "everything, for each combination of settings",
     "check": "check images and annotations, repair copies of them, train nothing",
+    "estimate": "measure each stage for a minute: hours, disk, memory and money of the whole run",
+    "verify": "compare a label file or a model with its manifest",
     "train": "phase 1: train the labeler on boxes",
     "label": "write a mask for every box",
     "segment": "phase 2: train segmenters on human masks and on pseudo-labels",
@@ -78,6 +81,12 @@ EXAMPLES = {
   mal check {FILES} --json                 all findings as JSON; output=FILE writes them
   mal check {FILES} {VAL_FILES} fix=true output=DIR
                                            repaired copies and a list of all changes""",
+    "estimate": f"""\
+  mal estimate {FILES} {VAL_FILES}
+  mal estimate ... measure_seconds=20 price_per_hour=1.20""",
+    "verify": """\
+  mal verify runs/mine/labels/train.json   exit status 1 and all differences, if there are any
+  mal verify runs/mine/mal/checkpoint.pth""",
     "train": f"""\
   mal train {FILES} workdir=runs/mine      writes runs/mine/mal/checkpoint.pth
   mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8""",
@@ -155,6 +164,9 @@ def build_parser() -> argparse.ArgumentParser:
             verb.add_argument("action", choices=CACHE_ACTIONS)
             verb.add_argument("overrides", nargs="*", metavar="ARGUMENT", help="see the examples")
             continue
+        if name == "verify":
+            verb.add_argument("file", type=Path, metavar="FILE", help="labels, a model, a manifest")
+            continue
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
         if name == "check":
             verb.add_argument("--json", action="store_true", help="print all findings as JSON")
@@ -168,6 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
             "cache",
             "score",
             "calibrate",
+            "estimate",
         ):
             note = "compute again what this verb is about"
             verb.add_argument("--force", action="store_true", help=note)
@@ -188,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if options.verb == "cache":
             verbs.cache(options.action, options.overrides)
+        elif options.verb == "verify":
+            verbs.verify(options.file)
         elif options.verb == "check":
             verbs.check(options.overrides, as_json=options.json)
         else:
@@ -195,6 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verbs.run_verb(options.verb, options.overrides, force=force)
     except KeyboardInterrupt:
         return _say("interrupted; the same command continues where it was", INTERRUPTED)
+    except PermissionError as error:
+        place = error.filename or "a file"
+        return _say(f"{place}: permission denied. Change its permissions.", REFUSED)
     except (MalCoreError, OSError) as error:
         return _say(str(error), exit_status(error))
     return 0

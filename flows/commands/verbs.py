@@ -10,7 +10,7 @@ from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.store.stage_names import CHECK, EVALUATE, FULL, LABEL, PREDICT, SEGMENT, TRAIN
-from mal_core.errors import ConfigError, printable
+from mal_core.errors import ArtifactError, ConfigError, printable
 from mal_core.report.text_tables import text_table
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "label": label,
             "segment": segment,
             "evaluate": evaluate,
+            "estimate": estimate,
             "export": export,
             "predict": predict,
             "serve": serve,
@@ -175,6 +176,35 @@ def check(overrides: Sequence[str], *, as_json: bool = False) -> None:
     with session.joined() as opened:
         run = opened.run(overrides, graph.BY_NAME[CHECK].required)
         check_verb.check(run, as_json=as_json, say=say)
+
+
+def estimate(overrides: Sequence[str], _force: bool) -> None:
+    """Measure each stage for a while and say what the whole run will take."""
+    from flows.commands import estimate as estimating
+    from flows.stages import graph, session
+
+    with session.joined() as opened:
+        run = opened.run(overrides, graph.BY_NAME[LABEL].required)
+        graph.begin(run)
+        say(estimating.estimate(run))
+
+
+def verify(file: Path) -> None:
+    """Compare a file, its inputs and the code with what its manifest says.
+
+    Raises:
+        ArtifactError: Something differs; the message has all of it.
+        ConfigError: It has no manifest.
+    """
+    show_logs()
+    from flows.stages import cards
+
+    found = cards.differences(file)
+    if found:
+        noun = "difference" if len(found) == 1 else "differences"
+        message = "\n".join([f"{file}: {len(found)} {noun}", *(f"  - {one}" for one in found)])
+        raise ArtifactError(message)
+    say("everything is as the manifest says")
 
 
 def train(overrides: Sequence[str], force: bool) -> None:

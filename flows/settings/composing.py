@@ -5,7 +5,7 @@ import functools
 import os
 import threading
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -351,6 +351,16 @@ def to_yaml(values: dict[str, Any]) -> str:
 def plain(config: RunConfig) -> dict[str, Any]:
     """All settings of a run as JSON values."""
     return typing.cast(dict[str, Any], TypeAdapter(RunConfig).dump_python(config, mode="json"))
+
+
+def from_plain(values: Mapping[str, Any]) -> RunConfig:
+    """Settings that `plain` gave.
+
+    Raises:
+        ConfigError: They do not fit this version.
+    """
+    config: RunConfig = _validated(RunConfig, dict(values), prefix="")
+    return config
 
 
 def read_yaml(path: Path) -> RunConfig:

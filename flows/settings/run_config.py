@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from flows.settings.data_source import DataSource as DataSource
 from flows.store.stage_names import LABEL, TRAIN
 from mal_core.config import (
-    AnnotationFormat,
     Config,
     DataConfig,
     EncoderConfig,
@@ -31,94 +31,6 @@ from mal_core.errors import ConfigError
 Trained = TypeVar("Trained", MalConfig, SegmenterConfig)
 LABELER, LABELS = Made(TRAIN, "checkpoint.pth"), Made(LABEL, "train.json")
 LabelRunner = Literal["threads", "dask", "ray"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScenesConfig(Config):
-    """Scenes that the project draws.
-
-    Attributes:
-        num_train, num_val: Scenes per split.
-        size: Side of the square images, px.
-        seed: The same seed draws the same scenes.
-    """
-
-    num_train: Data[int]
-    num_val: Data[int]
-    size: Data[int]
-    seed: Data[int] = 0
-
-    def __post_init__(self) -> None:
-        for key, least in (("num_train", 1), ("num_val", 1), ("size", 64)):
-            seen = getattr(self, key)
-            if seen < least:
-                message = (
-                    f"data.scenes.{key}={seen!r} is not possible: it must be at least {least}."
-                )
-                raise ConfigError(message)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSource(Config):
-    """Where images and annotations come from: the user's files, or drawn scenes.
-
-    Attributes:
-        source: The user's files, or scenes that the project draws.
-        format: How annotations are written; a split may have its own, `data.val.format`.
-        train, val: The user's files; None where this run does not need them, and
-            for drawn scenes.
-        test: Images without annotations and their COCO list, for `mal predict`.
-        name: Of the data in the keys of artifacts; None means the annotation file's name and
-            the beginning of its digest.
-        class_agnostic: Phase 2 knows one class, `object`; the labels keep theirs.
-        orientation: Pixels that boxes refer to in images with an EXIF orientation whose sizes
-            do not tell: as viewers show them, as they are stored, or as those images of the
-            file that tell.
-        max_image_pixels: Larger images are refused.
-        scenes: What to draw when `source` is "scenes".
-    """
-
-    source: Data[Literal["files", "scenes"]]
-    format: Data[AnnotationFormat] = "coco"
-    train: Annotated[SplitConfig | None, Role.DATA, Role.PLACE, Role.DRAWN] = None
-    val: Annotated[SplitConfig | None, Role.DATA, Role.PLACE, Role.DRAWN] = None
-    test: Annotated[SplitConfig | None, Role.DATA, Role.PLACE] = None
-    name: Reporting[str | None] = None
-    strict: Data[bool] = False
-    decode_images: Data[bool] = True
-    class_agnostic: Segmenting[bool] = False
-    orientation: Data[Literal["auto", "shown", "stored"]] = "auto"
-    max_image_pixels: Data[int] = 1_000_000_000
-    scenes: Data[ScenesConfig | None] = None
-
-    def __post_init__(self) -> None:
-        if self.max_image_pixels < 1:
-            message = (
-                f"data.max_image_pixels={self.max_image_pixels} is not possible: it must be at "
-                "least 1."
-            )
-            raise ConfigError(message)
-        if self.source == "scenes" and self.scenes is None:
-            message = "data.source=scenes needs data.scenes; choose it with data=scenes."
-            raise ConfigError(message)
-        if self.name is not None and not re.search("[A-Za-z0-9]", self.name):
-            message = f"data.name={self.name!r} is not possible: it needs a letter or a digit."
-            raise ConfigError(message)
-
-    @property
-    def scores(self) -> bool:
-        """Whether there are images to score segmenters on."""
-        return self.source == "scenes" or self.val is not None
-
-    @property
-    def train_format(self) -> AnnotationFormat:
-        """Of the training split."""
-        return (self.train and self.train.format) or self.format
-
-    @property
-    def val_format(self) -> AnnotationFormat:
-        """Of the validation split."""
-        return (self.val and self.val.format) or self.format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +97,10 @@ class RunConfig(Config):
         checkpoint: An existing checkpoint for `mal label`, instead of training one.
         output: Where `mal label` writes; None means below `workdir`. For `mal check` a file for
             all findings as JSON, or with `fix` the folder of the repaired copies.
+        measure_seconds, price_per_hour: Of `mal estimate`: for how long each stage is measured,
+            and what an hour of this machine costs.
+        license_policy: What the licences of encoder, images, given labels and weights must permit;
+            `commercial` refuses others before any work.
         fix: `mal check` writes repaired copies of the annotation files.
         boxes: A detector's boxes, a COCO results list; they are labeled instead of the
             boxes of the training file, whose images and classes they refer to.
@@ -222,6 +138,9 @@ class RunConfig(Config):
     serve_port: Operation[int] = 4280
     checkpoint: Annotated[Path | None, Role.LABELING, Role.FILE, LABELER] = None
     output: Annotated[Path | None, Role.OPERATION, Role.PLACE] = None
+    measure_seconds: Operation[float] = 60.0
+    price_per_hour: Operation[float | None] = None
+    license_policy: Operation[Literal["any", "commercial"]] = "any"
     fix: Operation[bool] = False
     boxes: Annotated[Path | None, Role.DATA, Role.FILE] = None
     pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED, LABELS] = None
@@ -243,9 +162,6 @@ class RunConfig(Config):
         self._check_shared_store()
         if self.labels is None and self.human is not None:
             message = "labels=FILE and human=FILE go together: one is compared with the other."
-            raise ConfigError(message)
-        if self.fix and self.output is None:
-            message = "fix=true needs output=DIR, a folder for the repaired copies."
             raise ConfigError(message)
         if self.pseudo_labels is not None and (self.checkpoint or self.boxes):
             message = (
@@ -283,7 +199,13 @@ class RunConfig(Config):
             if seen is not None and seen < 1:
                 message = f"{key}={seen} is not possible: it must be at least 1."
                 raise ConfigError(message)
-        for key in ("time_limit_minutes", "node_wait_minutes", "seconds_per_mask"):
+        for key in (
+            "time_limit_minutes",
+            "node_wait_minutes",
+            "seconds_per_mask",
+            "measure_seconds",
+            "price_per_hour",
+        ):
             seen = getattr(self, key)
             if seen is not None and seen <= 0:
                 message = f"{key}={seen} is not possible: wanted > 0."

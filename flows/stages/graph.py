@@ -217,7 +217,7 @@ STAGES = (
     Stage(
         name=LABEL,
         title="label every box",
-        inputs=(CHECK, TRAIN),
+        inputs=(CHECK, BOXES, TRAIN),
         files=("data.train", "boxes", "checkpoint", "pseudo_labels"),
         decided_by=Role.LABELING,
         work=stages.generate_pseudo_labels,

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings.run_config import Inputs, data_config
+from flows.stages import licensing
 from flows.stages.images import plain_inputs
 from flows.stages.normal_form import in_users_words, in_utf8, normal_form, states_sizes
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.stage_names import CHECK, SCENES
-from mal_core.artifacts import sha256_json, write_json
+from mal_core.artifacts import permission_problem, sha256_json, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
-from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.errors import ConfigError, DatasetError, raise_together, told_of
 from mal_core.processes.records import to_json
 
 
@@ -37,6 +38,7 @@ def inputs(run: Run) -> Inputs:
             raise ConfigError(message)
         else:
             given = Inputs(train=source.train, val=source.val)
+            _require_permission(given)
         run.inputs = normal_form(run, given)
         if source.source == "files":
             run.inputs = plain_inputs(
@@ -46,6 +48,16 @@ def inputs(run: Run) -> Inputs:
                 val_sizes_stated=states_sizes(source.val_format),
             )
     return run.inputs
+
+
+def _require_permission(given: Inputs) -> None:
+    failures = []
+    for split in (given.train, given.val):
+        places = () if split is None else (split.annotations, split.images)
+        problems = [text for place in places if (text := permission_problem(place)) is not None]
+        if problems and split is not None:
+            failures.append(DatasetError(split.annotations, problems))
+    raise_together(failures)
 
 
 def val_split(run: Run) -> SplitConfig:
@@ -95,9 +107,10 @@ def check(run: Run, *, need_val: bool) -> Stored:
 
     Raises:
         DatasetError: The input is wrong; carries all problems of a file.
-        ConfigError: The configuration names no data.
+        ConfigError: The configuration names no data, or `license_policy` does not permit it.
     """
     found = inputs(run)
+    licensing.require_permitted(run.config, found, val=need_val)
     if need_val:
         _check_second_ruler(run)
         return run.get(_check_key(run, found.train, val_split(run)), partial(_check, run, True))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import normal_form, predict, publish, retention, stages
+from flows.stages import cards, normal_form, predict, publish, retention, stages
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
@@ -30,6 +30,8 @@ def say_notes(_run: Run, stored: Stored) -> None:
 def publish_labeler(run: Run, stored: Stored) -> None:
     """The labeler: mal/checkpoint.pth in the working folder."""
     publish.publish_labeler(stored, run.config.workdir)
+    file = run.config.workdir / "mal" / "checkpoint.pth"
+    cards.write_card(run, stored, file, "labeler", seeds=[run.config.seed])
 
 
 def publish_labels(run: Run, stored: Stored) -> str:
@@ -53,6 +55,10 @@ def publish_labels(run: Run, stored: Stored) -> str:
         normal_form.write_native(run, labels, target)
     elif output is not None:
         copy_out(labels, output, stored.files["train.json"])
+    file = output if output is not None and not native else None
+    file = file or run.config.workdir / "labels" / "train.json"
+    if file.is_file():
+        cards.write_card(run, stored, file, "labels", seeds=[run.config.seed])
     scores = normal_form.detection_scores(run, target)
     return "\n".join([stages.accounting(stored).line(), *scores])
 
@@ -62,6 +68,8 @@ def publish_segmenter(run: Run, training: Training, stored: Stored) -> None:
     extra = "" if training.first else f"seed_{training.seed}"
     folder = run.config.workdir / "segmenters" / training.recipe.name / training.arm / extra
     publish.publish_segmenter(stored, folder)
+    seeds = [run.config.seed, training.seed]
+    cards.write_card(run, stored, folder / "checkpoint.pth", "segmenter", seeds=seeds)
 
 
 def publish_retention(run: Run, stored: Stored) -> RetentionReport:

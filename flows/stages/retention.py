@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, stages
+from flows.stages import cards, inputs, stages
 from flows.stages.run import Run
 from flows.stages.trainings import ARM_TITLES, Arm, trainings
 from flows.store.code_version import code_version
@@ -16,7 +16,7 @@ from flows.store.local import StageKey, Stored, read_manifest
 from flows.store.stage_names import EVALUATE, LABEL, TRAIN
 from mal_core.artifacts import write_json
 from mal_core.config.roles import Role, settings_of
-from mal_core.evaluation.costs import Cost, StageCost
+from mal_core.evaluation.costs import ESTIMATE, Cost, StageCost, estimate_and_truth
 from mal_core.evaluation.retention import (
     RetentionReport,
     SecondRuler,
@@ -108,6 +108,7 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
         **inputs.digest_inputs(run, {"val": val}),
         "second_ruler": "" if ruler is None else str(run.store.digests.digest(ruler)),
         "labels": labels.files["train.json"],
+        "estimate": str(run.store.digests.digest(_estimate_file(run))),
         "accounting": labels.files[stages.ACCOUNTING],
         "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
     }
@@ -126,7 +127,11 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
         segmenters=_compared(run, trained, stages.scored_split(run).annotations),
         quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
         accounting=accounting,
-        context=_context(shown),
+        context={
+            **_context(shown),
+            **_provenance(run, labels),
+            **estimate_and_truth(_estimate_file(run), list(_costs(run, labels, trained))),
+        },
         second=None
         if ruler is None or file is None
         else SecondRuler(file=file.name, segmenters=_compared(run, trained, ruler)),
@@ -177,6 +182,21 @@ def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
         known = json.loads(hardware.read_text()) if hardware.is_file() else NO_HARDWARE
         hours = read_manifest(one.path)["seconds"] / 3600
         yield StageCost(stage=title, hours=hours, **known)
+
+
+def _estimate_file(run: Run) -> Path:
+    return run.config.workdir / ESTIMATE
+
+
+def _provenance(run: Run, labels: Stored) -> dict[str, str]:
+    """Licences of what the labels are made of, and what phase 1 has read."""
+    card, reads = cards.label_card(run), cards.reads(run, labels, "labels")
+    strictest = card.strictest
+    return {
+        "commercial use": card.commercial,
+        "strictest licence": "none" if strictest is None else strictest.name,
+        **{f"read in {name}": one.line() for name, one in reads.items()},
+    }
 
 
 def _context(shown: Mapping[str, Any]) -> dict[str, str]:

@@ -45,16 +45,18 @@ MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetect
 
 def boxes(run: Run) -> Stored:
     """The training annotations without masks: all that phase 1 may read."""
-    train = inputs(run).train
+    train, config = inputs(run).train, run.config
+    noisy = config.data.box_noise > 0
+    noise: Any = {"box_noise": config.data.box_noise, "seed": config.seed} if noisy else {}
 
     def work(folder: Path) -> None:
         from mal_core.data.coco import strip_masks
 
-        strip_masks(train.annotations, folder / "boxes.json")
+        strip_masks(train.annotations, folder / "boxes.json", **noise)
 
     key = StageKey(
         stage=BOXES,
-        config={},
+        config=noise,
         inputs={"train.annotations": run.digests(train).annotations},
         code=code_version(["mal_core.data.coco"]),
     )
@@ -144,14 +146,16 @@ def generate_pseudo_labels(run: Run) -> Stored:
         return given_labels(run, inputs(run).train, run.config.pseudo_labels)
     train, config = inputs(run).train, run.config
     checkpoint, checkpoint_digest = _checkpoint(run)
+    stripped = boxes(run)
 
     def work(folder: Path) -> None:
         from flows.stages.label_runners import label
+        from mal_core.data.pseudo_labels import restore_crowds
         from mal_core.jobs.phase1 import LabelJob
 
         job = LabelJob(
             images=train.images,
-            annotations=train.annotations,
+            annotations=stripped.path / "boxes.json",
             strict=config.data.strict,
             checkpoint=checkpoint,
             mal=config.mal,
@@ -159,12 +163,20 @@ def generate_pseudo_labels(run: Run) -> Stored:
             ledger=folder / "skipped.json",
             side_by_side=config.labelers_side_by_side,
         )
-        write_json(folder / ACCOUNTING, counts_of(label(run, job)))
+        counts = counts_of(label(run, job))
+        # The child has seen no mask, not even that of a crowd.
+        if run.view(train.annotations).num_crowds:
+            restore_crowds(job.output, train.annotations)
+        write_json(folder / ACCOUNTING, counts)
 
     key = StageKey(
         stage=LABEL,
         config=deciding(config.mal, Role.LABELING),
-        inputs={"checkpoint": checkpoint_digest, **digest_inputs(run, {"train": train})},
+        inputs={
+            "checkpoint": checkpoint_digest,
+            "boxes": stripped.files["boxes.json"],
+            **digest_inputs(run, {"train": train}),
+        },
         code=code_version(
             ["mal_core.labeling.work", "mal_core.models.checkpoints", "mal_core.data.coco"],
             alone=["mal_core.jobs.worker", "mal_core.jobs.phase1", "mal_core.jobs.shards"],

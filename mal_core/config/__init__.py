@@ -89,6 +89,7 @@ class EncoderConfig(Config):
         frozen_stages: Number of leading blocks, or stages of a hierarchical model, that do
             not train, with the stem.
         drop_path: Rate at which residual paths are dropped in training, growing with depth.
+        license: Of the weights, where it is not the one that timm states for that name.
     """
 
     name: Training[str]
@@ -98,6 +99,7 @@ class EncoderConfig(Config):
     options: Training[dict[str, Any]] = field(default_factory=dict)
     frozen_stages: Training[int] = 0
     drop_path: Training[float] = 0.0
+    license: Reporting[str | None] = None
 
     def __post_init__(self) -> None:
         _require(self.frozen_stages >= 0, "encoder.frozen_stages", self.frozen_stages, ">= 0")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mal_core.artifacts import write_json
 from mal_core.data.json_lists import Piece, read_lists
 from mal_core.data.validation import (
@@ -123,6 +125,45 @@ def _drop_mask_and_area(entry: Json) -> Json:
     return drop_mask(entry)
 
 
+def _with_noise(content: Json, noise: float, seed: int) -> list[Json]:
+    """Annotations whose boxes are as careless annotators draw them; crowds stay."""
+    size_of = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    found = []
+    for entry in content["annotations"]:
+        if not entry.get("iscrowd") and min(entry["bbox"][2:]) > 0:
+            # By id: the noise of a box does not depend on which others there are.
+            shifts = np.random.default_rng([seed, abs(entry["id"])]).uniform(-noise, noise, 4)
+            box = noisy_box(entry["bbox"], size_of[entry["image_id"]], shifts.tolist())
+            entry = {**entry, "bbox": box}
+        found.append(entry)
+    return found
+
+
+def noisy_box(
+    box_xywh: Sequence[float], size: tuple[int, int], shifts: Sequence[float]
+) -> list[float]:
+    """A box whose sides have moved, inside its image and at least one pixel wide and high.
+
+    Args:
+        box_xywh: Four numbers, px.
+        size: Width and height of the image, px.
+        shifts: Of left, top, right and bottom, as shares of the box's width or height.
+    """
+    sides = []
+    for low, length, side, (first, second) in zip(
+        box_xywh[:2],
+        box_xywh[2:],
+        size,
+        zip(shifts[:2], shifts[2:], strict=True),
+        strict=True,
+    ):
+        start = min(max(low + first * length, 0.0), side - 1.0)
+        end = min(max(low + length + second * length, start + 1.0), float(side))
+        sides.append((start, end - start))
+    (x, width), (y, height) = sides
+    return [x, y, width, height]
+
+
 def read_boxes(
     images: Path,
     annotations: Path,
@@ -159,15 +200,23 @@ def has_masks(annotations: Path) -> bool:
     return read_view(annotations).masks.complete
 
 
-def strip_masks(annotations: Path, output: Path) -> None:
+def strip_masks(annotations: Path, output: Path, *, box_noise: float = 0.0, seed: int = 0) -> None:
     """Write a copy of a COCO file without `segmentation` and without mask `area`.
 
     This copy is all that phase 1 is given, so no mask can reach it.
+
+    Args:
+        annotations: The file, sound.
+        output: Receives the copy.
+        box_noise: Each side of a box moves by up to this share of the box, for experiments.
+        seed: Of that noise.
 
     Raises:
         DatasetError: The file is absent or broken.
     """
     content = parse_coco(annotations, _drop_mask_and_area)
+    if box_noise > 0:
+        content = {**content, "annotations": _with_noise(content, box_noise, seed)}
     try:
         write_json(output, content)
     except ValueError as error:

@@ -25,6 +25,7 @@ from mal_core.geometry.mask_forms import (
 )
 from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.geometry.runs import compressed_runs_fit, numbers_of, plain_runs_fit, starts_of
+from mal_core.geometry.short_parts import without_short_parts
 
 Entry = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -33,6 +34,7 @@ Label = Callable[[int], str]
 NO_AREA = "annotations have no area: that of the mask is taken"
 NO_CROWD = "annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1"
 NO_POINTS = "masks are shorter than three points or empty: they are no masks"
+SHORT_PARTS = "masks have parts of fewer than three points, which are left out"
 NO_PIXELS = "masks cover no pixel (all ground, or points on a line): nothing can match them"
 LONGEST_DRAWN = 512
 """Px: a longer thin polygon is taken as a mask, since drawing many of them takes minutes."""
@@ -105,8 +107,10 @@ class MaskTable:
         """
         self._first = first
         masks = [entry.get("segmentation") for entry in entries]
-        found = _quick_extents(masks, sizes_wh, may_have_bools)
+        found, cut = _quick_extents(masks, sizes_wh, may_have_bools)
         found[_is_beside(found, boxes_xywh)] = np.nan
+        # The exact reader counts those that it sees itself.
+        self._unusual[SHORT_PARTS] += int((cut & np.isfinite(found[:, 0])).sum())
         for index in np.flatnonzero(np.isnan(found[:, 0])).tolist():
             label = self._label(first + index, entries[index])
             found[index] = self._exact(label, masks[index], boxes_xywh[index], sizes_wh[index])
@@ -149,7 +153,7 @@ class MaskTable:
         if mask_form(mask) is MaskForm.FLAT_POLYGON:
             self._unusual["masks are one flat polygon"] += 1
         elif isinstance(sound, list) and isinstance(mask, list) and len(sound) < len(mask):
-            self._unusual["masks have parts of fewer than three points, which are left out"] += 1
+            self._unusual[SHORT_PARTS] += 1
         problem = _place_problem(extent, box, is_polygon=isinstance(sound, list))
         if problem is not None:
             self._problems.append(f"{label} {problem}")
@@ -241,16 +245,24 @@ def _box_iou(found: Floats, boxes_xywh: Floats) -> Floats:
     return shared / ((found[:, 2:] - found[:, :2]).prod(1) + boxes_xywh[:, 2:].prod(1) - shared)
 
 
-def _quick_extents(masks: Sequence[object], sizes_wh: Floats, may_have_bools: bool) -> Floats:
-    """Extent of each mask that is sound beyond doubt, xyxy, (N, 4); NaN elsewhere."""
-    found = np.full((len(masks), 4), np.nan)
+def _quick_extents(
+    masks: Sequence[object], sizes_wh: Floats, may_have_bools: bool
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Extent of each mask that is sound beyond doubt, xyxy, (N, 4); NaN elsewhere.
+
+    Also which of them have parts of fewer than three points, which are left out, (N,).
+    """
+    found, cut = np.full((len(masks), 4), np.nan), np.zeros(len(masks), bool)
     lists = [i for i, mask in enumerate(masks) if type(mask) is list and mask]
     small = sizes_wh.prod(1) <= MAX_IMAGE_PIXELS
-    found[lists] = _polygon_extents([masks[i] for i in lists], sizes_wh[lists], may_have_bools)
+    whole, cut[lists] = without_short_parts(
+        [masks[i] for i in lists], sizes_wh[lists], may_have_bools
+    )
+    found[lists] = _polygon_extents(whole, sizes_wh[lists], may_have_bools)
     runs = [i for i, mask in enumerate(masks) if type(mask) is dict and small[i]]
     found[runs] = _rle_extents([masks[i] for i in runs], sizes_wh[runs])
     found[~small] = np.nan
-    return found
+    return found, cut
 
 
 def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, may_have_bools: bool) -> Floats:

@@ -74,6 +74,30 @@ def write_pseudo_labels(
     return result
 
 
+def restore_crowds(labels: Path, source: Path) -> None:
+    """Give the crowds of a labeled file back what their source says of them, masks included.
+
+    Labels are made from a copy of the source without any mask. What a checkpoint in the
+    reference's own way has labeled as an object is no crowd any more and stays.
+
+    Raises:
+        DatasetError: A file is absent or broken.
+    """
+    content = parse_coco(labels)
+    crowds = {entry["id"] for entry in content["annotations"] if entry.get("iscrowd")}
+    if not crowds:
+        return
+    kept = {
+        entry["id"]: entry
+        for entry in parse_coco(source, drop_mask_of_object)["annotations"]
+        if entry.get("iscrowd")
+    }
+    annotations = [
+        kept[entry["id"]] if entry["id"] in crowds else entry for entry in content["annotations"]
+    ]
+    _write(labels, {**content, "annotations": annotations})
+
+
 def _labeled(entry: dict[str, Any], label: PseudoLabel, *, box_area: bool) -> dict[str, Any]:
     # Our keys come last, so that the bytes do not tell whether the source had a mask.
     kept = {key: value for key, value in entry.items() if key not in OUR_KEYS}

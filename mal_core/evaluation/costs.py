@@ -1,9 +1,14 @@
 """What a run cost, and what it saved: device hours against hours of drawing masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mal_core.processes.records import to_json
+from mal_core.processes.records import read_record, to_json
+
+ESTIMATE = "estimate.json"
+"""In the working folder, where somebody asked what a run will take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +90,54 @@ class CostFile:
         """The record; hours saved follow from the rest."""
         drawn = self.annotation
         return Cost(stages=self.stages, masks=drawn.masks, seconds_per_mask=drawn.seconds_per_mask)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What one stage will take.
+
+    Attributes:
+        stage: Its title.
+        hours: Of all its work, one after the other.
+        rate: Units per second: steps, boxes or batches of images.
+        units: How many there are in all.
+        disk_bytes: That its outputs take.
+        memory_bytes: Of the largest process so far.
+        how: "measured", or "from the store" where it is done already.
+    """
+
+    stage: str
+    hours: float
+    rate: float
+    units: int
+    disk_bytes: int
+    memory_bytes: int
+    how: str = "measured"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimateFile:
+    """estimate.json."""
+
+    stages: tuple[Estimate, ...]
+
+
+def estimate_and_truth(path: Path, costs: Sequence[StageCost]) -> dict[str, str]:
+    """What was expected of each stage beside what it took; nothing where nobody estimated.
+
+    Args:
+        path: estimate.json of the working folder; it may be absent.
+        costs: What the stages took; those of a segmenter begin with its name.
+    """
+    if not path.is_file():
+        return {}
+    lines = {}
+    for one in read_record(EstimateFile, path).stages:
+        name = one.stage.removeprefix("train-segmenter, ").split(", ")[0]
+        took = [cost.hours for cost in costs if cost.stage.split(", ")[0] == name]
+        if took:
+            lines[f"time, {name}"] = f"expected {_hours(one.hours)}, took {_hours(sum(took))}"
+    return lines
 
 
 def _hours(hours: float) -> str:

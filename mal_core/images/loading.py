@@ -9,6 +9,7 @@ What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by 
 """
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.artifacts import READ_EVENT
 from mal_core.errors import DatasetError
 from mal_core.images.headers import (
     TURNED,
@@ -57,6 +59,7 @@ def load_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DatasetError: The file is absent or OpenCV cannot decode it.
     """
+    sys.audit(READ_EVENT, str(path))
     pixels = cv2.imread(str(path), READ_FLAGS)
     if pixels is None:
         seen = "cannot be decoded. Replace the image" if path.is_file() else "does not exist"
@@ -160,6 +163,8 @@ def _image_problem(
         missing = True
     except NotAFileError as error:
         problem = str(error)
+    except PermissionError:
+        problem = "may not be read (permission denied). Change its permissions."
     except MemoryError:
         problem = "needs more memory to be decoded than there is: cut it into tiles."
     except UNREADABLE as error:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +16,12 @@ from mal_core.config.roles import Role, keys_with
 from mal_core.data.coco import read_boxes
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs.phase1 import LabelJob, TrainJob
+from mal_core.jobs.reads import certify, require_no_masks, watch_reads
 from mal_core.jobs.shards import ShardJob, is_wanted, report_shard
 from mal_core.labeling.work import generate_pseudo_labels, label_shard
-from mal_core.models.checkpoints import load_labeler
+from mal_core.models.checkpoints import checkpoint_origin, load_labeler
 from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.models.provenance import origin_of, write_origin
 from mal_core.processes.child_errors import write_failure
 from mal_core.processes.ranks import record_hardware
 from mal_core.processes.records import read_record
@@ -30,14 +33,36 @@ def run_train(job_path: Path) -> None:
     """Train as the job file says."""
     record_hardware(job_path.parent)
     job = read_record(TrainJob, job_path)
+    watch_reads(job.output_dir)
+    require_no_masks(job.boxes)
     dataset = read_boxes(job.images, job.boxes, strict=job.strict)
     train_labeler(dataset, job.encoder, job.mal, seed=job.seed, output_dir=job.output_dir)
+    if os.environ.get("RANK", "0") == "0":
+        write_origin(job.output_dir, origin_of(job.encoder))
+        weights = [] if job.encoder.weights is None else [job.encoder.weights]
+        _certify(job.output_dir, dataset, weights)
+
+
+def _certify(folder: Path, dataset: BoxDataset, weights: Sequence[Path]) -> None:
+    names = [image.file_name for image in dataset.images]
+    certificate = certify(
+        folder,
+        boxes=dataset.annotations_path,
+        images=dataset.image_root,
+        names=names,
+        weights=weights,
+    )
+    logging.info("%s", certificate.line())
 
 
 def run_label(job_path: Path) -> None:
     """Label as the job file says, and leave the accounting in label_summary.json."""
     job = read_record(LabelJob, job_path)
     record_hardware(job_path.parent, job.side_by_side)
+    folder = job.output.parent
+    watch_reads(folder)
+    require_no_masks(job.annotations)
+    write_origin(folder, checkpoint_origin(job.checkpoint))
     dataset, labeler, config = _label_inputs(job)
     result = generate_pseudo_labels(
         dataset,
@@ -52,11 +77,13 @@ def run_label(job_path: Path) -> None:
         job.output.parent / "label_summary.json",
         {key: summary[key] for key in ("num_boxes", "num_masks", "num_crowds", "num_skipped")},
     )
+    _certify(folder, dataset, [job.checkpoint])
 
 
 def run_shard(job_path: Path) -> None:
     """Label one shard as the job file says; end early once nobody wants it any more."""
     job = read_record(ShardJob, job_path)
+    watch_reads(job.label.output.parent)
     if torch.cuda.is_available():  # shards of one machine spread over its GPUs
         torch.cuda.set_device(job.index % torch.cuda.device_count())
     dataset, labeler, config = _label_inputs(job.label)

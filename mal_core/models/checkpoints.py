@@ -11,6 +11,7 @@ from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import CheckpointError
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.models.official import is_official, labeler_from_official, official_config
+from mal_core.models.provenance import EncoderOrigin, official_origin, origin_of
 from mal_core.models.safe_weights import read_weights
 from mal_core.processes.records import from_json
 
@@ -70,6 +71,22 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
             message = f"{path}: the {name}'s tensors do not fit its settings: {error}"
             raise CheckpointError(message) from error
     return labeler.eval(), mal
+
+
+def checkpoint_origin(path: Path) -> EncoderOrigin:
+    """Where the encoder of a checkpoint comes from.
+
+    Raises:
+        CheckpointError: As for `load_labeler`.
+    """
+    content = _read(path)
+    if is_official(content):
+        return official_origin(path.name)
+    try:
+        return origin_of(from_json(EncoderConfig, content["encoder"], "encoder"))
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"
+        raise CheckpointError(message) from error
 
 
 def _read(path: Path) -> dict[str, Any]:

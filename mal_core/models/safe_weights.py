@@ -8,6 +8,7 @@ logs). Nobody's additions to torch's list count while a file is read, and nothin
 
 import argparse
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from mal_core.artifacts import READ_EVENT
 from mal_core.errors import CheckpointError
 
 Source = Path | str | IO[bytes]
@@ -119,6 +121,7 @@ def read_weights(
     """
     try:
         if isinstance(source, str | Path) and str(source).endswith(".safetensors"):
+            sys.audit(READ_EVENT, str(source))
             return load_file(source)
         return _read_plain(source, map_location, {**STAND_INS, **(stand_ins or {})})
     except UnpicklingError as error:

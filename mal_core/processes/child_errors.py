@@ -9,13 +9,14 @@ from mal_core.errors import (
     CheckpointError,
     ConfigError,
     DatasetError,
+    LeakError,
     MalCoreError,
     TrainingError,
 )
 from mal_core.processes.records import read_record, write_record
 
 FAILURE_FILE = "failure.json"
-PLAIN = {kind.__name__: kind for kind in (ConfigError, CheckpointError, TrainingError)}
+PLAIN = {kind.__name__: kind for kind in (ConfigError, CheckpointError, LeakError, TrainingError)}
 """Errors that are their message and nothing else."""
 
 

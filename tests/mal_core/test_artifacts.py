@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from mal_core.artifacts import (
     CHUNK_BYTES,
     append_jsonl,
     atomic_path,
+    permission_problem,
     sha256_file,
     sha256_json,
     write_json,
@@ -99,3 +101,30 @@ def test_json_lines_are_appended_in_order(tmp_path: Path) -> None:
         append_jsonl(tmp_path / "a.jsonl", {"step": step})
     lines = (tmp_path / "a.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
+
+
+def test_what_may_not_be_read_is_named_with_the_place_that_is_why(tmp_path: Path) -> None:
+    inner = tmp_path / "locked" / "inner" / "file.json"
+    inner.parent.mkdir(parents=True)
+    inner.write_text("{}")
+    assert permission_problem(inner) is None
+    assert permission_problem(tmp_path / "absent" / "file.json") is None
+    locked = tmp_path / "locked"
+    code = (
+        "import sys; from pathlib import Path; from mal_core.artifacts import permission_problem;"
+        "print(permission_problem(Path(sys.argv[1])))"
+    )
+    # Root reads everything unless it gives that up.
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "-c"]
+    if os.getuid() != 0:
+        command = command[2:]
+    elif shutil.which("setpriv") is None:
+        pytest.skip("root reads everything, and there is no setpriv to give that up")
+    for place, words in ((inner, "file may not be read"), (locked, "folder may not be entered")):
+        place.chmod(0)
+        run = subprocess.run(
+            [*command, code, str(inner)], capture_output=True, text=True, check=False
+        )
+        place.chmod(0o755)
+        assert f"{words}" in run.stdout, run.stderr
+        assert str(place) in run.stdout

@@ -18,6 +18,7 @@ Severity = Literal["error", "warning"]
 EXAMPLES = 3
 
 KINDS: tuple[tuple[str, str], ...] = (
+    ("permission", r"[Pp]ermission denied"),
     ("not-coco", r"\bnot a COCO file\b|is no JSON|not a VOC file|no VOC file"),
     (
         "unreadable-file",

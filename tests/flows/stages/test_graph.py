@@ -86,12 +86,12 @@ def test_a_stage_computes_what_the_graph_says_it_needs_and_nothing_else(
     assert set(own(run)) == set(names(graph.walk(run.config, last)))
 
 
-def test_a_given_labeler_leaves_training_and_its_boxes_out(pipeline: Pipeline) -> None:
+def test_a_given_labeler_leaves_training_out(pipeline: Pipeline) -> None:
     weights = pipeline.root / "weights.pth"
     weights.write_text("weights")
     config = pipeline.config(f"checkpoint={weights}")
-    assert names(graph.walk(config, LABEL)) == [CHECK, LABEL]
-    assert names(graph.walk(config)) == [CHECK, LABEL, SEGMENT, EVALUATE]
+    assert names(graph.walk(config, LABEL)) == [CHECK, BOXES, LABEL]
+    assert names(graph.walk(config)) == [CHECK, BOXES, LABEL, SEGMENT, EVALUATE]
 
 
 def test_inputs_and_files_exist(pipeline: Pipeline) -> None:

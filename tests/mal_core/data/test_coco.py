@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mal_core.data.coco import has_masks, strip_masks
+from mal_core.data.coco import has_masks, noisy_box, strip_masks
 from mal_core.errors import DatasetError
 from mal_core.types import BoxDataset
 from tests.builders import (
@@ -233,3 +233,32 @@ def test_real_coco_is_read_whole(split: str, count: int, crowds: int) -> None:
     assert (dataset.num_annotations, dataset.num_crowds) == (count, crowds)
     assert len(dataset.boxes) == count - crowds
     assert has_masks(annotations)
+
+
+def test_boxes_for_experiments_are_as_careless_as_asked_for(tmp_path: Path) -> None:
+    files = write_coco(tmp_path, with_crowd=True)
+    plain, noisy, again = (tmp_path / f"{name}.json" for name in ("plain", "noisy", "again"))
+    strip_masks(files.annotations, plain)
+    for target in (noisy, again):
+        strip_masks(files.annotations, target, box_noise=0.2, seed=3)
+    assert noisy.read_bytes() == again.read_bytes()
+    before, after = (json.loads(one.read_text())["annotations"] for one in (plain, noisy))
+    for old, new in zip(before, after, strict=True):
+        if old.get("iscrowd"):
+            assert new == old
+            continue
+        (x, y, w, h), (u, v, p, q) = old["bbox"], new["bbox"]
+        moved = (abs(u - x) / w, abs(v - y) / h, abs(u + p - x - w) / w, abs(v + q - y - h) / h)
+        assert 0 < max(moved) <= 0.2
+        assert {**new, "bbox": old["bbox"]} == old
+
+
+@pytest.mark.parametrize("shifts", [(-9, -9, 9, 9), (9, 9, -9, -9), (0, 0, 0, 0)])
+def test_a_careless_box_stays_in_its_image(shifts: tuple[float, ...]) -> None:
+    x, y, w, h = noisy_box([10, 5, 4, 4], (20, 10), shifts)
+    assert x >= 0
+    assert y >= 0
+    assert w >= 1
+    assert h >= 1
+    assert x + w <= 20
+    assert y + h <= 10

@@ -10,8 +10,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mal_core.data.coco import read_boxes
-from mal_core.data.pseudo_labels import write_pseudo_labels
+from mal_core.data.coco import read_boxes, strip_masks
+from mal_core.data.pseudo_labels import restore_crowds, write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox, SkipReason
 from tests.builders import HEIGHT, WIDTH, CocoFiles, encode, write_coco
@@ -220,3 +220,24 @@ def test_the_references_file_has_box_areas_and_no_crowds(files: CocoFiles) -> No
     for entry in entries:
         assert entry["iscrowd"] == 0
         assert entry["area"] == entry["bbox"][2] * entry["bbox"][3]
+
+
+def test_crowds_get_back_what_the_source_says_of_them(tmp_path: Path) -> None:
+    files = write_coco(tmp_path, with_crowd=True)
+    stripped, whole = tmp_path / "boxes.json", tmp_path / "whole.json"
+    strip_masks(files.annotations, stripped)
+    content = files.content()
+    labels = [
+        PseudoLabel(
+            annotation_id=entry["id"], rle=entry["segmentation"], mask_area=entry["area"], score=0.5
+        )
+        for entry in content["annotations"]
+        if not entry["iscrowd"]
+    ]
+    made = {}
+    for source, target in ((files.annotations, whole), (stripped, tmp_path / "made.json")):
+        write_pseudo_labels(source, labels, [], target, tmp_path / "ledger.json")
+        made[target] = target.read_bytes()
+    assert len(set(made.values())) == 2
+    restore_crowds(tmp_path / "made.json", files.annotations)
+    assert (tmp_path / "made.json").read_bytes() == whole.read_bytes()

@@ -1,0 +1,54 @@
+"""`mal estimate`: hours, disk, memory and money of a whole run, before it begins."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.stages import publish
+from flows.stages.measuring import measure
+from flows.stages.run import Run
+from mal_core.evaluation.costs import ESTIMATE, Estimate, EstimateFile
+from mal_core.processes.records import write_record
+from mal_core.report.text_tables import text_table
+
+GIB = 1 << 30
+
+
+def estimate(run: Run) -> str:
+    """Measure all stages; leaves estimate.json in the working folder.
+
+    Returns:
+        A table with the sums.
+
+    Raises:
+        MalCoreError: The input is wrong, or a stage fails.
+    """
+    config = run.config
+    found = list(measure(run, seconds=config.measure_seconds, scored=config.data.scores))
+    target = config.workdir / ESTIMATE
+    with publish.writable(target):
+        write_record(target, EstimateFile(stages=tuple(found)), indent=1)
+    return table(found, config.price_per_hour, target)
+
+
+def table(found: Sequence[Estimate], price: float | None, target: Path) -> str:
+    """What each stage takes, and all together."""
+    rows = [
+        {
+            "stage": one.stage,
+            "hours": f"{one.hours:.3f}",
+            "per second": f"{one.rate:.3g}" if one.rate else one.how,
+            "of": str(one.units or ""),
+            "disk GiB": f"{one.disk_bytes / GIB:.2f}",
+            "memory GiB": f"{one.memory_bytes / GIB:.2f}",
+        }
+        for one in found
+    ]
+    hours = sum(one.hours for one in found)
+    disk = sum(one.disk_bytes for one in found) / GIB
+    memory = max((one.memory_bytes for one in found), default=0) / GIB
+    sums = ["together", f"{hours:.3f}", "", "", f"{disk:.2f}", f"{memory:.2f}"]
+    rows.append(dict(zip(rows[0], sums, strict=True)))
+    lines = [text_table(rows)]
+    if price is not None:
+        lines.append(f"at {price:g} per hour: {hours * price:.2f}")
+    return "\n".join([*lines, str(target)])

@@ -1,0 +1,197 @@
+"""A manifest beside each label file and model: what it is made of, by digest, and its licences."""
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.settings import composing
+from flows.stages import inputs, licensing, stages
+from flows.stages.run import Run
+from flows.store.code_version import code_version
+from flows.store.local import Stored, read_manifest
+from flows.store.manifest import is_intact, sealed
+from mal_core.artifacts import sha256_file, write_json
+from mal_core.data.inspection.licences import LicenceCard, LicensedPart, card_of
+from mal_core.errors import ArtifactError, ConfigError, DatasetError
+from mal_core.jobs.reads import ReadCertificate, read_certificate
+from mal_core.models.provenance import EncoderOrigin, read_origin
+from mal_core.processes.records import to_json
+
+SUFFIX = ".manifest.json"
+Kind = Literal["labels", "labeler", "segmenter"]
+CODE: dict[Kind, str] = {
+    "labels": "mal_core.labeling.work",
+    "labeler": "mal_core.training.loop",
+    "segmenter": "mal_core.jobs.segmenter",
+}
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
+MMDET = ("onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
+Json = dict[str, Any]
+
+
+def manifest_of(file: Path) -> Path:
+    """Where the manifest of a file lies."""
+    if file.name.endswith(SUFFIX):
+        return file
+    return file.with_name(f"{file.stem}{SUFFIX}")
+
+
+def write_card(
+    run: Run, stored: Stored, file: Path, kind: Kind, *, seeds: Sequence[int]
+) -> LicenceCard:
+    """Write the manifest of a published file beside it.
+
+    Args:
+        run: The run that made it.
+        stored: The stage's output that it is a copy of.
+        file: What the user finds.
+        kind: What it is.
+        seeds: Of all that was random.
+    """
+    card = card_of(_parts(run, kind))
+    of_store = read_manifest(stored.path)
+    content = {
+        "kind": kind,
+        "file": file.name,
+        "sha256": sha256_file(file),
+        "stage": {key: of_store[key] for key in ("stage", "key", "config", "inputs", "code")},
+        "digests": digests(run, kind),
+        "seeds": list(seeds),
+        "versions": versions(kind),
+        "licences": to_json(card),
+        "phase_1_read": {
+            name: {**to_json(one), "clean": one.clean}
+            for name, one in reads(run, stored, kind).items()
+        },
+        "settings": composing.plain(run.config),
+    }
+    target = manifest_of(file)
+    new = sealed(content)
+    if not target.is_file() or _read(target) != new:
+        write_json(target, new, indent=1)
+    return card
+
+
+def reads(run: Run, stored: Stored, kind: Kind) -> dict[str, ReadCertificate]:
+    """What phase 1 has read for an output: in training, in labeling."""
+    config = run.config
+    found: dict[str, Stored] = {}
+    if config.trains_labeler:
+        found["training"] = stages.train_mal(run)
+    if kind != "labeler" and config.pseudo_labels is None:
+        found["labeling"] = stored if kind == "labels" else stages.generate_pseudo_labels(run)
+    certificates = {name: read_certificate(one.path) for name, one in found.items()}
+    return {name: one for name, one in certificates.items() if one is not None}
+
+
+def label_card(run: Run) -> LicenceCard:
+    """The licences of what the labels of a run are made of."""
+    return card_of(_parts(run, "labels"))
+
+
+def _parts(run: Run, kind: Kind) -> list[LicensedPart]:
+    config, found = run.config, inputs.inputs(run)
+    encoder = licensing.encoder_part(_origin(run))
+    others = licensing.other_parts(config)
+    return [
+        *([] if encoder is None else [encoder]),
+        *licensing.image_parts(config, found, val=False),
+        *(one for one in others if kind == "segmenter" or one.part == licensing.LABELS),
+    ]
+
+
+def _origin(run: Run) -> EncoderOrigin | None:
+    """What phase 1 has left of its encoder's origin."""
+    if run.config.pseudo_labels is not None:
+        return None
+    made = stages.train_mal if run.config.trains_labeler else stages.generate_pseudo_labels
+    return read_origin(made(run).path)
+
+
+def digests(run: Run, kind: Kind) -> Json:
+    """Digests of all files that decide a file of this kind; None for one that cannot be read."""
+    config, found, of = run.config, inputs.inputs(run), run.store.digests.digest
+    splits = {"train": found.train}
+    if kind == "segmenter" and found.val is not None:
+        splits["val"] = found.val
+    known: Json = inputs.digest_inputs(run, splits)
+    files = {
+        "encoder.weights": config.encoder.weights if config.trains_labeler else None,
+        "checkpoint": config.checkpoint,
+        "pseudo_labels": config.pseudo_labels,
+        "boxes": config.boxes,
+    }
+    known |= {name: of(path) for name, path in files.items() if path is not None}
+    if kind == "segmenter":
+        for recipe in config.segmenters:
+            if recipe.weights is not None and Path(recipe.weights).is_absolute():
+                known[f"segmenter.weights, {recipe.name}"] = of(Path(recipe.weights))
+    return known
+
+
+def versions(kind: Kind) -> Json:
+    """The code and the packages at work."""
+    names = (*PACKAGES, *(MMDET if kind == "segmenter" else ()))
+    found = {name: _version(name) for name in ("mal-pipeline", *names)}
+    return {"code": code_version([CODE[kind]]), "python": platform.python_version(), **found}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _read(path: Path) -> Json:
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        message = f"{path}: no such file. `mal train`, `label` and `segment` leave one."
+        raise ConfigError(message) from error
+    except (ValueError, OSError) as error:
+        message = f"{path} is no manifest ({error})."
+        raise ConfigError(message) from error
+    return found if isinstance(found, dict) else {}
+
+
+def differences(file: Path) -> list[str]:
+    """What a file, its inputs and the code are, where that is not what its manifest says.
+
+    Args:
+        file: A labeled file, a checkpoint, or the manifest of one.
+
+    Raises:
+        ConfigError: There is no manifest, or its settings are those of another version.
+    """
+    path = manifest_of(file)
+    told = _read(path)
+    if not is_intact(told):
+        return [f"{path.name}: the manifest itself was altered"]
+    found = []
+    made = path.with_name(str(told["file"]))
+    seen = sha256_file(made) if made.is_file() else None
+    if seen != told["sha256"]:
+        found.append(_line(made.name, told["sha256"], seen))
+    run = Run(composing.from_plain(told["settings"]))
+    try:
+        now = digests(run, told["kind"])
+    except (DatasetError, ArtifactError) as error:
+        return [*found, f"the data cannot be read any more: {error}"]
+    for name in sorted(told["digests"].keys() | now.keys()):
+        then, today = told["digests"].get(name), now.get(name)
+        if then != today:
+            found.append(_line(name, then, today))
+    here = versions(told["kind"])
+    for name, then in told["versions"].items():
+        if here.get(name) != then:
+            found.append(_line(name, then, here.get(name)))
+    return found
+
+
+def _line(name: str, then: Any, today: Any) -> str:
+    shown = [str(one)[:16] if one is not None else "absent" for one in (then, today)]
+    return f"{name}: was {shown[0]}, is {shown[1]}"

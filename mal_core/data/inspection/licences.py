@@ -1,0 +1,211 @@
+"""Licences of what labels and models are made of, what they permit, and the strictest of them.
+
+What a licence is called in a file decides, not a lawyer: a name or an address that is not known
+here permits nothing for certain. Names of encoders' licences are those of timm's
+`pretrained_cfg`, those of images COCO's `licenses` and `images[].license`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mal_core.data.coco import parse_listing
+from mal_core.errors import ConfigError
+
+Commercial = Literal["yes", "no", "unknown"]
+UNSTATED = "not stated"
+SHOWN = 3
+
+_FAMILIES: tuple[tuple[str, Commercial], ...] = (
+    (r"non-?commercial|\bnc\b|by-nc|research[- ]only|-?amlr\b|seer", "no"),
+    (r"publicdomain|public domain|\bcc0\b|\bpdm\b|no known copyright|government work", "yes"),
+    (r"apache|\bmit\b|\bbsd\b|\bisc\b|unlicense|zlib", "yes"),
+    (r"\bcc[- ]by|creativecommons\.org/licenses/by|attribution", "yes"),
+    (r"\bown\b|\bmine\b|all rights (are )?mine|purchased|bought", "yes"),
+)
+_SHARE = re.compile(r"-sa\b|share-?alike|\bgpl|agpl", re.IGNORECASE)
+_FIXED = re.compile(r"-nd\b|no-?deriv", re.IGNORECASE)
+_OPEN = re.compile(r"public ?domain|\bcc0\b|\bown\b|government work|no known", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Licence:
+    """What a licence permits, by its name.
+
+    Attributes:
+        name: As its source states it.
+        commercial: Whether commercial use is permitted.
+        attribution: Its holder must be named.
+        share_alike: What is made of it must have the same licence.
+        derivatives: What is made of it may be passed on.
+    """
+
+    name: str
+    commercial: Commercial
+    attribution: bool
+    share_alike: bool
+    derivatives: bool
+
+    @property
+    def strictness(self) -> tuple[int, int, int, int]:
+        """Larger where less is permitted."""
+        order: dict[Commercial, int] = {"yes": 0, "unknown": 1, "no": 2}
+        return (
+            order[self.commercial],
+            int(not self.derivatives),
+            int(self.share_alike),
+            int(self.attribution),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LicensedPart:
+    """Something that went into a file, under one licence.
+
+    Attributes:
+        part: What it is, such as "encoder" or "training images".
+        of: Its name.
+        count: How many of them, for images.
+        stated_by: Where the licence comes from.
+    """
+
+    part: str
+    of: str
+    licence: Licence
+    count: int = 1
+    stated_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LicenceCard:
+    """All parts, and what follows for what is made of them.
+
+    Attributes:
+        strictest: The part's licence that permits least; None where there is no part.
+        commercial: Whether all parts permit commercial use.
+    """
+
+    parts: tuple[LicensedPart, ...]
+    strictest: Licence | None
+    commercial: Commercial
+
+
+def read_licence(name: str | None, url: str = "") -> Licence:
+    """A licence by its name, and its address where there is one.
+
+    Licences of their own (DINOv3, Gemma, Apple's) are unknown: whoever has read one may state
+    another name.
+    """
+    text = f"{name or ''} {url}".replace("_", "-").lower()
+    found: Commercial = "unknown"
+    if name or url:
+        found = next((use for words, use in _FAMILIES if re.search(words, text)), "unknown")
+    return Licence(
+        name=name or url or UNSTATED,
+        commercial=found,
+        attribution=found != "unknown" and _OPEN.search(text) is None,
+        share_alike=_SHARE.search(text) is not None,
+        derivatives=_FIXED.search(text) is None,
+    )
+
+
+def card_of(parts: Iterable[LicensedPart]) -> LicenceCard:
+    """The parts with the strictest licence among them."""
+    listed = tuple(parts)
+    strictest = max((one.licence for one in listed), key=lambda one: one.strictness, default=None)
+    uses = {one.licence.commercial for one in listed}
+    commercial: Commercial = "no" if "no" in uses else "unknown" if "unknown" in uses else "yes"
+    return LicenceCard(parts=listed, strictest=strictest, commercial=commercial)
+
+
+def image_licences(
+    annotations: Path, title: str, *, stated: str | None = None
+) -> list[LicensedPart]:
+    """Licences of the images of a COCO file, one part for each, most images first.
+
+    Args:
+        annotations: The file.
+        title: What the images are.
+        stated: Licence of the images whose entry states none.
+
+    Raises:
+        DatasetError: The file is absent or broken.
+    """
+    content = parse_listing(annotations)
+    known = _listed(content.get("licenses"))
+    counts = Counter(_key(one.get("license")) for one in content["images"] if isinstance(one, dict))
+    names: Counter[tuple[str, str, str]] = Counter()
+    for key, count in counts.items():
+        name, url = known.get(key, ("", ""))
+        if not (name or url):
+            name, url, source = stated or "", "", "data.license" if stated else "nothing"
+        else:
+            source = "the annotation file"
+        names[name, url, source] += count
+    return [
+        LicensedPart(
+            part=title,
+            of=annotations.name,
+            licence=read_licence(name or None, url),
+            count=count,
+            stated_by=source,
+        )
+        for (name, url, source), count in names.most_common()
+    ]
+
+
+def _listed(licences: Any) -> Mapping[str, tuple[str, str]]:
+    """Name and address of each licence by its id."""
+    found = {}
+    for one in licences if isinstance(licences, list) else ():
+        if isinstance(one, dict) and "id" in one:
+            found[_key(one["id"])] = (str(one.get("name") or ""), str(one.get("url") or ""))
+    return found
+
+
+def _key(value: object) -> str:
+    return str(value)
+
+
+def require_commercial(parts: Sequence[LicensedPart], advice: Mapping[str, str]) -> None:
+    """Refuse parts that do not permit commercial use for certain.
+
+    Args:
+        parts: All parts.
+        advice: What to do, by the part's title.
+
+    Raises:
+        ConfigError: Names each such part, its licence and what to do.
+    """
+    lines = []
+    for one in parts:
+        licence = one.licence
+        if licence.commercial == "yes" and licence.derivatives:
+            continue
+        what = f"{one.count} {one.part}" if one.count > 1 else one.part
+        why = {
+            "no": "does not permit commercial use",
+            "unknown": "is not known to permit commercial use",
+            "yes": "does not permit derived works",
+        }[licence.commercial]
+        lines.append(
+            f"  - {what} ({one.of}): {licence.name!r}, stated by {one.stated_by}, {why}. "
+            f"{advice.get(one.part, 'Leave it out.')}"
+        )
+    if lines:
+        message = "\n".join(["license_policy=commercial refuses:", *lines])
+        raise ConfigError(message)
+
+
+def card_lines(card: LicenceCard) -> list[str]:
+    """The card for people: the strictest licence first, then all parts."""
+    if card.strictest is None:
+        return []
+    head = f"commercial use: {card.commercial}; strictest licence: {card.strictest.name}"
+    return [head] + [
+        f"{one.part}: {one.licence.name}" + (f" ({one.count})" if one.count > 1 else "")
+        for one in card.parts
+    ]

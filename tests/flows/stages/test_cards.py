@@ -1,0 +1,134 @@
+"""Manifests: what labels and models are made of, checked again; licences; no mask in phase 1."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.commands import cli
+from flows.settings import composing
+from flows.stages import licensing
+from mal_core.config import EncoderConfig
+from mal_core.errors import LeakError
+from mal_core.jobs.phase1 import TrainJob, train_in_child
+from tests.builders import CocoFiles, write_coco
+from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
+
+Mal = Callable[..., tuple[int, str, str]]
+TINY = (
+    "encoder=random_tiny", "mal=tiny_scenes", "mal.max_steps=1", "mal.batch_size=2",
+    "mal.num_workers=0",
+)  # fmt: skip
+
+
+@pytest.fixture
+def mal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mal:
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = cli.main([*arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CocoFiles:
+    files = write_coco(tmp_path, with_crowd=True)
+    licences = [{"id": 4, "name": "Attribution-NonCommercial License"}]
+    files.rewrite({**files.content(), "licenses": licences})
+    return files
+
+
+def given(files: CocoFiles) -> list[str]:
+    return [
+        f"data.train.images={files.images}",
+        f"data.train.annotations={files.annotations}",
+    ]
+
+
+@pytest.mark.slow
+def test_labels_and_labeler_have_a_manifest_that_is_verified(
+    files: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    status, _, err = mal("label", *given(files), *TINY, f"workdir={work}")
+    assert status == 0, err
+    labels = work / "labels" / "train.json"
+    manifest = json.loads((work / "labels" / "train.manifest.json").read_text())
+    assert manifest["licences"]["commercial"] == "no"
+    assert manifest["licences"]["strictest"]["name"] == "Attribution-NonCommercial License"
+    read = manifest["phase_1_read"]
+    assert read.keys() == {"training", "labeling"}
+    assert all(one["clean"] and one["num_images"] == 3 for one in read.values())
+    assert {one["name"] for one in read["labeling"]["files"]} == {"boxes.json", "checkpoint.pth"}
+    # The crowd has its mask, which no child has seen.
+    (crowd,) = [one for one in json.loads(labels.read_text())["annotations"] if one["iscrowd"]]
+    assert crowd == files.content()["annotations"][-1]
+
+    for file in (labels, work / "mal" / "checkpoint.pth"):
+        assert mal("verify", str(file))[:2] == (0, "everything is as the manifest says\n")
+    content = files.content()
+    content["annotations"][0]["bbox"][0] += 1
+    files.rewrite(content)
+    labels.write_text(labels.read_text() + " ")
+    status, _, err = mal("verify", str(labels))
+    assert status == 1
+    assert "2 differences" in err
+    assert "train.json: was" in err
+    assert "train.annotations: was" in err
+
+
+def test_a_file_without_a_manifest_cannot_be_verified(mal: Mal, tmp_path: Path) -> None:
+    status, _, err = mal("verify", str(tmp_path / "labels.json"))
+    assert status == 2
+    assert "labels.manifest.json: no such file" in err
+
+
+def test_the_policy_refuses_images_and_encoders_by_name(files: CocoFiles, mal: Mal) -> None:
+    policy = "license_policy=commercial"
+    status, _, err = mal("check", *given(files), policy, "encoder=vit_base_mae")
+    assert status == 2
+    assert "'cc-by-nc-4.0', stated by timm" in err
+    assert "3 training images" in err
+    files.rewrite({**files.content(), "licenses": []})
+    unstated = (*given(files), policy, "encoder=deit_tiny")
+    assert "'not stated'" in mal("check", *unstated)[2]
+    assert mal("check", *unstated, "data.license=own")[0] == 0
+    assert mal("check", *given(files), "encoder=vit_base_mae")[0] == 0
+
+
+def test_training_on_a_file_with_masks_is_caught(files: CocoFiles, tmp_path: Path) -> None:
+    encoder: EncoderConfig = TINY_ENCODER
+    job = TrainJob(
+        images=files.images,
+        boxes=files.annotations,
+        strict=False,
+        encoder=encoder,
+        mal=tiny_mal(),
+        seed=0,
+        output_dir=tmp_path / "out",
+    )
+    with pytest.raises(LeakError, match="holds masks"):
+        train_in_child(job)
+    assert not (tmp_path / "out" / "checkpoint.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "licence"),
+    [
+        ("hub", "Apache-2.0 (OpenMMLab) or BSD-3-Clause (torchvision)"),
+        ("convnext_atto.d2_in1k", "apache-2.0"),
+        ("/some/file.pth", "not stated"),
+    ],
+)
+def test_weights_of_segmenters_have_the_licence_of_whoever_publishes_them(
+    weights: str, licence: str, tmp_path: Path
+) -> None:
+    config = composing.compose([f"store={tmp_path}"])
+    recipe = dataclasses.replace(config.segmenters[0], weights=weights)
+    (part,) = licensing.other_parts(dataclasses.replace(config, segmenters=(recipe,)))
+    assert part.licence.name == licence

@@ -1,0 +1,78 @@
+"""Rates come from what children report; work that is ended by us is no failure."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.stages import measuring
+from flows.stages.measuring import Watch
+from mal_core.errors import WorkerError
+from mal_core.processes import progress
+
+
+def tell(title: str, done: int, total: int) -> None:
+    for listener in [*progress.listeners]:
+        listener(title, done, total, "")
+
+
+def failed() -> WorkerError:
+    return WorkerError("child", return_code=-15, log_path=Path("log"), last_lines=[])
+
+
+def fail_soon() -> None:
+    tell("train", 0, 10)
+    raise failed()
+
+
+def test_work_is_ended_once_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(measuring, "end_children", ended.set)
+    watch = Watch(0.2)
+    with watch.over("train MAL"):
+        tell("check images", 3, 9)
+        for done in range(500):
+            tell("train MAL", done, 1000)
+            time.sleep(0.01)
+            if ended.is_set():
+                raise failed()
+    rate, units = watch.rate()
+    assert units == 1000
+    assert 20 < rate <= 100
+    assert watch.start_up() < 0.2
+    assert not progress.listeners or watch not in progress.listeners
+
+
+def test_slow_work_goes_on_until_something_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(measuring, "end_children", ended.set)
+    watch = Watch(0.05)
+    with watch.over("label boxes"):
+        tell("label boxes", 0, 50)
+        time.sleep(0.2)
+        assert not ended.is_set()
+        tell("label boxes", 10, 50)
+        assert ended.is_set()
+        raise failed()
+    rate, _ = watch.rate()
+    assert rate == pytest.approx(50, rel=0.5)
+
+
+def test_work_that_fails_by_itself_is_a_failure() -> None:
+    watch = Watch(60)
+    with pytest.raises(WorkerError), watch.over("train"):
+        raise failed()
+    with pytest.raises(WorkerError), watch.over("train"):
+        fail_soon()
+
+
+def test_work_that_ends_before_its_time_is_measured_whole() -> None:
+    watch = Watch(60)
+    with watch.over("label boxes"):
+        tell("label boxes", 0, 4)
+        time.sleep(0.1)
+        tell("label boxes", 4, 4)
+    rate, units = watch.rate()
+    assert units == 4
+    assert rate == pytest.approx(40, rel=0.5)
