@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.config import RefinementConfig
-from mal_core.labeling.look_alikes import affinity, hear_look_alikes
+from mal_core.labeling.look_alikes import appearance, hear_look_alikes
 
 MAX_LOG_ODDS = 6.0
 """Bound of the network's say: beyond e^6 to 1 it would never be outvoted."""
@@ -78,10 +78,10 @@ def _believed(
     plain = _smooth(unary, weights, outside, config)
     if not config.affinity_weight or outside.all():
         return plain
-    kernel = affinity(crop, ~outside, config.affinity_reach, config.affinity_contrast)
+    features = appearance(crop, config.affinity_reach, config.affinity_contrast)
+    loudness = [share * config.affinity_weight for share in SHARES]
     least = filled_share(plain > 0) - MAX_EMPTIED
-    for share in SHARES:
-        heard = hear_look_alikes(unary, ~outside, kernel, share * config.affinity_weight)
+    for heard in hear_look_alikes(unary, ~outside, features, loudness):
         field = _smooth(heard, weights, outside, config)
         if filled_share(field > 0) >= least:
             return field

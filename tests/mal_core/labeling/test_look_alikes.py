@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from mal_core.config import RefinementConfig
 from mal_core.errors import ConfigError
-from mal_core.labeling.look_alikes import affinity, hear_look_alikes, voices
+from mal_core.labeling.look_alikes import appearance, hear_look_alikes, voices
 from mal_core.labeling.refinement import filled_share, refine_logits
 
 HEARD = RefinementConfig(
@@ -83,28 +83,58 @@ def test_look_alikes_that_would_empty_the_box_are_not_heard() -> None:
     assert filled_share(loud) >= filled_share(mute) - 0.02
 
 
-def test_opinions_are_means_over_the_crop() -> None:
-    shape, inside = legs(60)
-    kernel = affinity(painted(shape, GREEN, 5.0), inside, reach=0.2, contrast=0.2)
+def heard_by(crop: Array, belief: Array, inside: Array, weight: float) -> Array:
+    features = appearance(crop, reach=0.2, contrast=0.2)
+    return hear_look_alikes(belief.astype(np.float32), inside, features, [weight])[0]
 
-    np.testing.assert_allclose(kernel.sum(1), 1, rtol=1e-4)
-    assert (kernel >= 0).all()
-    heard = hear_look_alikes(np.full(shape.shape, 9, np.float32), inside, kernel, weight=4.0)
+
+def test_unanimous_look_alikes_add_their_weight() -> None:
+    shape, inside = legs(60)
+    crop = painted(shape, GREEN, 5.0)
+
+    heard = heard_by(crop, np.full(shape.shape, 9.0), inside, 4.0)
+
     np.testing.assert_allclose(heard[inside], 13, atol=0.01)
     assert (heard[~inside] == 9).all()
 
 
-def test_contrast_counts_relative_to_the_crop() -> None:
-    shape, inside = legs(60)
-    strong = painted(shape, GREEN, 0.0)
-    dim = (strong.astype(float) / 4 + 20).astype(np.uint8)
-    ground = ~voices(shape).ravel()
-    other_side = [
-        affinity(crop, inside, 0.2, 0.2)[shape[inside]][:, ground].sum(1).max()
-        for crop in (strong, dim)
-    ]
+def test_every_weight_gives_the_field_it_gives_alone() -> None:
+    shape, inside = legs(130)
+    crop, belief = painted(shape, GREEN, 9.0), convex_belief(inside)
+    features = appearance(crop, reach=0.2, contrast=0.2)
 
-    assert max(other_side) < 0.01
+    together = hear_look_alikes(belief, inside, features, [6.0, 3.0])
+
+    for weight, field in zip([6.0, 3.0], together, strict=True):
+        np.testing.assert_allclose(heard_by(crop, belief, inside, weight), field, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [40, 60, 130])
+def test_the_opinion_is_the_kernels_mean(side: int) -> None:
+    shape, inside = legs(side)
+    crop = painted(shape, GREEN, 9.0)
+    features = appearance(crop, reach=0.2, contrast=0.2).astype(float)
+    belief = np.where(shape, 50.0, -50.0)  # so sure that no opinion changes a spin
+
+    heard = heard_by(crop, belief, inside, 1.0) - belief
+
+    speaking, spins = voices(features).reshape(-1, 5), voices(np.sign(belief)).ravel()
+    for row, column in np.argwhere(inside)[::97]:
+        distance = np.square(speaking - features[row, column]).sum(1)
+        kernel = np.exp(-distance / 2)
+        wanted = kernel @ spins / (kernel.sum() + 1e-6)
+        assert heard[row, column] == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_contrast_counts_relative_to_the_crop(share: float) -> None:
+    shape, inside = legs()
+    crop = (painted(shape, GREEN, 0.0) * share + 20).astype(np.uint8)
+    features = appearance(crop, reach=0.2, contrast=0.2)[..., :3]
+
+    apart = np.linalg.norm(features[shape].mean(0) - features[~shape].mean(0))
+
+    assert apart == pytest.approx(11.5, abs=1.5)
 
 
 @pytest.mark.parametrize(
