@@ -146,6 +146,7 @@ class RefinementConfig(Config):
 
     Attributes:
         enabled: Refine; off leaves the network's probabilities as they are.
+        network_bound: Largest log-odds of the network: what is beyond could never be outvoted.
         color_weight: Weight of the crop's color model against the network's log-odds.
         color_fits: How often the color model is fitted to the result so far.
         smoothness: Weight of neighbors of similar color.
@@ -159,6 +160,7 @@ class RefinementConfig(Config):
     """
 
     enabled: Labeling[bool] = False
+    network_bound: Labeling[float] = 6.0
     color_weight: Labeling[float] = 1.0
     color_fits: Labeling[int] = 2
     smoothness: Labeling[float] = 0.7
@@ -171,7 +173,7 @@ class RefinementConfig(Config):
     def __post_init__(self) -> None:
         for key in ("color_weight", "smoothness", "color_fits", "iterations", "affinity_weight"):
             _require(getattr(self, key) >= 0, f"mal.refinement.{key}", getattr(self, key), ">= 0")
-        for key in ("affinity_reach", "affinity_contrast"):
+        for key in ("network_bound", "affinity_reach", "affinity_contrast"):
             _require(getattr(self, key) > 0, f"mal.refinement.{key}", getattr(self, key), "> 0")
         _require(self.grid >= 16, "mal.refinement.grid", self.grid, "at least 16")
 

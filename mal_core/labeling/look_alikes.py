@@ -62,11 +62,11 @@ def hear_look_alikes(
             field[listening] = alone[listening] + weight * (kernel @ np.tanh(field / 2))
         columns.append(np.tanh(field / 2))
     heard = _opinions(features[inside], speaking, np.stack(columns, axis=1))
-    fields = []
+    fields: list[Map] = []
     for index, weight in enumerate(weights, start=1):
-        field = unary.copy()
-        field[inside] += weight * heard[:, index] / (heard[:, 0] + TINY)
-        fields.append(field)
+        settled = unary.copy()
+        settled[inside] += weight * heard[:, index] / (heard[:, 0] + TINY)
+        fields.append(settled)
     return fields
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from mal_core.config import RefinementConfig
 from mal_core.labeling.look_alikes import appearance, hear_look_alikes
 
-MAX_LOG_ODDS = 6.0
-"""Bound of the network's say: beyond e^6 to 1 it would never be outvoted."""
+CERTAIN = 6.0
+"""Log-odds of what the box decides: its outside is background."""
 MAX_COLOR_LOG_ODDS = 3.0
 """Bound of the colors' say: a color seen once proves little."""
 RARE = 1e-4
@@ -59,13 +59,13 @@ def refine_logits(
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
     own = cv2.resize(logits, size, interpolation=cv2.INTER_AREA)
     outside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 0
-    own = np.clip(own, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-    own[outside] = -MAX_LOG_ODDS
+    own = np.clip(own, -config.network_bound, config.network_bound)
+    own[outside] = -CERTAIN
     unary = own
     bins = color_bins(small)
     for _ in range(config.color_fits):
         unary = own + config.color_weight * color_log_odds(bins, _sigmoid(unary))
-        unary[outside] = -MAX_LOG_ODDS
+        unary[outside] = -CERTAIN
     field = _believed(unary, small, outside, config)
     return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
 
@@ -169,7 +169,7 @@ def _smooth(
             from_far = config.smoothness * weight * spin_far
             far += config.smoothness * weight * spin_near
             near += from_far
-        field[outside] = -MAX_LOG_ODDS
+        field[outside] = -CERTAIN
     return field
 
 

@@ -36,6 +36,8 @@ SECOND_SIDE = 0.6
 SMALLEST_SIDE = 32
 """Crops have multiples of this side, in px."""
 NOBODY = np.zeros((0, 4))
+CONTEXT = 0.6
+"""Growth of the box within which a photo's colors refine its mask, whatever the network saw."""
 PixelBox = tuple[int, int, int, int]
 Map = NDArray[np.float32]
 
@@ -224,9 +226,10 @@ def _threshold(area: float, config: MalConfig) -> float:
 
 
 def _refine(item: BoxViews, logits: Map, box: PixelBox, config: MalConfig) -> Map:
-    """Let the colors of the widest view speak; logits of the box in, logits of the box out."""
+    """Let the colors around the box speak; logits of the box in, logits of the box out."""
     height, width = item.record.height, item.record.width
-    x0, y0, x1, y1 = item.views[0].crop_xyxy.clip(0, [width, height, width, height])
+    around_box = expand_box(np.array(item.annotation.box_xyxy), fixed_margins(CONTEXT))
+    x0, y0, x1, y1 = around_box.clip(0, [width, height, width, height])
     inside = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     around = np.zeros(inside.shape, dtype=np.float32)
     rows, columns = slice(box[1] - y0, box[3] - y0), slice(box[0] - x0, box[2] - x0)

@@ -128,7 +128,7 @@ def test_the_opinion_is_the_kernels_mean(side: int) -> None:
 
 @pytest.mark.parametrize("share", [1.0, 0.25])
 def test_contrast_counts_relative_to_the_crop(share: float) -> None:
-    shape, inside = legs()
+    shape, _ = legs()
     crop = (painted(shape, GREEN, 0.0) * share + 20).astype(np.uint8)
     features = appearance(crop, reach=0.2, contrast=0.2)[..., :3]
 
@@ -138,7 +138,13 @@ def test_contrast_counts_relative_to_the_crop(share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"affinity_weight": -1}, {"affinity_reach": 0}, {"affinity_contrast": 0}]
+    "change",
+    [
+        {"affinity_weight": -1},
+        {"affinity_reach": 0},
+        {"affinity_contrast": 0},
+        {"network_bound": 0},
+    ],
 )
 def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"mal.refinement.{next(iter(change))}"):
