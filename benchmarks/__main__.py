@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -180,6 +180,39 @@ def bench_training_sample(dataset: BoxDataset, repeats: int) -> Result:
     )
 
 
+def bench_large_photos(repeats: int) -> Result:
+    """The same from photos of 12 megapixels at crop 224, decoded as small as the crop allows."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = drawn_photos(Path(folder), 2)
+        records, boxes = [], []
+        for record in small.images:
+            path = Path(folder) / record.file_name
+            large = cv2.resize(cv2.imread(str(path)), (4000, 3000), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(path), large)
+            records.append(replace(record, height=3000, width=4000))
+        for box in small.boxes:
+            corners = tuple(6.25 * value for value in box.box_xyxy)
+            boxes.append(replace(box, box_xyxy=corners))
+        dataset = _dataset(Path(folder) / "drawn", Path(folder), tuple(records), tuple(boxes))
+        config = replace(SETTINGS, crop_size=224)
+        ratios = []
+        for repeat in range(repeats):
+            work = yardstick = 0.0
+            for box in dataset.boxes:
+                one = _only(dataset, box)
+                batches = TrainBatches(one, config, seed=repeat)
+                yardstick += _decode_seconds(one)
+                work += seconds(lambda batches=batches: batches[0])  # type: ignore[misc]
+            ratios.append(work / yardstick)
+    return Result(
+        name="the same, crop 224 of photos of 12 megapixels",
+        unit="decode",
+        target=1.0,
+        reference=1.1,
+        ratios=ratios,
+    )
+
+
 def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str) -> Result:
     """A label without the network: decode, crop, and from logits to RLE."""
     generator = np.random.default_rng(0)
@@ -234,6 +267,7 @@ def run(repeats: int) -> list[Result]:
         return [
             bench_mean_field(5 * repeats),
             bench_training_sample(dataset, repeats),
+            bench_large_photos(2),
             bench_label(dataset, repeats, SETTINGS, "label without the network, per box"),
             bench_label(dataset, 2, refined, "the same with color refinement (no target)"),
         ]

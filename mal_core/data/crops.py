@@ -18,12 +18,13 @@ from torch.utils.data import Dataset
 from mal_core.config import MalConfig
 from mal_core.data.augment import augment_colors
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, sample_margins
-from mal_core.images.loading import load_image
+from mal_core.images.loading import decoded_smaller, load_image
 from mal_core.types import BoxAnnotation, BoxDataset
 
 Image = NDArray[np.uint8]
 
 LOGIT_STRIDE = 4
+REDUCTIONS = (8, 4, 2)
 CACHED_BYTES = 256 << 20
 """Decoded photos a data worker may keep; small datasets are then decoded once."""
 
@@ -85,21 +86,57 @@ def resize_crop(crop: Image, side: int) -> Image:
     return cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=method)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How a photo is decoded for one crop.
+
+    Attributes:
+        reduction: 1, 2, 4 or 8: how many times fewer rows and columns.
+        crop_xyxy: The crop, its edges on pixels of the reduced photo, in px of the whole one.
+    """
+
+    reduction: int
+    crop_xyxy: NDArray[np.int64]
+
+
+def decoding_for(crop_xyxy: NDArray[np.int64], size: tuple[int, int], side: int) -> Decoding:
+    """As small as a photo may be decoded for a crop that is shrunk to `side` anyway.
+
+    Depends on the crop alone, not on what was decoded before: a resumed run sees the same
+    pixels. A crop that leaves the photo is cut from all of it: where it wraps around, the sides
+    of the photo would have to divide evenly.
+
+    Args:
+        crop_xyxy: Integer crop box in px, half-open, shape (4,).
+        size: Height and width of the photo in px.
+        side: S, px; the crop keeps at least as many rows and columns.
+    """
+    low, high = crop_xyxy[:2], crop_xyxy[2:]
+    spare = int((high - low).min()) // side
+    for reduction in REDUCTIONS:
+        start, end = low // reduction * reduction, -(-high // reduction) * reduction
+        inside = (start >= 0).all() and (end <= np.array(size[::-1])).all()
+        if reduction <= spare and inside:
+            return Decoding(reduction=reduction, crop_xyxy=np.concatenate([start, end]))
+    return Decoding(reduction=1, crop_xyxy=crop_xyxy)
+
+
 class ImageCache:
     """Loads photos; keeps the most recent ones up to a number of bytes."""
 
     def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
         self.max_bytes = max_bytes
-        self._images: OrderedDict[Path, Image] = OrderedDict()
+        self._images: OrderedDict[tuple[Path, int], Image] = OrderedDict()
         self._bytes = 0
 
-    def load(self, path: Path) -> Image:
+    def load(self, path: Path, reduction: int = 1) -> Image:
         """RGB, uint8, shape (H, W, 3). Callers must not write to it."""
-        if path in self._images:
-            self._images.move_to_end(path)
-            return self._images[path]
-        image = load_image(path)
-        self._images[path] = image
+        key = path, reduction
+        if key in self._images:
+            self._images.move_to_end(key)
+            return self._images[key]
+        image = load_image(path, reduction)
+        self._images[key] = image
         self._bytes += image.nbytes
         while self._bytes > self.max_bytes:
             _, oldest = self._images.popitem(last=False)
@@ -116,7 +153,8 @@ class TrainBatches(Dataset[BoxCropBatch]):
 
     def __init__(self, dataset: BoxDataset, config: MalConfig, seed: int) -> None:
         self.boxes = trainable_boxes(dataset, config)
-        self.paths = {i.image_id: dataset.image_root / i.file_name for i in dataset.images}
+        self.records = {record.image_id: record for record in dataset.images}
+        self.image_root = dataset.image_root
         self.config = config
         self.seed = seed
         self._cache = ImageCache()
@@ -153,8 +191,15 @@ class TrainBatches(Dataset[BoxCropBatch]):
         generator = np.random.default_rng([self.seed, 1, position])
         box = np.array(annotation.box_xyxy)
         crop_box = expand_box(box, sample_margins(generator, self.config.box_expansion))
-        image = self._cache.load(self.paths[annotation.image_id])
-        clean = resize_crop(wrap_crop(image, crop_box), self.config.crop_size)
+        record = self.records[annotation.image_id]
+        path = self.image_root / record.file_name
+        decoding = Decoding(reduction=1, crop_xyxy=crop_box)
+        if decoded_smaller(path) and not self.config.compat_official:
+            size = record.height, record.width
+            decoding = decoding_for(crop_box, size, self.config.crop_size)
+        crop_box = decoding.crop_xyxy
+        image = self._cache.load(path, decoding.reduction)
+        clean = resize_crop(wrap_crop(image, crop_box // decoding.reduction), self.config.crop_size)
         period = (image.shape[1], image.shape[0]) if self.config.compat_official else None
         box_mask = box_mask_in_crop(
             box, crop_box, self.config.crop_size // LOGIT_STRIDE, period=period

@@ -17,6 +17,7 @@ from tests.work_pools.pools import configuration
 pytestmark = pytest.mark.slow
 
 GRACE_SECONDS = 120  # terminationGracePeriodSeconds of the pool
+PATIENCE_SECONDS = 900
 
 
 @pytest.fixture
@@ -63,11 +64,11 @@ def test_an_evicted_pod_saves_its_training_and_the_next_pod_continues_it(
     server: Server, tiny, tmp_path: Path, processes_with
 ) -> None:
     store = tmp_path / "store"
-    places = [f"workdir={tmp_path / 'work'}", f"store={store}", "mal.max_steps=600"]
+    places = [f"workdir={tmp_path / 'work'}", f"store={store}", "mal.max_steps=300"]
     run = server.run("train-mal", [*tiny, *places])
     log = tmp_path / "pod.log"
     with running_pod(server, run, log) as pod:
-        server.wait("training", lambda: "train MAL: 0/600" in server.logs(run))
+        server.wait("training", lambda: "train MAL: 0/300" in server.logs(run))
         pod.send_signal(signal.SIGTERM)  # as the kubelet does, to the first process only
         pod.wait(GRACE_SECONDS)
         assert processes_with(str(store)) == []
@@ -75,6 +76,6 @@ def test_an_evicted_pod_saves_its_training_and_the_next_pod_continues_it(
     assert server.state(run) == "SCHEDULED", log.read_text()
 
     with running_pod(server, run, log) as pod:
-        assert pod.wait(240) == 0, log.read_text()
+        assert pod.wait(PATIENCE_SECONDS) == 0, log.read_text()
     assert server.state(run) == "COMPLETED", log.read_text()
     assert "train-mal: continuing an interrupted attempt" in server.logs(run)

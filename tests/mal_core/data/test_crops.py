@@ -1,11 +1,17 @@
 """Crops: wrap-around, views, box masks, augmentation."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from mal_core.data import crops
 from mal_core.data.augment import augment_colors
-from mal_core.data.crops import TrainBatches, resize_crop, wrap_crop
+from mal_core.data.crops import TrainBatches, decoding_for, resize_crop, wrap_crop
+from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
 from tests.mal_core.drawn import draw_ellipses, tiny_mal
 
 
@@ -96,3 +102,72 @@ def test_jitter_turns_hues_both_ways():
     green_over_blue = [int(output[0, 0, 1]) - int(output[0, 0, 2]) for output in outputs]
     assert min(green_over_blue) < -20
     assert max(green_over_blue) > 20
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "reduction", "snapped"),
+    [
+        ([101, 51, 357, 307], (480, 640), 4, [100, 48, 360, 308]),  # four times the side
+        ([101, 51, 356, 307], (480, 640), 2, [100, 50, 356, 308]),  # one column short of that
+        ([0, 0, 1024, 1024], (1024, 1024), 8, [0, 0, 1024, 1024]),
+        ([8, 8, 71, 400], (480, 640), 1, [8, 8, 71, 400]),  # thin
+        ([-1, 0, 300, 300], (480, 640), 1, [-1, 0, 300, 300]),  # wraps around
+        ([101, 51, 639, 479], (479, 639), 1, [101, 51, 639, 479]),  # edges of no reduced pixel
+        ([101, 51, 638, 478], (479, 639), 2, [100, 50, 638, 478]),
+    ],
+)
+def test_a_photo_is_decoded_as_small_as_its_crop_allows(crop, size, reduction, snapped):
+    found = decoding_for(np.array(crop), size, 64)
+    assert found.reduction == reduction
+    assert found.crop_xyxy.tolist() == snapped
+
+
+@pytest.fixture
+def large_photo(tmp_path: Path) -> BoxDataset:
+    """A JPEG of 1,200 x 900 px with soft stripes, and an ellipse that fills its box."""
+    rows, columns = np.mgrid[:900, :1200]
+    pixels = np.stack([96 + 64 * np.sin(rows / 23 + c) * np.cos(columns / 31) for c in range(3)], 2)
+    pixels = pixels.astype(np.uint8)
+    cv2.ellipse(pixels, (640, 450), (300, 240), 0, 0, 360, (230, 40, 30), -1)
+    cv2.imwrite(str(tmp_path / "large.jpg"), pixels)
+    record = ImageRecord(image_id=1, file_name="large.jpg", height=900, width=1200)
+    box = BoxAnnotation(
+        annotation_id=1, image_id=1, category_id=1, box_xyxy=(340.0, 210.0, 941.0, 691.0)
+    )
+    return BoxDataset(
+        annotations_path=tmp_path / "annotations.json",
+        image_root=tmp_path,
+        categories=(),
+        images=(record,),
+        boxes=(box,),
+        skipped=(),
+        num_crowds=0,
+        num_clipped=0,
+    )
+
+
+def test_a_reduced_photo_gives_the_crop_of_the_whole_one(large_photo: BoxDataset, monkeypatch):
+    """But for what its JPEG blocks leave out below the crop's own pixels."""
+    config = tiny_mal(batch_size=8, max_steps=2, max_box_area=float("inf"))
+    decoded: list[int] = []
+    load = crops.load_image
+    monkeypatch.setattr(
+        crops, "load_image", lambda path, factor: decoded.append(factor) or load(path, factor)
+    )
+    reduced = TrainBatches(large_photo, config, seed=0)[0]
+    assert set(decoded) & {4, 8}
+    monkeypatch.setattr(
+        crops,
+        "decoding_for",
+        lambda crop, size, side: replace(decoding_for(crop, size, side), reduction=1),
+    )
+    whole = TrainBatches(large_photo, config, seed=0)[0]
+    assert torch.equal(reduced.box_mask, whole.box_mask)
+    difference = (reduced.teacher_image.float() - whole.teacher_image.float()).abs()
+    assert difference.mean() < 1.5
+
+
+def test_the_published_code_is_compared_with_on_whole_photos(large_photo: BoxDataset, monkeypatch):
+    monkeypatch.setattr(crops, "decoding_for", None)  # would fail when called
+    config = tiny_mal(compat_official=True, max_box_area=float("inf"))
+    assert TrainBatches(large_photo, config, seed=0)[0].image.shape == (4, 64, 64, 3)
