@@ -103,8 +103,8 @@ def decoding_for(crop_xyxy: NDArray[np.int64], size: tuple[int, int], side: int)
     """As small as a photo may be decoded for a crop that is shrunk to `side` anyway.
 
     Depends on the crop alone, not on what was decoded before: a resumed run sees the same
-    pixels. A crop that leaves the photo is cut from all of it: where it wraps around, the sides
-    of the photo would have to divide evenly.
+    pixels. Where a crop leaves the photo it wraps around, and the sides of the photo must divide
+    evenly then, as those of cameras do.
 
     Args:
         crop_xyxy: Integer crop box in px, half-open, shape (4,).
@@ -112,11 +112,13 @@ def decoding_for(crop_xyxy: NDArray[np.int64], size: tuple[int, int], side: int)
         side: S, px; the crop keeps at least as many rows and columns.
     """
     low, high = crop_xyxy[:2], crop_xyxy[2:]
+    limits = np.array(size[::-1])
     spare = int((high - low).min()) // side
     for reduction in REDUCTIONS:
         start, end = low // reduction * reduction, -(-high // reduction) * reduction
-        inside = (start >= 0).all() and (end <= np.array(size[::-1])).all()
-        if reduction <= spare and inside:
+        even = not (limits % reduction).any()
+        inside = bool((start >= 0).all() and (end <= limits).all())
+        if reduction <= spare and (even or inside):
             return Decoding(reduction=reduction, crop_xyxy=np.concatenate([start, end]))
     return Decoding(reduction=1, crop_xyxy=crop_xyxy)
 
