@@ -118,6 +118,7 @@ class PseudoLabel:
         score: Expected IoU with a careful human's mask, in [0, 1] (see mal_core.quality).
         interval: Where that IoU probably lies; None: not known.
         components: What the score was made from, by name.
+        dropped, filled: Pixels of fragments that were dropped and of holes that were filled.
     """
 
     annotation_id: int
@@ -126,6 +127,8 @@ class PseudoLabel:
     score: float
     interval: tuple[float, float] | None = None
     components: Mapping[str, float] = field(default_factory=dict)
+    dropped: int = 0
+    filled: int = 0
 
 
 Outcome = PseudoLabel | SkippedBox

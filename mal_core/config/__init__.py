@@ -218,6 +218,8 @@ class MalConfig(Config):
         num_workers: Processes that prepare crops.
         mask_threshold: Probability above which a pixel belongs to the mask.
         mask_thresholds: One threshold each for small, medium and large boxes instead.
+        drop_fragments: Parts of a mask below this share of its largest part are dropped; 0: none.
+        fill_holes: Holes below this share of a mask are filled; 0: none.
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
@@ -259,6 +261,8 @@ class MalConfig(Config):
     checkpoint_every: Operation[int] = 100
     mask_threshold: Labeling[float] = 0.5
     mask_thresholds: Labeling[tuple[float, float, float] | None] = None
+    drop_fragments: Labeling[float] = 0.0
+    fill_holes: Labeling[float] = 0.0
     label_network: Labeling[Literal["student", "teacher", "both"]] = "student"
     flip_test: Labeling[bool] = False
     label_batch_size: Labeling[int] = 16
@@ -281,7 +285,8 @@ class MalConfig(Config):
         )
         for cut in self.mask_thresholds or ():
             _require(0 < cut < 1, "mal.mask_thresholds", cut, "three numbers in (0, 1)")
-        for key in ("warmup", "mil_warmup", "crf_warmup", "final_rate", "teacher_momentum"):
+        shares = ("warmup", "mil_warmup", "crf_warmup", "final_rate", "teacher_momentum")
+        for key in (*shares, "drop_fragments", "fill_holes"):
             _require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
         for key in ("box_expansion", "test_expansion", "num_workers", "min_box_area"):
             _require(getattr(self, key) >= 0, f"mal.{key}", getattr(self, key), ">= 0")

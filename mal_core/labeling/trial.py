@@ -17,6 +17,7 @@ from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labeling.views import BoxViews, DrawnMask, views_of
 from mal_core.processes.progress import Progress
 from mal_core.quality.composites import PLACES_NEEDED, Composite, Cutout, compose, cut_out
+from mal_core.quality.corruptions import CORRUPTIONS, corrupt
 from mal_core.quality.regression import QualityModel
 from mal_core.quality.trained import Trial, fit_model
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, PseudoLabel
@@ -73,7 +74,7 @@ def fit_quality(
         return None
     own = [label.components for label in labels if label.components]
     model = fit_model(trials, own, prior=writer.quality)
-    logger.info("score: fitted to %d composites of these photos", len(trials))
+    logger.info("score: fitted to %d masks of known IoU", len(trials))
     return model
 
 
@@ -107,20 +108,24 @@ class _Bench:
                     continue
                 made += 1
                 progress.update(made)
-                yield from self._tried(composite)
+                yield from self._tried(composite, generator)
 
     def _composite(self, generator: np.random.Generator) -> Composite | None:
         chosen = generator.integers(0, len(self.cutouts), PLACES_NEEDED)
         ground = self.grounds[int(generator.integers(0, len(self.grounds)))]
         return compose(self._photo(ground), [self.cutouts[k] for k in chosen], generator)
 
-    def _tried(self, composite: Composite) -> Iterator[Trial]:
+    def _tried(self, composite: Composite, generator: np.random.Generator) -> Iterator[Trial]:
+        """The labeler's own mask, and one that was made wrong on purpose."""
         height, width = composite.image.shape[:2]
         left, top, right, bottom = pixel_box(composite.box_xyxy, height, width)
         known = composite.mask[top:bottom, left:right]
         for drawn in self.writer.draw(self._views(composite)):
             if drawn.mask.any():
                 yield Trial.of(drawn.mask, known, drawn.components())
+                wrong = corrupt(drawn.mask, str(generator.choice(list(CORRUPTIONS))), generator)
+                if wrong.any():
+                    yield Trial.of(wrong, known, drawn.components(wrong))
 
     def _views(self, composite: Composite) -> Iterator[BoxViews]:
         height, width = composite.image.shape[:2]

@@ -19,6 +19,7 @@ from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.images.loading import load_image
 from mal_core.labeling.refinement import refine_logits
 from mal_core.quality.agreement import Beliefs
+from mal_core.quality.cleaning import clean_mask
 from mal_core.quality.regression import QualityModel
 from mal_core.quality.score import components_of, quality_of
 from mal_core.types import (
@@ -129,12 +130,16 @@ class DrawnMask:
         box: The pixels that the box touches.
         mask: The mask at these pixels.
         beliefs: Log-odds relative to the threshold that the mask was cut at.
+        dropped: Pixels of stray fragments that are gone (`mal.drop_fragments`).
+        filled: Pixels of holes that are mask now (`mal.fill_holes`).
     """
 
     item: BoxViews
     box: PixelBox
     mask: NDArray[np.bool_]
     beliefs: Beliefs
+    dropped: int
+    filled: int
 
     def components(self, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
         """What speaks for and against this mask, or another one of the same box, shape (h, w)."""
@@ -170,7 +175,15 @@ def draw_mask(item: BoxViews, logits: Sequence[Map], second: Map, config: MalCon
         second=other - cut,
         spill=_spill(logits[0], item, box),
     )
-    return DrawnMask(item=item, box=box, mask=final > cut, beliefs=beliefs)
+    clean = clean_mask(final > cut, fragments=config.drop_fragments, holes=config.fill_holes)
+    return DrawnMask(
+        item=item,
+        box=box,
+        mask=clean.mask,
+        beliefs=beliefs,
+        dropped=clean.dropped,
+        filled=clean.filled,
+    )
 
 
 def to_label(drawn: DrawnMask, model: QualityModel) -> Outcome:
@@ -191,6 +204,8 @@ def to_label(drawn: DrawnMask, model: QualityModel) -> Outcome:
         score=quality.score,
         interval=quality.interval,
         components=quality.components,
+        dropped=drawn.dropped,
+        filled=drawn.filled,
     )
 
 

@@ -267,10 +267,25 @@ def generate_pseudo_labels(
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
     skipped = [*dataset.skipped, *skipped]
     compat = config.compat_official
+    _say_what_was_cleaned(labels)
     result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
     shutil.rmtree(journal.folder)
     logger.info("%s", result.summary())
     return result
+
+
+def _say_what_was_cleaned(labels: Sequence[PseudoLabel]) -> None:
+    """Nothing is changed without a count."""
+    dropped = [label.dropped for label in labels if label.dropped]
+    filled = [label.filled for label in labels if label.filled]
+    if dropped or filled:
+        logger.info(
+            "cleaned: %d masks lost fragments (%d px), %d had holes filled (%d px)",
+            len(dropped),
+            sum(dropped),
+            len(filled),
+            sum(filled),
+        )
 
 
 def _scored(

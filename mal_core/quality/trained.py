@@ -50,7 +50,7 @@ def fit_model(trials: Sequence[Trial], own: Sequence[Row], *, prior: QualityMode
     ious = np.array([trial.iou for trial in trials])
     weights = likeness(design, prior.design(own))
     theta, unseen = fit_and_hold_out(design, ious, prior.theta, weights)
-    return prior.refitted(theta, conformal_width(unseen, ious), f"{len(trials)} composites")
+    return prior.refitted(theta, conformal_width(unseen, ious), f"{len(trials)} masks of known IoU")
 
 
 def fit_and_hold_out(

@@ -41,7 +41,7 @@ def test_scores_are_fitted_to_what_the_labeler_makes_of_composites(tmp_path, few
     assert len(labels) == 12
     model = trial.fit_quality(dataset, writer, labels)
     assert model is not None
-    assert "12 composites" in model.origin
+    assert "masks of known IoU" in model.origin
     assert model.weights != writer.quality.weights
     scores = model.predict([label.components for label in labels])
     assert ((scores > 0) & (scores < 1)).all()

@@ -124,3 +124,18 @@ def test_the_references_order_of_operations_changes_masks_of_large_boxes(tmp_pat
 def test_thresholds_by_size_must_be_probabilities(cuts):
     with pytest.raises(ConfigError, match=r"mal\.mask_thresholds"):
         settings(mask_thresholds=cuts)
+
+
+def test_stray_fragments_go_and_pinholes_close_when_asked(tmp_path):
+    logits = np.full((32, 32), -3.0, dtype=np.float32)
+    logits[8:24, 8:24] = 3.0
+    logits[15, 15] = -9.0
+    item = views(tmp_path, (100.0, 100.0, 400.0, 400.0), settings())
+    plain, cleaned = (
+        draw_mask(item, [logits], logits, settings(**changes))
+        for changes in ({}, {"drop_fragments": 0.1, "fill_holes": 0.1})
+    )
+    assert (plain.dropped, plain.filled) == (0, 0)
+    assert cleaned.filled == np.count_nonzero(cleaned.mask & ~plain.mask) > 0
+    label_of = to_label(cleaned, default_model("labels"))
+    assert label_of.filled == cleaned.filled

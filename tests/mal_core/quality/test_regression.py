@@ -87,4 +87,4 @@ def test_a_fitted_model_suits_the_users_masks():
     model = fit_model(trials, own, prior=unfitted(found, NAMES))
     assert model.predict(own).mean() == pytest.approx(ious(own).mean(), abs=0.03)
     assert 0 < model.width < 0.5
-    assert "200 composites" in model.origin
+    assert "200 masks" in model.origin
