@@ -71,8 +71,11 @@ class WeightedCocoDataset(CocoDataset):
         return data
 
     def _no_label_counts(self, count: int) -> str:
-        least = (
-            f" of at least {self.label_threshold:g}" if self.label_weights == "threshold" else ""
+        by_threshold = self.label_weights == "threshold"
+        least = f"of at least {self.label_threshold:g}" if by_threshold else "above 0"
+        return (
+            f"segmenter.label_weights={self.label_weights}: none of the {count} labels has a "
+            f"score {least}. Lower segmenter.label_threshold, or train without weights."
         )
         return (
             f"segmenter.label_weights={self.label_weights}: none of the {count} labels has a "
