@@ -77,10 +77,6 @@ class WeightedCocoDataset(CocoDataset):
             f"segmenter.label_weights={self.label_weights}: none of the {count} labels has a "
             f"score {least}. Lower segmenter.label_threshold, or train without weights."
         )
-        return (
-            f"segmenter.label_weights={self.label_weights}: none of the {count} labels has a "
-            f"score{least} above 0. Lower segmenter.label_threshold, or train without weights."
-        )
 
 
 @TRANSFORMS.register_module()
