@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings.run_config import RunConfig
-from flows.stages.normal_form import is_utf8, write_utf8
 from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError, DatasetError, told_of
 
@@ -53,6 +52,8 @@ def compared_files(config: RunConfig) -> Iterator[Compared]:
 
 def _plain(given: Path, content: Json | None, target: Path) -> Path:
     """The file itself where it can be read as it is, else a copy at `target`."""
+    from mal_core.formats.normal import is_utf8, write_utf8
+
     if content is not None:
         write_json(target, content)
     elif is_utf8(given):
@@ -65,10 +66,11 @@ def _plain(given: Path, content: Json | None, target: Path) -> Path:
 def _converted(config: RunConfig, given: Path) -> Json | None:
     """The normal form of what has the run's format, None for a COCO file."""
     from mal_core.formats import FORMATS
+    from mal_core.formats.ytvis import is_ytvis
 
     name = config.data.train_format
     if name == "ytvis":
-        return FORMATS[name].to_coco(given, given) if _has_videos(given) else None
+        return FORMATS[name].to_coco(given, given) if is_ytvis(given) else None
     if not given.is_dir() and not (name == "voc" and given.suffix.lower() in LIST_SUFFIXES):
         return None
     if name == "voc":
@@ -77,16 +79,9 @@ def _converted(config: RunConfig, given: Path) -> Json | None:
         if config.images is None:
             message = f"{given} is YOLO, which states no sizes of images: give images=DIR, too."
             raise ConfigError(message)
-        return FORMATS[name].to_coco(config.images, given, orientation=config.data.orientation)
+        return FORMATS[name].read(config.images, given, config.data.orientation)
     message = f"{given} is a folder; a FILE is wanted, or data=yolo or data=voc with a folder."
     raise ConfigError(message)
-
-
-def _has_videos(given: Path) -> bool:
-    from mal_core.data.json_lists import read_whole
-
-    content = read_whole(given) if given.is_file() else None
-    return isinstance(content, dict) and "videos" in content
 
 
 def _voc(config: RunConfig, given: Path) -> Json:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
@@ -15,6 +16,9 @@ from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 from mal_core.evaluation.label_metrics import Clustering, label_metrics
 from mal_core.report.label_tables import metrics_text
+
+if TYPE_CHECKING:  # it needs pycocotools
+    from mal_core.evaluation.masked import MaskedFile
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +34,8 @@ def score_labels(config: RunConfig, target: Path) -> str:
         ConfigError: The target is one of the files, or the clustering score lacks a setting.
         DatasetError: The files cannot be compared.
     """
-    from mal_core.data.coco import parse_coco
     from mal_core.evaluation.agreement import measure_agreement
+    from mal_core.evaluation.masked import read_masked
 
     labels, human = config.labels, config.human
     assert labels is not None  # noqa: S101 - the caller asked
@@ -45,11 +49,9 @@ def score_labels(config: RunConfig, target: Path) -> str:
         raise ConfigError(message)
     with compared_files(config) as files:
         comparison = measure_agreement(files.labels, files.human)
-        content = parse_coco(files.human)
-        metrics = label_metrics(
-            comparison.objects, (str(entry["name"]) for entry in content["categories"])
-        )
-        clustering = _clustering(config, files.human, content, sizes_stated or human.is_file())
+        truth = read_masked(files.human)
+        metrics = label_metrics(comparison.objects, (each.name for each in truth.categories))
+        clustering = _clustering(config, files.human, truth, sizes_stated or human.is_file())
     metrics = dataclasses.replace(metrics, clustering=clustering)
     for note in comparison.notes:
         logger.info("note: %s", note)
@@ -60,7 +62,7 @@ def score_labels(config: RunConfig, target: Path) -> str:
 
 
 def _clustering(
-    config: RunConfig, annotations: Path, human: dict[str, object], sizes_stated: bool
+    config: RunConfig, annotations: Path, human: "MaskedFile", sizes_stated: bool
 ) -> Clustering | None:
     if config.checkpoint is None or config.images is None:
         return None

@@ -3,7 +3,7 @@
 Prefect's process worker leaves its flow runs behind when it is killed: they go on with nobody
 to cancel them, and nobody notices when they die. Here a run that has lost its worker ends as
 one that is cancelled, which saves a checkpoint, and goes back into the queue. A worker that is
-asked to end kills its runs; what is left to say then says `flows.lifetime.obituary`.
+asked to end kills its runs; what is left to say then says `flows.lifetime.crash_reporter`.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from typing import Any
 from prefect import Flow, State, runtime
 from prefect.client.schemas.objects import FlowRun
 
-from flows.lifetime import obituary
+from flows.lifetime import crash_reporter
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +33,14 @@ def end_with_worker() -> None:
     if runtime.deployment.id is None or _watching.is_set():
         return
     _watching.set()
-    _leave_an_obituary(str(runtime.flow_run.id), os.getppid())
+    _start_crash_reporter(str(runtime.flow_run.id), os.getppid())
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 
 
-def _leave_an_obituary(run: str, worker: int) -> None:
+def _start_crash_reporter(run: str, worker: int) -> None:
     """Start the process that reports us if we are killed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.lifetime.obituary", run, str(worker)],
+        [sys.executable, "-m", "flows.lifetime.crash_reporter", run, str(worker)],
         stdin=subprocess.PIPE,
         # The worker waits until nobody holds its pipes any more.
         stdout=subprocess.DEVNULL,
@@ -52,12 +52,12 @@ def _leave_an_obituary(run: str, worker: int) -> None:
 
 def _end_by_ourselves(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(BrokenPipeError):
-        process.communicate(obituary.ENDED)
+        process.communicate(crash_reporter.ENDED)
 
 
 def _watch(worker: int) -> None:
     # A death signal could tell, too, but it comes with the end of the worker's thread.
-    handle = obituary.handle_of(worker)
+    handle = crash_reporter.handle_of(worker)
     if handle is not None:
         select.select([handle], [], [])
     elif os.getppid() == worker:
@@ -75,4 +75,4 @@ def hand_over(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     """Hook of a crashed flow: queue a run again that only lost its worker."""
     del flow, state
     if _worker_lost.is_set() and flow_run.deployment_id is not None:
-        obituary.queue_again(flow_run.id)
+        crash_reporter.queue_again(flow_run.id)

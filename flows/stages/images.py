@@ -53,21 +53,13 @@ def plain_images(
     except DatasetError:
         return split, ()
     stored = _planned(run, split.images, listed, sizes_stated=sizes_stated)
-    from mal_core.images.plan import ImagePlan
-    from mal_core.images.view import build_view
+    from mal_core.images.plan import ImagePlan, show_plan
 
     plan = read_record(ImagePlan, stored.path / PLAN)
     if not plan.changes:
         return split, plan.notes
     view = stored.path / f"view-{sha256_json(str(split.images))[:12]}"
-    written = set(stored.files)
-    replaced = {
-        one.name: stored.path / name
-        if (name := f"{PIXELS}/{number}") in written
-        else split.images / one.file
-        for number, one in enumerate(plan.changes)
-    }
-    build_view(view, split.images, [one.file_name for one in listed], replaced)
+    show_plan(view, split.images, plan, listed, stored.path / PIXELS)
     return SplitConfig(images=view, annotations=split.annotations), plan.notes
 
 

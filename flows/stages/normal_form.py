@@ -62,6 +62,8 @@ def in_utf8(run: Run, path: Path) -> Path:
     Raises:
         DatasetError: It is broken gzip, or not in the encoding that it shows.
     """
+    from mal_core.formats.normal import is_utf8, write_utf8
+
     if is_utf8(path):
         return path
 
@@ -70,27 +72,6 @@ def in_utf8(run: Run, path: Path) -> Path:
 
     inputs = {"annotations": str(run.store.digests.digest(path))}
     return _stage(run, {"format": "coco"}, inputs, work).path / "plain.json"
-
-
-def is_utf8(path: Path) -> bool:
-    """Whether a file can be read as it is; of what is no file its reader says so."""
-    from mal_core.data.text import is_plain
-
-    return not path.is_file() or is_plain(path)
-
-
-def write_utf8(path: Path, target: Path) -> None:
-    """A copy of a file, unpacked and in UTF-8.
-
-    Raises:
-        DatasetError: It is broken gzip, or not in the encoding that it shows.
-    """
-    from mal_core.data.text import TextError, write_plain
-
-    try:
-        write_plain(path, target)
-    except TextError as error:
-        raise DatasetError(path, [str(error)]) from error
 
 
 def _converted(run: Run, given: Inputs) -> Inputs:
@@ -108,9 +89,8 @@ def _converted(run: Run, given: Inputs) -> Inputs:
         contents, notes, failures = {}, {}, []
         for key, split in splits.items():
             one = formats[key]
-            extra = setting if one.sizes_from_pixels else {}
             try:
-                contents[key] = one.to_coco(split.images, split.annotations, **extra)
+                contents[key] = one.read(split.images, split.annotations, data.orientation)
                 notes[key] = one.notes(split.images, split.annotations, contents[key])
             except DatasetError as error:
                 failures.append(error)

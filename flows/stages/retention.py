@@ -12,7 +12,8 @@ from flows.stages import cards, inputs, stages
 from flows.stages.run import Run
 from flows.stages.trainings import ARM_TITLES, Arm, trainings
 from flows.store.code_version import code_version
-from flows.store.local import StageKey, Stored, read_manifest
+from flows.store.local import StageKey, Stored
+from flows.store.manifest import read_manifest
 from flows.store.stage_names import EVALUATE, LABEL, TRAIN
 from mal_core.artifacts import write_json
 from mal_core.config.roles import Role, settings_of
@@ -180,7 +181,7 @@ def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
     for title, one in stored.items():
         hardware = one.path / "hardware.json"
         known = json.loads(hardware.read_text()) if hardware.is_file() else NO_HARDWARE
-        hours = read_manifest(one.path)["seconds"] / 3600
+        hours = read_manifest(one.path).seconds / 3600
         yield StageCost(stage=title, hours=hours, **known)
 
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from flows.store.local import StageKey, Store, Stored, damage, read_manifest, remove_folder
-from flows.store.manifest import MANIFEST
+from flows.store.local import StageKey, Store, Stored, damage, remove_folder
+from flows.store.manifest import MANIFEST, Manifest, read_manifest
 from flows.store.shared import SharedStore
 from mal_core.errors import ConfigError
 from mal_core.report.text_tables import text_table
@@ -237,7 +237,7 @@ def differences(key: StageKey, root: Path) -> list[str]:
     ]
     if not known:
         return ["the store has no output of this stage"]
-    wanted = _flat(json.loads(json.dumps(key.as_json())))  # tuples are lists in a manifest
+    wanted = _flat(key)
     nearest = min(
         (_flat(candidate) for candidate in known),
         key=lambda candidate: _distance(wanted, candidate),
@@ -253,10 +253,11 @@ def _distance(wanted: dict[str, Any], known: dict[str, Any]) -> int:
     return sum(wanted.get(name) != known.get(name) for name in wanted | known)
 
 
-def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(manifest: Manifest | StageKey) -> dict[str, Any]:
     """Ingredients of a key by dotted name."""
-    parts = {name: manifest[name] for name in ("config", "inputs", "code")}
-    return dict(_leaves(parts, ""))
+    parts = {"config": manifest.config, "inputs": manifest.inputs, "code": manifest.code}
+    plain = json.loads(json.dumps(parts))  # tuples are lists in a file
+    return dict(_leaves(plain, ""))
 
 
 def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,6 @@ digests of its inputs and the version of its code.
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import shutil
@@ -30,10 +29,10 @@ from typing import Any
 
 from flows.store.held_folder import must_stay
 from flows.store.manifest import MANIFEST as MANIFEST
-from flows.store.manifest import is_intact, sealed
+from flows.store.manifest import Manifest, read_manifest, write_manifest
 from flows.store.shared import SharedStore
-from mal_core.artifacts import atomic_path, sha256_file, sha256_json, write_json
-from mal_core.errors import SPACE_ADVICE, ArtifactError, lacks_space
+from mal_core.artifacts import atomic_path, sha256_file, sha256_json
+from mal_core.errors import SPACE_ADVICE, ArtifactError, RecordError, lacks_space
 from mal_core.processes.children import children_hold
 
 logger = logging.getLogger(__name__)
@@ -230,7 +229,7 @@ class Store:
         return self._found(key, folder)
 
     def _found(self, key: StageKey, folder: Path) -> Stored:
-        files = read_manifest(folder)["files"]
+        files = read_manifest(folder).files
         return Stored(stage=key.stage, path=folder, files=files, hit=True)
 
     def _compute(
@@ -247,29 +246,23 @@ class Store:
             work(partial)
         seconds = round(time.monotonic() - started, 1)
         files = {str(path.relative_to(partial)): sha256_file(path) for path in _files_in(partial)}
-        manifest = {"key": key.digest, **key.as_json(), "seconds": seconds, "files": files}
-        write_json(partial / MANIFEST, sealed(manifest), indent=1)
+        manifest = Manifest(key=key.digest, **key.as_json(), seconds=seconds, files=files)
+        write_manifest(partial, manifest)
         partial.rename(folder)
         _announced.add(folder)
         logger.info("%s: done in %.1f s", title, seconds)
         return Stored(stage=key.stage, path=folder, files=files, hit=False)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished stage."""
-    return dict(json.loads((folder / MANIFEST).read_text()))
-
-
 def damage(folder: Path) -> str | None:
     """What is wrong with a stored stage; None when every file is as it was written."""
     try:
         manifest = read_manifest(folder)
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{MANIFEST}: {type(error).__name__}: {error}"
-    if not is_intact(manifest):
-        return f"{folder / MANIFEST} was altered"
-    for name, wanted in files.items():
+    except OSError as error:
+        return f"{MANIFEST}: {error}"
+    except RecordError as error:
+        return str(error)
+    for name, wanted in manifest.files.items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing"

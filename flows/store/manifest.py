@@ -1,21 +1,71 @@
 """The manifest of a finished stage: what decided its output, and the digest of each file."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import sha256_json
+from mal_core.artifacts import sha256_json, write_json
+from mal_core.errors import RecordError
+from mal_core.processes.records import from_json, to_json
 
 MANIFEST = "MANIFEST.json"
 SEAL = "manifest"
-"""Where the manifest keeps the digest of all else it says."""
+"""Where the file keeps the digest of all else it says, by which an altered one is noticed."""
 
 
-def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with its own digest, by which an altered one is noticed."""
-    return {**manifest, SEAL: sha256_json(manifest)}
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What lies beside the files of a finished stage.
+
+    Attributes:
+        key: Digest of the next four, the name of the folder.
+        stage, config, inputs, code: As in `flows.store.local.StageKey`.
+        seconds: What the work took.
+        files: SHA-256 of each file, by path relative to the folder.
+    """
+
+    key: str
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    code: str
+    seconds: float
+    files: Mapping[str, str]
 
 
-def is_intact(manifest: Mapping[str, Any]) -> bool:
-    """Whether a manifest is as it was written."""
-    rest = {key: value for key, value in manifest.items() if key != SEAL}
-    return bool(manifest.get(SEAL) == sha256_json(rest))
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Leave it in a folder; from then on the output counts as whole."""
+    content = to_json(manifest)
+    write_json(folder / MANIFEST, {**content, SEAL: sha256_json(content)}, indent=1)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a finished stage.
+
+    Raises:
+        RecordError: It was altered, or is none.
+        OSError: The file is absent or cannot be read.
+    """
+    path = folder / MANIFEST
+    return parse_manifest(path.read_bytes(), path)
+
+
+def parse_manifest(text: bytes, what: object) -> Manifest:
+    """The manifest in the bytes of such a file; `what` is how messages call it.
+
+    Raises:
+        RecordError: It was altered, or is none.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        message = f"{what} is no JSON: {error}"
+        raise RecordError(message) from error
+    seal = content.pop(SEAL, None) if isinstance(content, dict) else None
+    manifest = from_json(Manifest, content, what)
+    if seal != sha256_json(content):
+        message = f"{what} was altered"
+        raise RecordError(message)
+    return manifest

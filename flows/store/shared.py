@@ -17,7 +17,6 @@ Attempts that are not finished stay on their machine. Nothing of this enters a s
 
 import contextlib
 import functools
-import json
 import logging
 import re
 import shutil
@@ -26,10 +25,10 @@ from pathlib import Path, PurePosixPath
 
 from flows.lifetime.interruption import stop_if_asked
 from flows.store.leases import RENEW_S, Lease
-from flows.store.manifest import MANIFEST, is_intact
+from flows.store.manifest import MANIFEST, parse_manifest
 from flows.store.object_storage import ObjectStorage
 from mal_core.artifacts import sha256_file
-from mal_core.errors import ArtifactError
+from mal_core.errors import ArtifactError, RecordError
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ class SharedStore:
         """
         text = (folder / MANIFEST).read_bytes()
         try:
-            for file, digest in json.loads(text)["files"].items():
+            for file, digest in parse_manifest(text, MANIFEST).files.items():
                 stop_if_asked()
                 source, blob = folder / file, _blob_of(digest)
                 whole = self.storage.size(blob) == source.stat().st_size
@@ -199,31 +198,26 @@ def connect(url: str) -> SharedStore:
     return shared
 
 
-def listed_files(manifest: bytes, name: str) -> Mapping[str, str]:
+def listed_files(text: bytes, name: str) -> Mapping[str, str]:
     """Digest of each file that a manifest lists.
 
     Raises:
         DamagedError: It is no manifest of this output, or names a place outside its folder.
     """
     try:
-        parsed = json.loads(manifest)
-        files = {str(file): str(digest) for file, digest in parsed["files"].items()}
-        own, intact = f"{parsed['stage']}/{parsed['key']}", is_intact(parsed)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{MANIFEST}: {type(error).__name__}: {error}"
-        raise DamagedError(message) from error
-    if not intact:
-        message = f"{MANIFEST} was altered"
-        raise DamagedError(message)
+        manifest = parse_manifest(text, MANIFEST)
+    except RecordError as error:
+        raise DamagedError(str(error)) from error
+    own = f"{manifest.stage}/{manifest.key}"
     if own != name:
         message = f"{MANIFEST} is of {own}"
         raise DamagedError(message)
-    for file, digest in files.items():
+    for file, digest in manifest.files.items():
         path = PurePosixPath(file)
         if path.is_absolute() or ".." in path.parts or not DIGEST.fullmatch(digest):
             message = f"{MANIFEST}: impossible entry {file!r}: {digest!r}"
             raise DamagedError(message)
-    return files
+    return manifest.files
 
 
 def _manifest_of(name: str) -> str:

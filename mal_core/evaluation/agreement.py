@@ -1,9 +1,7 @@
 """How well each mask of a labeled file agrees with the human mask of the same object."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +11,11 @@ from mal_core.data.coco import by_id, parse_coco
 from mal_core.data.view import view_of
 from mal_core.errors import DatasetError
 from mal_core.evaluation.label_pairs import SPLIT, Pair, pair_notes, pair_problems
-from mal_core.evaluation.scores import clipped_box, is_judged
+from mal_core.evaluation.masked import MaskedObject, masked_of
 from mal_core.geometry.boundary import boundary_iou
 from mal_core.geometry.boxes import box_area, size_bin
 from mal_core.geometry.mask_forms import is_mask, mask_problem
-from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
-
-Json = dict[str, Any]
+from mal_core.geometry.masks import segmentation_to_mask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,40 +68,27 @@ def measure_agreement(labeled: Path, human: Path) -> Comparison:
     wrong = view_of(human, truth).all_problems
     if wrong:
         raise DatasetError(human, wrong)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    masked = [entry for entry in truth["annotations"] if is_judged(entry)]
-    blank = {entry["id"] for entry in masked if _is_blank(entry, sizes[entry["image_id"]])}
-    judged = [entry for entry in masked if entry["id"] not in blank]
+    judged = [each for each in masked_of(truth).judged() if coco_mask.area(each.rle()) > 0]
     if not judged:
         raise DatasetError(human, ["no object has a human mask. Give the file with masks."])
     pair = Pair(labeled=content, labels=labels, human=truth, judged=judged)
     problems = pair_problems(pair)
     if problems:
         raise DatasetError(labeled, problems)
-    label_of = _usable(pair, labeled, human, sizes)
-    name_of = {category["id"]: category["name"] for category in truth["categories"]}
-    objects = (
-        _compare(entry, label_of.get(entry["id"]), sizes[entry["image_id"]], name_of)
-        for entry in judged
-    )
+    label_of = _usable(pair, labeled, human)
+    objects = (_compare(each, label_of.get(each.annotation_id)) for each in judged)
     return Comparison(objects=tuple(objects), notes=tuple(pair_notes(pair)))
 
 
-def _is_blank(entry: Json, size: tuple[int, int]) -> bool:
-    return int(coco_mask.area(segmentation_to_rle(entry["segmentation"], *size))) == 0
-
-
-def _usable(
-    pair: Pair, labeled: Path, human: Path, sizes: Mapping[int, tuple[int, int]]
-) -> dict[int, object]:
+def _usable(pair: Pair, labeled: Path, human: Path) -> dict[int, object]:
     """The masks of the labels, all sound, at least one of them of a judged object."""
     found = {
         key: entry["segmentation"]
         for key, entry in pair.labels.items()
         if is_mask(entry.get("segmentation"))
     }
-    if not any(entry["id"] in found for entry in pair.judged):
-        same = any(entry["id"] in pair.labels for entry in pair.judged)
+    if not any(each.annotation_id in found for each in pair.judged):
+        same = any(each.annotation_id in pair.labels for each in pair.judged)
         problem = (
             "no annotation has a mask (polygons of at least three points, or RLE)."
             if same
@@ -113,28 +96,28 @@ def _usable(
         )
         raise DatasetError(labeled, [problem])
     problems = [
-        f"annotation {entry['id']} {wrong}"
-        for entry in pair.judged
-        if (wrong := mask_problem(found.get(entry["id"]), *sizes[entry["image_id"]]))
+        f"annotation {each.annotation_id} {wrong}"
+        for each in pair.judged
+        if (wrong := _problem(each, found.get(each.annotation_id)))
     ]
     if problems:
         raise DatasetError(labeled, problems)
     return found
 
 
-def _compare(
-    entry: Json, label: object, size: tuple[int, int], name_of: Mapping[int, str]
-) -> Agreement:
-    height, width = size
-    area = box_area(clipped_box(entry, height, width))
-    human = segmentation_to_mask(entry["segmentation"], height, width)
-    mask = None if label is None else segmentation_to_mask(label, height, width)
+def _problem(human: MaskedObject, label: object) -> str | None:
+    return mask_problem(label, human.image.height, human.image.width)
+
+
+def _compare(human: MaskedObject, label: object) -> Agreement:
+    truth = human.mask()
+    mask = None if label is None else segmentation_to_mask(label, *truth.shape)
     return Agreement(
-        annotation_id=entry["id"],
-        category=name_of[entry["category_id"]],
-        size=int(size_bin(area)),
-        mask_iou=0.0 if mask is None else _iou(mask, human),
-        boundary_iou=0.0 if mask is None else boundary_iou(mask, human),
+        annotation_id=human.annotation_id,
+        category=human.category,
+        size=int(size_bin(box_area(human.box_xyxy))),
+        mask_iou=0.0 if mask is None else _iou(mask, truth),
+        boundary_iou=0.0 if mask is None else boundary_iou(mask, truth),
         labeled=mask is not None,
     )
 

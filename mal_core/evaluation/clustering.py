@@ -4,9 +4,8 @@ Shape letters: E feature dim, h w feature grid, S crop side.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,16 +16,14 @@ from torch import Tensor
 from mal_core.config import MalConfig
 from mal_core.data.crops import resize_crop, wrap_crop
 from mal_core.evaluation.label_metrics import Clustering
-from mal_core.evaluation.scores import clipped_box, is_judged
+from mal_core.evaluation.masked import MaskedFile, MaskedObject
 from mal_core.geometry.boxes import expand_box, fixed_margins
-from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.images.loading import load_image
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.progress import Progress
 
 logger = logging.getLogger(__name__)
-Json = dict[str, Any]
 
 
 def clustering_score(features: Tensor, mask: Tensor) -> float | None:
@@ -55,7 +52,7 @@ def clustering_score(features: Tensor, mask: Tensor) -> float | None:
 
 @torch.inference_mode()
 def measure_clustering(
-    labeler: MaskAutoLabeler, config: MalConfig, human: Json, images: Path
+    labeler: MaskAutoLabeler, config: MalConfig, human: MaskedFile, images: Path
 ) -> Clustering | None:
     """Mean score over the objects of a COCO file with human masks.
 
@@ -69,11 +66,10 @@ def measure_clustering(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = labeler.teacher if config.label_network == "teacher" else labeler.student
     encoder = network.encoder.to(device).eval()
-    records = {image["id"]: image for image in human["images"]}
-    judged = sorted(filter(is_judged, human["annotations"]), key=lambda entry: entry["image_id"])
+    judged = sorted(human.judged(), key=lambda each: each.image.image_id)
     scores: list[float] = []
     with Progress("cluster features", len(judged)) as progress:
-        for number, (image, mask) in enumerate(_crops(judged, records, images, config), start=1):
+        for number, (image, mask) in enumerate(_crops(judged, images, config), start=1):
             pixels = torch.from_numpy(image)[None].to(device)
             features = encoder(normalize(pixels, labeler.mean, labeler.std))[0].cpu()
             grid = cv2.resize(mask, features.shape[:0:-1], interpolation=cv2.INTER_AREA)
@@ -88,20 +84,18 @@ def measure_clustering(
 
 
 def _crops(
-    judged: list[Json], records: dict[int, Json], images: Path, config: MalConfig
+    judged: Sequence[MaskedObject], images: Path, config: MalConfig
 ) -> Iterable[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     """Crop (S, S, 3) and human mask (crop height, crop width) of each object."""
     side = config.label_crop_size or config.crop_size
     margins = fixed_margins(max([config.test_expansion, *config.extra_expansions]))
-    last: tuple[object, NDArray[np.uint8]] | None = None
-    for entry in judged:
-        record = records[entry["image_id"]]
-        if last is None or last[0] != record["id"]:
-            last = record["id"], load_image(images / record["file_name"])
-        height, width = record["height"], record["width"]
-        crop_xyxy = expand_box(clipped_box(entry, height, width), margins)
-        mask = segmentation_to_mask(entry["segmentation"], height, width)
-        yield resize_crop(wrap_crop(last[1], crop_xyxy), side), _padded(mask, crop_xyxy)
+    last: tuple[int, NDArray[np.uint8]] | None = None
+    for each in judged:
+        image = each.image
+        if last is None or last[0] != image.image_id:
+            last = image.image_id, load_image(images / image.file_name)
+        crop_xyxy = expand_box(each.box_xyxy, margins)
+        yield resize_crop(wrap_crop(last[1], crop_xyxy), side), _padded(each.mask(), crop_xyxy)
 
 
 def _padded(mask: NDArray[np.uint8], crop_xyxy: NDArray[np.int64]) -> NDArray[np.float32]:

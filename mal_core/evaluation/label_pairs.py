@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mal_core.data.validation import constant_problem
+from mal_core.evaluation.masked import MaskedObject
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.images.names import canonical
 
@@ -19,7 +20,7 @@ class Pair(NamedTuple):
     labeled: Json
     labels: Mapping[int, Json]
     human: Json
-    judged: Sequence[Json]
+    judged: Sequence[MaskedObject]
 
 
 def pair_problems(pair: Pair) -> list[str]:
@@ -36,7 +37,7 @@ def pair_notes(pair: Pair) -> list[str]:
     """What is compared although it differs, and what is left out, counted."""
     human = pair.human["annotations"]
     ids = {entry["id"] for entry in human}
-    judged = {entry["id"] for entry in pair.judged}
+    judged = {each.annotation_id for each in pair.judged}
     crowds = {entry["id"] for entry in human if entry.get("iscrowd")}
     left = {entry["id"] for entry in human} - judged - crowds
     unmatched = [key for key in pair.labels if key not in ids]
@@ -69,17 +70,17 @@ def _number_problems(labels: Mapping[int, Json]) -> Iterator[str]:
 def _misplaced(pair: Pair) -> Iterator[str]:
     """Labels that say another image than the object of their id is on."""
     for human in pair.judged:
-        entry = pair.labels.get(human["id"], {})
-        if entry.get("image_id", human["image_id"]) != human["image_id"]:
+        entry, wanted = pair.labels.get(human.annotation_id, {}), human.image.image_id
+        if entry.get("image_id", wanted) != wanted:
             yield (
-                f"annotation {human['id']} is on image {entry['image_id']!r}, but on image "
-                f"{human['image_id']} in the human file. {SPLIT}"
+                f"annotation {human.annotation_id} is on image {entry['image_id']!r}, but on image "
+                f"{wanted} in the human file. {SPLIT}"
             )
 
 
 def _images(pair: Pair) -> Iterator[tuple[Json, Json]]:
     """Images of both files by id, where labels of the one meet objects of the other."""
-    used = {entry["image_id"] for entry in pair.judged if entry["id"] in pair.labels}
+    used = {each.image.image_id for each in pair.judged if each.annotation_id in pair.labels}
     known = {
         image["id"]: image
         for image in pair.labeled["images"]
@@ -131,11 +132,12 @@ def _class_notes(pair: Pair) -> Iterator[str]:
     """Labels of another class than their object: by name, where both files name it."""
     ours, theirs = (_classes(one["categories"]) for one in (pair.labeled, pair.human))
     different = {
-        entry["id"]: (found, theirs[entry["category_id"]])
-        for entry in pair.judged
-        if is_mask(pair.labels.get(entry["id"], {}).get("segmentation"))
-        and (found := ours.get(_hashable(pair.labels[entry["id"]].get("category_id")))) is not None
-        and found != theirs[entry["category_id"]]
+        each.annotation_id: (found, theirs[each.category_id])
+        for each in pair.judged
+        if (label := pair.labels.get(each.annotation_id)) is not None
+        and is_mask(label.get("segmentation"))
+        and (found := ours.get(_hashable(label.get("category_id")))) is not None
+        and found != theirs[each.category_id]
     }
     if different:
         key = min(different)

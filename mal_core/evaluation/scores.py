@@ -1,8 +1,6 @@
 """Scores against human masks: COCO AP of predictions, IoU of pseudo-labels."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +8,9 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import drop_mask, parse_coco
 from mal_core.data.results import read_results
+from mal_core.evaluation.masked import MaskedObject, masks_by_id, read_masked
 from mal_core.evaluation.matching import match_predictions, match_results
 from mal_core.geometry.boxes import SIZE_NAMES, box_area, size_bin
-from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
@@ -64,22 +62,16 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
     Returns:
         None when the human file has no mask at all.
     """
-    content = parse_coco(human)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    pseudo_of = {
-        entry["id"]: entry.get("segmentation") for entry in parse_coco(labeled)["annotations"]
-    }
+    pseudo_of = masks_by_id(labeled)
     found = [
-        (entry, values)
-        for entry in content["annotations"]
-        if is_judged(entry)
-        and (values := _ious(entry, pseudo_of, sizes[entry["image_id"]])) is not None
+        (each, values)
+        for each in read_masked(human).judged()
+        if (values := _ious(each, pseudo_of.get(each.annotation_id))) is not None
     ]
     if not found:
         return None
-    judged, ious = [entry for entry, _ in found], np.array([values for _, values in found])
-    boxes = np.array([clipped_box(entry, *sizes[entry["image_id"]]) for entry in judged])
-    bins = size_bin(box_area(boxes))
+    judged, ious = [each for each, _ in found], np.array([values for _, values in found])
+    bins = size_bin(box_area(np.array([each.box_xyxy for each in judged])))
     return LabelQuality(
         mask_iou=_means(ious[:, 0], bins),
         box_fill=_means(ious[:, 1], bins),
@@ -88,36 +80,21 @@ def label_quality(labeled: Path, human: Path) -> LabelQuality | None:
             "all": len(judged),
             **{name: int((bins == index).sum()) for index, name in enumerate(SIZE_NAMES)},
         },
-        iou_of={entry["id"]: float(value) for entry, value in zip(judged, ious[:, 0], strict=True)},
+        iou_of={
+            each.annotation_id: float(value) for each, value in zip(judged, ious[:, 0], strict=True)
+        },
     )
 
 
-def is_judged(entry: Mapping[str, Any]) -> bool:
-    """Whether an annotation is an object with a human mask and a box of positive size."""
-    _, _, width, height = entry["bbox"]
-    has_mask = is_mask(entry.get("segmentation"))
-    return has_mask and not entry.get("iscrowd", 0) and width > 0 and height > 0
-
-
-def clipped_box(entry: Mapping[str, Any], height: int, width: int) -> NDArray[np.float64]:
-    """The box of an annotation inside its image, xyxy in px, shape (4,)."""
-    x, y, w, h = entry["bbox"]
-    return np.array([max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)], dtype=float)
-
-
-def _ious(
-    entry: Mapping[str, Any], pseudo_of: Mapping[int, object], size: Sequence[int]
-) -> tuple[float, float, float] | None:
+def _ious(human: MaskedObject, pseudo: object) -> tuple[float, float, float] | None:
     """IoU with the human mask of the pseudo-label, the filled box and the ellipse.
 
     None where the human mask covers no pixel: nothing could agree with it.
     """
-    height, width = size
-    gt_mask = segmentation_to_rle(entry["segmentation"], height, width)
+    height, width = human.image.height, human.image.width
+    gt_mask, box = human.rle(), human.box_xyxy
     if not coco_mask.area(gt_mask):
         return None
-    box = clipped_box(entry, height, width)
-    pseudo = pseudo_of.get(entry["id"])
     pseudo_iou = (
         0.0 if pseudo is None else rle_iou(segmentation_to_rle(pseudo, height, width), gt_mask)
     )

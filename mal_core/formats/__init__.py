@@ -14,6 +14,7 @@ from mal_core.formats.voc import voc_files, voc_notes, voc_to_coco
 from mal_core.formats.voc_masks import write_voc_masks
 from mal_core.formats.yolo import write_yolo_masks, yolo_files, yolo_notes, yolo_to_coco
 from mal_core.formats.ytvis import write_ytvis_masks, ytvis_to_coco
+from mal_core.images.frames import Orientation
 
 Json = dict[str, Any]
 
@@ -47,6 +48,20 @@ class Format:
     notes: Callable[[Path, Path, Json], list[str]] = lambda _images, _annotations, _content: []
     sizes_from_pixels: bool = False
     in_folders: bool = False
+
+    def read(self, images: Path, annotations: Path, orientation: Orientation) -> Json:
+        """The normal form.
+
+        Args:
+            images: Folder of the photos.
+            annotations: File or folder.
+            orientation: For formats that state no sizes.
+
+        Raises:
+            DatasetError: The annotations are wrong in a way that only their format knows.
+        """
+        extra = {"orientation": orientation} if self.sizes_from_pixels else {}
+        return self.to_coco(images, annotations, **extra)
 
 
 def coco_to_coco(_images: Path, annotations: Path) -> Json:

@@ -4,10 +4,28 @@ from pathlib import Path
 
 from mal_core.artifacts import write_json
 from mal_core.data.coco import Json
+from mal_core.data.text import TextError, is_plain, write_plain
 from mal_core.data.validation import constant_problem, label_of
 from mal_core.errors import DatasetError
 
 KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a file can be read as it is; of what is no file its reader says so."""
+    return not path.is_file() or is_plain(path)
+
+
+def write_utf8(path: Path, target: Path) -> None:
+    """A copy of a file, unpacked and in UTF-8.
+
+    Raises:
+        DatasetError: It is broken gzip, or not in the encoding that it shows.
+    """
+    try:
+        write_plain(path, target)
+    except TextError as error:
+        raise DatasetError(path, [str(error)]) from error
 
 
 def write_normal(target: Path, content: Json, source: Path, numbered: bool) -> None:

@@ -26,10 +26,7 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
     Raises:
         DatasetError: Carries every problem of the file.
     """
-    source = read_whole(annotations)
-    problems = _structure_problems(source)
-    if problems:
-        raise DatasetError(annotations, problems)
+    source, problems = _read(annotations), list[str]()
     content: Json = {"images": [], "annotations": [], "categories": source["categories"]}
     image_of: dict[tuple[int, int], int] = {}
     frames_of: dict[int, int] = {}
@@ -55,6 +52,29 @@ def ytvis_to_coco(_images: Path, annotations: Path) -> Json:
     if problems:
         raise DatasetError(annotations, problems)
     return content
+
+
+def is_ytvis(path: Path) -> bool:
+    """Whether a file has the videos of YouTube-VIS.
+
+    Raises:
+        DatasetError: It is no JSON text.
+    """
+    source = read_whole(path) if path.is_file() else None
+    return isinstance(source, dict) and "videos" in source
+
+
+def _read(annotations: Path) -> Json:
+    """The three lists of a file, and whatever else it has.
+
+    Raises:
+        DatasetError: It is no file of YouTube-VIS.
+    """
+    source = read_whole(annotations)
+    problems = _structure_problems(source)
+    if problems:
+        raise DatasetError(annotations, problems)
+    return dict(source)
 
 
 def _structure_problems(source: object) -> list[str]:
@@ -146,7 +166,7 @@ def _boxes(track: Json, image_of: dict[tuple[int, int], int], count: int) -> Ite
 
 def write_ytvis_masks(labeled: Json, annotations: Path, _images: Path, target: Path) -> None:
     """The source file with `segmentations` and `areas` per frame, null where there is no mask."""
-    source = read_whole(annotations)
+    source = _read(annotations)
     found = {(entry["track_id"], entry["frame"]): entry for entry in labeled["annotations"]}
     for track in source["annotations"]:
         entries = [found.get((track["id"], frame)) for frame in range(len(track["bboxes"]))]

@@ -22,6 +22,7 @@ from mal_core.images.headers import UNREADABLE, ImageHeader, check_pixels, read_
 from mal_core.images.loading import READ_FLAGS
 from mal_core.images.names import Found, ImageIndex
 from mal_core.images.pooled import in_order
+from mal_core.images.view import build_view
 from mal_core.processes.progress import Progress
 from mal_core.types import ImageRecord
 
@@ -305,3 +306,22 @@ def _turned_tiff(source: Path, change: Change) -> NDArray[np.uint8]:
         shown = np.asarray(image.convert("RGB"), dtype=np.uint8)[..., ::-1]
     stored = turned_back(shown, read_header(source).orientation)
     return turned(stored, change.turn)
+
+
+def show_plan(
+    view: Path, root: Path, plan: ImagePlan, listed: Iterable[ImageRecord], pixels: Path
+) -> None:
+    """Make the links of a view by a plan.
+
+    Args:
+        view: The folder; made where it is absent.
+        root: The user's folder.
+        plan: Says which images are not ordinary.
+        listed: All images of the annotation file.
+        pixels: Folder with those that were written anew, by their number in the plan.
+    """
+    replaced = {
+        change.name: made if (made := pixels / str(number)).exists() else root / change.file
+        for number, change in enumerate(plan.changes)
+    }
+    build_view(view, root, [image.file_name for image in listed], replaced)

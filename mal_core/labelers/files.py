@@ -11,14 +11,12 @@ from typing import Any
 from mal_core.artifacts import atomic_path, sha256_file, sha256_json
 from mal_core.config import AnnotationFormat
 from mal_core.data.coco import Json, parse_coco, read_boxes
-from mal_core.data.text import TextError, is_plain, write_plain
 from mal_core.data.view import read_view
-from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.errors import ConfigError, told_of
 from mal_core.formats import FORMATS, align_classes
-from mal_core.formats.normal import write_normal
+from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.images.frames import Orientation
-from mal_core.images.plan import plan_images, write_all_pixels
-from mal_core.images.view import build_view
+from mal_core.images.plan import plan_images, show_plan, write_all_pixels
 from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
 from mal_core.types import BoxDataset, PseudoLabelSet
 
@@ -92,11 +90,7 @@ def normal_split(
     if plan.changes:
         pixels, shown = folder / "pixels", folder / "images"
         write_all_pixels(images, plan, pixels)
-        replaced = {
-            one.name: made if (made := pixels / str(number)).exists() else images / one.file
-            for number, one in enumerate(plan.changes)
-        }
-        build_view(shown, images, [one.file_name for one in listed], replaced)
+        show_plan(shown, images, plan, listed, pixels)
     return NormalSplit(images=shown, annotations=normal, given=annotations)
 
 
@@ -105,20 +99,16 @@ def _normal_form(
 ) -> Path:
     target = folder / "normal.json"
     if format_name == "coco":
-        if not annotations.is_file() or is_plain(annotations):
+        if is_utf8(annotations):
             return annotations
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_plain(annotations, target)
-        except TextError as error:
-            raise DatasetError(annotations, [str(error)]) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_utf8(annotations, target)
         return target
-    one = FORMATS[format_name]
-    extra = {"orientation": orientation} if one.sizes_from_pixels else {}
-    content = one.to_coco(images, annotations, **extra)
-    if one.numbers_classes:
+    chosen = FORMATS[format_name]
+    content = chosen.read(images, annotations, orientation)
+    if chosen.numbers_classes:
         align_classes([content])
-    write_normal(target, content, annotations, one.numbers_entries)
+    write_normal(target, content, annotations, chosen.numbers_entries)
     return target
 
 

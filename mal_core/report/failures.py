@@ -1,5 +1,6 @@
 """Where training on pseudo-labels cost most: validation objects, side by side in both arms."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,8 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from mal_core.data.coco import parse_coco
 from mal_core.data.results import read_results
-from mal_core.geometry.mask_forms import is_mask
-from mal_core.geometry.masks import segmentation_to_rle
+from mal_core.evaluation.masked import MaskedObject, read_masked
 from mal_core.report.gallery import GalleryItem, GalleryRow, Painter
 from mal_core.types import Rle
 
@@ -46,23 +45,17 @@ def build_failures(
     Returns:
         A row per object: the human mask, then one picture per arm.
     """
-    content = parse_coco(annotations)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     objects = [
-        {**entry, "segmentation": segmentation_to_rle(entry["segmentation"], *size)}
-        for entry in content["annotations"]
-        if not entry.get("iscrowd", 0)
-        and is_mask(entry.get("segmentation"))
-        and (size := sizes[entry["image_id"]])
+        dataclasses.replace(each, segmentation=each.rle())
+        for each in read_masked(annotations).objects
+        if each.has_mask and not each.crowd
     ]
     found = {
         arm: _best(objects, read_results(path, ["segmentation"]))
         for arm, path in predictions.items()
     }
     order = sorted(range(len(objects)), key=lambda index: (_gain(found, index), index))
-    painter = Painter(
-        content, images, {annotation["id"]: annotation["segmentation"] for annotation in objects}
-    )
+    painter = Painter(images, {each.annotation_id: each.segmentation for each in objects})
     return tuple(_row(objects[index], found, index, painter) for index in order[:shown])
 
 
@@ -72,18 +65,18 @@ def _gain(found: Mapping[str, Sequence[Found]], index: int) -> float:
     return ours - found["human"][index].iou if "human" in found else ours
 
 
-def _best(objects: Sequence[Entry], results: Sequence[Entry]) -> list[Found]:
+def _best(objects: Sequence[MaskedObject], results: Sequence[Entry]) -> list[Found]:
     candidates: dict[tuple[int, int], list[Entry]] = defaultdict(list)
     for result in sorted(results, key=lambda entry: -entry["score"]):
         candidates[result["image_id"], result["category_id"]].append(result)
     counts: dict[tuple[int, int], int] = defaultdict(int)
-    for entry in objects:
-        counts[entry["image_id"], entry["category_id"]] += 1
+    for each in objects:
+        counts[each.image.image_id, each.category_id] += 1
     found = []
-    for entry in objects:
-        key = entry["image_id"], entry["category_id"]
+    for each in objects:
+        key = each.image.image_id, each.category_id
         rles = [result["segmentation"] for result in candidates[key][: 2 * counts[key]]]
-        ious = coco_mask.iou(rles, [entry["segmentation"]], [0])[:, 0] if rles else [0.0]
+        ious = coco_mask.iou(rles, [each.segmentation], [0])[:, 0] if rles else [0.0]
         place = max(range(len(ious)), key=lambda index: ious[index])
         hit = ious[place] > 0
         found.append(Found(rle=rles[place] if hit else None, iou=float(ious[place])))
@@ -91,13 +84,13 @@ def _best(objects: Sequence[Entry], results: Sequence[Entry]) -> list[Found]:
 
 
 def _row(
-    entry: Entry, found: Mapping[str, Sequence[Found]], index: int, painter: Painter
+    human: MaskedObject, found: Mapping[str, Sequence[Found]], index: int, painter: Painter
 ) -> GalleryRow:
-    items = [GalleryItem(caption="human mask", jpeg=painter.paint(entry))]
+    items = [GalleryItem(caption="human mask", jpeg=painter.paint(human))]
     for arm, of in found.items():
         best = of[index]
-        shown = {**entry, "segmentation": best.rle}
+        shown = dataclasses.replace(human, segmentation=best.rle)
         text = "nothing found" if best.rle is None else f"IoU {best.iou:.2f}"
         items.append(GalleryItem(caption=f"{TITLES[arm]}: {text}", jpeg=painter.paint(shown)))
-    title = f"{painter.category(entry)}, image {entry['image_id']}, annotation {entry['id']}"
+    title = f"{human.category}, image {human.image.image_id}, annotation {human.annotation_id}"
     return GalleryRow(title=title, items=tuple(items))

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.data.coco import parse_coco
+from mal_core.evaluation.masked import MaskedObject, masks_by_id, read_masked
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.images.loading import load_image
@@ -54,26 +53,23 @@ def build_gallery(
         human: File with the human masks, whose outlines are drawn when there is a quality.
         per_row: Objects per row.
     """
-    content = parse_coco(labeled)
-    labels = [entry for entry in content["annotations"] if not entry.get("iscrowd", 0)]
-    iou_of = {} if quality is None else quality.iou_of
+    labels = [each for each in read_masked(labeled).objects if not each.crowd]
     named = "score" if quality is None else "IoU"
-    values = {a["id"]: float(a["score"]) if quality is None else iou_of[a["id"]] for a in labels
-              if quality is None or a["id"] in iou_of}  # fmt: skip
+    values = _values(labels, quality)
     ranked = sorted(
-        (a for a in labels if a["id"] in values), key=lambda a: (-values[a["id"]], a["id"])
+        (each for each in labels if each.annotation_id in values),
+        key=lambda each: (-values[each.annotation_id], each.annotation_id),
     )
-    human_of = _masks_of(human, {a["id"] for a in ranked}) if quality is not None else {}
-    painter = Painter(content, images, human_of)
+    painter = Painter(images, masks_by_id(human) if quality is not None else {})
     return tuple(
         GalleryRow(
             title=f"{title} {named}",
             items=tuple(
                 GalleryItem(
-                    caption=f"{painter.category(a)}, {named} {values[a['id']]:.2f}",
-                    jpeg=painter.paint(a),
+                    caption=f"{each.category}, {named} {values[each.annotation_id]:.2f}",
+                    jpeg=painter.paint(each),
                 )
-                for a in chosen
+                for each in chosen
             ),
         )
         for title, chosen in _choose(ranked, per_row).items()
@@ -81,7 +77,14 @@ def build_gallery(
     )
 
 
-def _choose(ranked: Sequence[Any], per_row: int) -> dict[str, Sequence[Any]]:
+def _values(labels: Sequence[MaskedObject], quality: LabelQuality | None) -> dict[int, float]:
+    if quality is None:
+        return {each.annotation_id: each.score for each in labels if each.score is not None}
+    ids = (each.annotation_id for each in labels)
+    return {key: quality.iou_of[key] for key in ids if key in quality.iou_of}
+
+
+def _choose(ranked: Sequence[MaskedObject], per_row: int) -> dict[str, Sequence[MaskedObject]]:
     """Disjoint rows from a ranking, best first."""
     per_row = min(per_row, max(len(ranked) // 3, 1))
     if len(ranked) < 3:
@@ -94,43 +97,33 @@ def _choose(ranked: Sequence[Any], per_row: int) -> dict[str, Sequence[Any]]:
     }
 
 
-def _masks_of(human: Path, ids: set[int]) -> dict[int, object]:
-    annotations = parse_coco(human)["annotations"]
-    return {a["id"]: a["segmentation"] for a in annotations if a["id"] in ids}
-
-
 class Painter:
-    """Draws annotations over their photos, human outlines beside them."""
+    """Draws objects over their photos, human outlines beside them.
 
-    def __init__(
-        self, content: Mapping[str, Any], images: Path, human_of: Mapping[int, object]
-    ) -> None:
+    Args:
+        images: Folder of the photos.
+        human_of: Masks in any form, by annotation id.
+    """
+
+    def __init__(self, images: Path, human_of: Mapping[int, object]) -> None:
         self.images = images
         self.human_of = human_of
-        self.records = {record["id"]: record for record in content["images"]}
-        self.names = {entry["id"]: entry["name"] for entry in content["categories"]}
 
-    def category(self, annotation: Mapping[str, Any]) -> str:
-        """Class name of an annotation."""
-        return str(self.names[annotation["category_id"]])
-
-    def paint(self, annotation: Mapping[str, Any]) -> bytes:
+    def paint(self, shown: MaskedObject) -> bytes:
         """The object with some context: mask in orange, box in blue, human outline in green.
 
         A `segmentation` of None leaves the mask out.
         """
-        record = self.records[annotation["image_id"]]
-        height, width = record["height"], record["width"]
-        x, y, w, h = annotation["bbox"]
+        height, width = shown.image.height, shown.image.width
+        x, y, w, h = shown.box_xywh
         box = np.array([x, y, x + w, y + h], dtype=np.float64)
         view = expand_box(box, fixed_margins(CONTEXT)).clip(0, [width, height] * 2)
         window = slice(int(view[1]), int(view[3])), slice(int(view[0]), int(view[2]))
         scale = TILE_PX / max(view[2] - view[0], view[3] - view[1])
-        tile = _enlarge(load_image(self.images / record["file_name"])[window], scale)
-        if annotation["segmentation"] is not None:
-            whole = segmentation_to_mask(annotation["segmentation"], height, width)
-            _fill(tile, _enlarge(whole[window], scale))
-        human = self.human_of.get(annotation["id"])
+        tile = _enlarge(load_image(self.images / shown.image.file_name)[window], scale)
+        if shown.segmentation is not None:
+            _fill(tile, _enlarge(shown.mask()[window], scale))
+        human = self.human_of.get(shown.annotation_id)
         if human is not None:
             _outline(tile, _enlarge(segmentation_to_mask(human, height, width)[window], scale))
         corners = np.round((box - [view[0], view[1]] * 2) * scale).astype(int)

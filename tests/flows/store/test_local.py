@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.local import DigestCache, StageKey, Store, copy_out, read_manifest
+from flows.store.local import DigestCache, StageKey, Store, copy_out
+from flows.store.manifest import read_manifest
 from mal_core.artifacts import sha256_file
 from tests.flows.stand_ins import Painter
 
@@ -32,7 +33,7 @@ def test_second_request_is_a_hit_and_works_nothing(store: Store) -> None:
 
 def test_manifest_says_why_the_key_is_what_it_is(store: Store) -> None:
     manifest = read_manifest(store.get(KEY, Painter()).path)
-    ingredients = {name: manifest[name] for name in ("stage", "config", "inputs", "code")}
+    ingredients = {name: getattr(manifest, name) for name in ("stage", "config", "inputs", "code")}
     assert ingredients == KEY.as_json()
 
 

@@ -1,12 +1,11 @@
 """The clustering score: formula on made features, geometry on a real encoder."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from mal_core.evaluation.clustering import clustering_score, measure_clustering
+from mal_core.evaluation.masked import masked_of
 from mal_core.models.labeler import build_labeler
 from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
 from tests.mal_core.formats.drawn_formats import coco, draw, label
@@ -48,7 +47,7 @@ def test_an_encoder_that_sees_the_object_scores_zero_and_one_that_sees_noise_doe
     labeler, _ = build_labeler(TINY_ENCODER, tiny_mal())
     human = label(coco())
     images = draw(tmp_path)
-    noisy = measure_clustering(labeler, tiny_mal(), human, images)
+    noisy = measure_clustering(labeler, tiny_mal(), masked_of(human), images)
     assert noisy is not None
     assert noisy.objects == 3
     assert 0 < noisy.score < 4
@@ -65,6 +64,6 @@ def test_an_encoder_that_sees_the_object_scores_zero_and_one_that_sees_noise_doe
         image["file_name"] = image["file_name"].replace("jpg", "png")
     human["annotations"] = [human["annotations"][0], human["annotations"][2]]
     labeler.student.encoder = Sees()
-    found = measure_clustering(labeler, tiny_mal(), json.loads(json.dumps(human)), images)
+    found = measure_clustering(labeler, tiny_mal(), masked_of(human), images)
     assert found is not None
     assert found.score < 0.2
