@@ -37,8 +37,18 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Leave it in a folder; from then on the output counts as whole."""
-    content = to_json(manifest)
-    write_json(folder / MANIFEST, {**content, SEAL: sha256_json(content)}, indent=1)
+    write_json(folder / MANIFEST, sealed(to_json(manifest)), indent=1)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Content with its own digest, by which an altered one is noticed."""
+    return {**content, SEAL: sha256_json(content)}
+
+
+def is_intact(content: Mapping[str, Any]) -> bool:
+    """Whether content is as it was sealed."""
+    rest = {key: value for key, value in content.items() if key != SEAL}
+    return bool(content.get(SEAL) == sha256_json(rest))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -63,9 +73,10 @@ def parse_manifest(text: bytes, what: object) -> Manifest:
     except ValueError as error:
         message = f"{what} is no JSON: {error}"
         raise RecordError(message) from error
-    seal = content.pop(SEAL, None) if isinstance(content, dict) else None
-    manifest = from_json(Manifest, content, what)
-    if seal != sha256_json(content):
+    found = isinstance(content, dict)
+    rest = {key: value for key, value in content.items() if key != SEAL} if found else content
+    manifest = from_json(Manifest, rest, what)
+    if not is_intact(content):
         message = f"{what} was altered"
         raise RecordError(message)
     return manifest
