@@ -66,8 +66,12 @@ def test_labels_and_labeler_have_a_manifest_that_is_verified(
     assert all(one["clean"] and one["num_images"] == 3 for one in read.values())
     assert {one["name"] for one in read["labeling"]["files"]} == {"boxes.json", "checkpoint.pth"}
     # The crowd has its mask, which no child has seen.
-    (crowd,) = [one for one in json.loads(labels.read_text())["annotations"] if one["iscrowd"]]
-    assert crowd == files.content()["annotations"][-1]
+    crowds = [
+        [one for one in content["annotations"] if one["iscrowd"]]
+        for content in (json.loads(labels.read_text()), files.content())
+    ]
+    assert crowds[0] == crowds[1]
+    assert crowds[0][0]["segmentation"]
 
     for file in (labels, work / "mal" / "checkpoint.pth"):
         assert mal("verify", str(file))[:2] == (0, "everything is as the manifest says\n")
