@@ -11,8 +11,8 @@ from flows.settings import composing
 from flows.stages import inputs, licensing, stages
 from flows.stages.run import Run
 from flows.store.code_version import code_version
-from flows.store.local import Stored, read_manifest
-from flows.store.manifest import is_intact, sealed
+from flows.store.local import Stored
+from flows.store.manifest import is_intact, read_manifest, sealed
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.data.inspection.licences import LicenceCard, LicensedPart, card_of
 from mal_core.errors import ArtifactError, ConfigError, DatasetError
@@ -57,7 +57,13 @@ def write_card(
         "kind": kind,
         "file": file.name,
         "sha256": sha256_file(file),
-        "stage": {key: of_store[key] for key in ("stage", "key", "config", "inputs", "code")},
+        "stage": {
+            "stage": of_store.stage,
+            "key": of_store.key,
+            "config": of_store.config,
+            "inputs": of_store.inputs,
+            "code": of_store.code,
+        },
         "digests": digests(run, kind),
         "seeds": list(seeds),
         "versions": versions(kind),

@@ -20,7 +20,8 @@ from flows.settings.run_config import RunConfig
 from flows.stages import inputs, stages
 from flows.stages.run import Run
 from flows.stages.trainings import Training, trainings
-from flows.store.local import Store, read_manifest
+from flows.store.local import Store
+from flows.store.manifest import read_manifest
 from flows.store.stage_names import CHECK, LABEL, SEGMENT, TRAIN
 from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_coco
@@ -110,7 +111,7 @@ def measure(run: Run, *, seconds: float, scored: bool) -> Iterator[Estimate]:
         MalCoreError: The input is wrong, or a stage fails.
     """
     checked = inputs.check(run, need_val=scored)
-    yield _from_store(CHECK, read_manifest(checked.path)["seconds"])
+    yield _from_store(CHECK, read_manifest(checked.path).seconds)
     run.store.root.mkdir(parents=True, exist_ok=True)
     # Beside the store: a disk of the same kind, with links to nothing that could be harmed.
     with tempfile.TemporaryDirectory(dir=run.store.root, prefix=".estimate-") as folder:
