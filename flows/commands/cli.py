@@ -55,6 +55,7 @@ HELP = {
     "calibrate": "fit the scores of a labeled file to some human masks",
     "predict": "predict images without annotations, as result files for COCO's server",
     "export": "write the labeling network as an ONNX file",
+    "export-labels": "write the masks for another tool, and count what it cannot say",
     "report": "render report.html again and print the table",
     "cache": "what the store holds, why a stage would run again, making room",
     "serve": "reports of all runs in a browser, on 127.0.0.1",
@@ -115,6 +116,13 @@ EXAMPLES = {
     "export": """\
   mal export workdir=runs/mine             writes runs/mine/mal/labeler.onnx
   mal export checkpoint=FILE output=labeler.onnx mal.label_network=teacher""",
+    "export-labels": """\
+  mal export-labels labels=masks.json format=coco_polygon output=DIR
+  mal export-labels workdir=runs/mine format=yolo images=DIR output=DIR
+  mal export-labels labels=masks.json format=label_studio output=DIR \\
+                    image_url=/data/local-files/?d=photos/
+                                           others: coco_rle, lvis, voc, cvat, fiftyone,
+                                           datumaro, png""",
     "report": """\
   mal report workdir=runs/demo""",
     "cache": f"""\
@@ -132,6 +140,10 @@ EXAMPLES = {
     "history": """\
   mal history workdir=runs/mine            writes runs/mine/history.html""",
 }
+UNFORCED = (
+    *("sweep", "check", "report", "serve", "history", "export", "export-labels", "cache"),
+    *("score", "calibrate", "estimate"),
+)
 CACHE_ACTIONS = ("ls", "why", "rm", "gc")
 OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"
 
@@ -170,18 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
         if name == "check":
             verb.add_argument("--json", action="store_true", help="print all findings as JSON")
-        if name not in (
-            "sweep",
-            "check",
-            "report",
-            "serve",
-            "history",
-            "export",
-            "cache",
-            "score",
-            "calibrate",
-            "estimate",
-        ):
+        if name not in UNFORCED:
             note = "compute again what this verb is about"
             verb.add_argument("--force", action="store_true", help=note)
     return parser

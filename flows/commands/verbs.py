@@ -70,6 +70,7 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "evaluate": evaluate,
             "estimate": estimate,
             "export": export,
+            "export-labels": export_labels,
             "predict": predict,
             "serve": serve,
             "score": score,
@@ -290,6 +291,14 @@ def export(overrides: Sequence[str], _force: bool) -> None:
     for key, value in exported.items():
         say(f"{key}: {value}")
     say(target)
+
+
+def export_labels(overrides: Sequence[str], _force: bool) -> None:
+    """Write masks in the form of another tool."""
+    from flows.commands import label_files
+
+    for line in label_files.export(composing.compose(overrides)):
+        say(line)
 
 
 def render_report(overrides: Sequence[str]) -> None:

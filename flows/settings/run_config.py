@@ -31,6 +31,8 @@ from mal_core.errors import ConfigError
 Trained = TypeVar("Trained", MalConfig, SegmenterConfig)
 LABELER, LABELS = Made(TRAIN, "checkpoint.pth"), Made(LABEL, "train.json")
 LabelRunner = Literal["threads", "dask", "ray"]
+ExportFormat = Literal["coco_rle", "coco_polygon", "yolo", "lvis", "voc",
+                       "label_studio", "cvat", "fiftyone", "datumaro", "png"]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,9 @@ class RunConfig(Config):
         serve_port: Of `mal serve`, on the loopback interface; the dashboard links to it.
         labels, human: Labels and human masks, for `mal evaluate` to compare instead of
             segmenters: COCO files, or of the format that `data` says.
-        images: Photos of `human`, for the clustering score of `checkpoint`, and for YOLO.
+        images: Photos of `human` or `labels`.
+        format: What `mal export-labels` writes.
+        image_url: What stands before file names in Label Studio's tasks.
     """
 
     data: Data[DataSource]
@@ -147,6 +151,8 @@ class RunConfig(Config):
     labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
     human: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
     images: Annotated[Path | None, Role.REPORTING, Role.PLACE] = None
+    format: Operation[ExportFormat | None] = None
+    image_url: Annotated[str | None, Role.OPERATION, Role.URL] = None
 
     def __post_init__(self) -> None:
         self._require_ranges()

@@ -70,7 +70,7 @@ def _indices(path: Path) -> tuple[NDArray[np.int64], int | None]:
         message = f"cannot be read as an image: {error}."
         raise MaskFileError(message) from error
     packed = pixels @ np.array([1 << 16, 1 << 8, 1])
-    colors = np.array([r << 16 | g << 8 | b for r, g, b in map(_voc_color, range(256))])
+    colors = np.array([r << 16 | g << 8 | b for r, g, b in map(voc_color, range(256))])
     order = np.argsort(colors)
     found = order[np.searchsorted(colors[order], packed).clip(0, 255)]
     wrong = colors[found] != packed
@@ -91,11 +91,28 @@ def write_voc_masks(labeled: Json, _annotations: Path, _images: Path, target: Pa
     for entry in labeled["annotations"]:
         by_image[entry["image_id"]].append(entry)
     for image in labeled["images"]:
-        objects, classes = _paint(image, by_image[image["id"]])
-        name = Path(image["origin"]).with_suffix(".png")
-        for folder, pixels in ((OBJECTS, objects), (CLASSES, classes)):
-            with atomic_path(target / folder / name) as temporary:
-                _write_indexed(pixels, temporary)
+        paint_image(image, by_image[image["id"]], Path(image["origin"]).with_suffix(".png"), target)
+
+
+def paint_image(
+    image: Mapping[str, Any], entries: list[Json], name: Path, target: Path
+) -> NDArray[np.uint16]:
+    """Write both PNGs of an image.
+
+    Args:
+        image: Its entry, for the size.
+        entries: Annotations with masks; `object` is their number in the image, from 1.
+        name: Of the files in their folders.
+        target: Holds those folders.
+
+    Returns:
+        The numbers of the objects, shape (H, W), 0 outside.
+    """
+    objects, classes = _paint(image, entries)
+    for folder, pixels in ((OBJECTS, objects), (CLASSES, classes)):
+        with atomic_path(target / folder / name) as temporary:
+            _write_indexed(pixels, temporary)
+    return objects
 
 
 def _paint(
@@ -116,11 +133,11 @@ def _write_indexed(pixels: NDArray[np.uint16], path: Path) -> None:
         Image.fromarray(pixels).save(path, format="PNG")
         return
     picture = Image.fromarray(pixels.astype(np.uint8), mode="P")
-    picture.putpalette([value for index in range(256) for value in _voc_color(index)])
+    picture.putpalette([value for index in range(256) for value in voc_color(index)])
     picture.save(path, format="PNG")
 
 
-def _voc_color(index: int) -> tuple[int, int, int]:
+def voc_color(index: int) -> tuple[int, int, int]:
     """VOC's palette: the bits of the index, three at a time, from the highest bit down."""
     red = green = blue = 0
     for shift in range(7, -1, -1):

@@ -2,13 +2,12 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from mal_core.artifacts import atomic_path
@@ -18,6 +17,7 @@ from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NAME_FILES, NamesError, class_names, name_files, shown
 from mal_core.formats.folder_files import files_below, unread_note
 from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
+from mal_core.geometry.polygons import Points, mask_to_polygon
 from mal_core.images.frames import Orientation
 from mal_core.images.headers import UNREADABLE, NotAFileError, read_header
 
@@ -227,41 +227,42 @@ def write_yolo_masks(labeled: Json, _annotations: Path, _images: Path, target: P
     nearest points by a line of no width; the normal form beside it has the exact masks. Class
     names are in data.yaml, quoted where YAML would make other types of them.
     """
-    names = {entry["id"] - 1: entry["name"] for entry in labeled["categories"]}
-    with atomic_path(target / "data.yaml") as temporary:
-        text = yaml.safe_dump({"names": names}, allow_unicode=True)
+    names = [entry["name"] for entry in sorted(labeled["categories"], key=lambda one: one["id"])]
+    write_names(target / "data.yaml", names)
+    write_rows(labeled, target)
+
+
+def write_names(path: Path, names: Sequence[str], **rest: str) -> None:
+    """The YAML file of a YOLO dataset: class names by number, and other keys before them."""
+    with atomic_path(path) as temporary:
+        values = {**rest, "names": dict(enumerate(names))}
+        text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_rows(
+    labeled: Json,
+    target: Path,
+    wrote: Callable[[Json, Points], None] = lambda _entry, _points: None,
+) -> None:
+    """One text file per image with a polygon per annotation.
+
+    Args:
+        labeled: COCO whose categories are numbered from 1 and whose annotations all have masks.
+        target: Folder of the files.
+        wrote: Told of each annotation and of the polygon, px, (N, 2), that stands for its mask.
+    """
     lines: dict[int, list[str]] = {image["id"]: [] for image in labeled["images"]}
     image_of = {image["id"]: image for image in labeled["images"]}
     for entry in labeled["annotations"]:
         image = image_of[entry["image_id"]]
         height, width = image["height"], image["width"]
-        mask = segmentation_to_mask(entry["segmentation"], height, width)
-        polygon = mask_to_polygon(mask) / [width, height]
-        numbers = " ".join(f"{value:.6f}" for value in polygon.clip(0, 1).ravel())
+        polygon = mask_to_polygon(segmentation_to_mask(entry["segmentation"], height, width))
+        shares = (polygon / [width, height]).clip(0, 1)
+        numbers = " ".join(f"{value:.6f}" for value in shares.ravel())
         lines[image["id"]].append(f"{entry['category_id'] - 1} {numbers}")
+        wrote(entry, shares.round(6) * [width, height])
     for image_id, text in lines.items():
         path = target / Path(image_of[image_id]["file_name"]).with_suffix(".txt")
         with atomic_path(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in text))
-
-
-def mask_to_polygon(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """One closed polygon through the corners of the outermost pixels of a mask.
-
-    Args:
-        mask: 0/1, shape (H, W), with at least one pixel.
-
-    Returns:
-        Points (x, y) in px, shape (N, 2), N >= 3.
-    """
-    doubled = np.kron(mask, np.ones((2, 2), np.uint8))  # a pixel has an area, a contour none
-    contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    parts = sorted((c.reshape(-1, 2) for c in contours), key=len, reverse=True)
-    joined = parts[0]
-    for part in parts[1:]:
-        distance = np.square(joined[:, None].astype(float) - part[None]).sum(2)
-        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
-        loop = np.concatenate([part[there:], part[: there + 1]])
-        joined = np.concatenate([joined[: here + 1], loop, joined[here:]])
-    return np.asarray((joined + 0.5) / 2, dtype=np.float64)

@@ -5,8 +5,9 @@ import pytest
 
 from mal_core.errors import DatasetError
 from mal_core.formats import FORMATS
-from mal_core.formats.yolo import mask_to_polygon, yolo_notes, yolo_to_coco
+from mal_core.formats.yolo import yolo_notes, yolo_to_coco
 from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.geometry.polygons import mask_to_polygon
 from tests.mal_core.formats.drawn_formats import (
     EXPECTED,
     HEIGHT,

@@ -1,0 +1,64 @@
+"""`mal export-labels`: the masks of a labeled file in the form of another tool."""
+
+from pathlib import Path
+from typing import get_args
+
+from flows.settings.run_config import ExportFormat, RunConfig
+from flows.stages import publish
+from mal_core.errors import ConfigError
+
+
+def labels_of(config: RunConfig) -> Path:
+    """The labeled file that a verb is about: the given one, else that of the working folder.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    own = config.workdir / "labels" / "train.json"
+    path = config.labels or config.pseudo_labels or own
+    if not path.is_file():
+        message = (
+            f"{path}: no such file. Give labels=FILE, or workdir=DIR of a run that made labels."
+        )
+        raise ConfigError(message)
+    return path
+
+
+def require_new_folder(config: RunConfig) -> Path:
+    """The folder that a verb writes.
+
+    Raises:
+        ConfigError: None is named, or it is filled.
+    """
+    target = config.output
+    if target is None:
+        message = "Missing mandatory value: output. Give output=DIR, a new folder."
+        raise ConfigError(message)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        message = f"output={target} is there and not empty. Name a new folder, or remove it."
+        raise ConfigError(message)
+    return target
+
+
+def export(config: RunConfig) -> list[str]:
+    """Write the folder; returns what was written and lost, in lines.
+
+    Raises:
+        ConfigError: A setting is missing or impossible.
+        DatasetError: The file is broken, or cannot be said in this format.
+    """
+    from mal_core.formats.exports import RECORD, export_labels
+    from mal_core.formats.exports.labeled import Photos
+
+    if config.format is None:
+        known = ", ".join(get_args(ExportFormat))
+        message = f"Missing mandatory value: format. Give format=NAME, one of {known}."
+        raise ConfigError(message)
+    labels, target = labels_of(config), require_new_folder(config)
+    if config.images is not None and not config.images.is_dir():
+        message = f"images={config.images}: no such folder."
+        raise ConfigError(message)
+    photos = Photos(folder=config.images, url=config.image_url or "")
+    with publish.writable(target):
+        losses = export_labels(labels, config.format, target, photos)
+    return [*losses.lines(), f"counts: {target / RECORD}", str(target)]

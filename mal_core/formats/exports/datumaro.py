@@ -1,0 +1,65 @@
+"""Datumaro's own format: annotations/train.json and images/train/."""
+
+from pathlib import Path
+
+from mal_core.artifacts import write_json
+from mal_core.formats.exports.labeled import (
+    CROWD,
+    NO_MASK,
+    Json,
+    Labeled,
+    LabeledObject,
+    Losses,
+    Photos,
+    require_own_stems,
+    stem_of,
+)
+
+SUBSET = "train"
+
+
+def write_datumaro(labeled: Labeled, target: Path, photos: Photos) -> Losses:
+    """Write a mask as RLE and the given box of each object, in one group.
+
+    Raises:
+        DatasetError: Two images would be one item.
+    """
+    require_own_stems(labeled, "")
+    losses = Losses()
+    losses.leave_out(CROWD, *(entry["id"] for entry in labeled.crowds))
+    losses.leave_out(NO_MASK, *labeled.unmasked)
+    numbers = labeled.class_numbers()
+    items = []
+    for image, objects in labeled.by_image():
+        annotations = []
+        for one in objects:
+            annotations += _annotations(one, numbers[one.entry["category_id"]] - 1)
+            losses.wrote(one)
+        items.append(
+            {
+                "id": stem_of(image["file_name"]),
+                "attr": {"id": image["id"]},
+                "annotations": annotations,
+                "image": {"path": image["file_name"], "size": [image["height"], image["width"]]},
+            }
+        )
+    names = [{"name": name, "parent": "", "attributes": []} for name in labeled.class_names()]
+    content = {
+        "infos": {},
+        "categories": {"label": {"labels": names, "attributes": []}},
+        "items": items,
+    }
+    write_json(target / "annotations" / f"{SUBSET}.json", content)
+    photos.link(labeled.content, target / "images" / SUBSET)
+    return losses
+
+
+def _annotations(one: LabeledObject, label: int) -> list[Json]:
+    attributes: Json = {"annotation_id": one.id, "is_crowd": False}
+    if one.score is not None:
+        attributes["score"] = one.score
+    common = {"id": one.id, "attributes": attributes, "group": one.id, "label_id": label}
+    return [
+        {**common, "type": "mask", "rle": one.rle, "z_order": 0},
+        {**common, "type": "bbox", "bbox": one.entry["bbox"], "z_order": 0},
+    ]
