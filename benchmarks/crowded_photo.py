@@ -25,7 +25,7 @@ import torch
 from mal_core.artifacts import sha256_file, write_json
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes
-from mal_core.labeling.work import generate_pseudo_labels
+from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
 from mal_core.models.labeler import build_labeler
 from mal_core.report.text_tables import text_table
 
@@ -70,7 +70,8 @@ def measured(num_boxes: int) -> dict[str, str]:
         dataset = read_boxes(folder, source)
         output, ledger = folder / "labels" / "train.json", folder / "labels" / "skipped.json"
         started = time.perf_counter()
-        generate_pseudo_labels(dataset, labeler, MAL, source=source, output=output, ledger=ledger)
+        writer = MaskWriter(labeler, MAL)
+        generate_pseudo_labels(dataset, writer, source=source, output=output, ledger=ledger)
         return {
             "boxes": str(num_boxes),
             "seconds": f"{time.perf_counter() - started:.1f}",

@@ -28,6 +28,7 @@ TITLES = {
     "data": "Data: `data.`",
     "encoder": "Encoder: `encoder.`",
     "mal": "Labeler: `mal.`",
+    "labeler": "Who draws: `labeler.`",
     "segmenter": "Segmenters: `segmenter.`",
 }
 

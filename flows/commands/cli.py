@@ -95,6 +95,8 @@ EXAMPLES = {
   mal label {FILES} workdir=runs/mine      writes runs/mine/labels/train.json
   mal label checkpoint=FILE {FILES} output=masks.json
   mal label checkpoint=FILE {FILES} boxes=detections.json output=masks.json
+  mal label labeler=sam2 labeler.weights=DIR {FILES} output=masks.json
+                                           others: sam, sam3, hq_sam, grabcut, ellipse, box
   mal label data=yolo {FILES}                   other formats: lvis, objects365, voc, ytvis""",
     "segment": f"""\
   mal segment {FILES} {VAL_FILES} workdir=runs/mine

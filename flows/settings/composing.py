@@ -28,7 +28,7 @@ from mal_core.config import SplitConfig
 from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
-GROUPS = ("data", "encoder", "mal", "experiment")
+GROUPS = ("data", "encoder", "mal", "labeler", "experiment")
 MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
@@ -92,6 +92,7 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
             raw["data"][split] = None
     changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
     raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
+    raw["labeler"] = recipes.labeler(raw["labeler"])
     raw["store"] = raw["store"] or default_store()
     upstream.resolve(raw, Path(raw["store"]).expanduser().absolute(), _settings())
     raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None

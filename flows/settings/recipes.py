@@ -62,6 +62,15 @@ def chosen(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
     return [_with_weights({**_recipe(name), **given}) for name in names]
 
 
+def labeler(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The labeler of a run as plain data; a local place of its weights becomes absolute."""
+    weights = chosen.get("weights")
+    place = None if weights is None else Path(str(weights)).expanduser()
+    if place is None or not place.exists():
+        return chosen
+    return {**chosen, "weights": os.path.abspath(place)}  # noqa: PTH100 - links stay links
+
+
 def _own_recipe(config: str) -> dict[str, Any]:
     """A user's mmdet config as a recipe, named after its file."""
     if "::" not in config:

@@ -17,8 +17,10 @@ from mal_core.config import (
     SegmenterConfig,
     SplitConfig,
 )
+from mal_core.config.labelers import LabelerConfig
 from mal_core.config.roles import (
     Data,
+    Labeling,
     Made,
     Operation,
     Reporting,
@@ -72,6 +74,7 @@ class RunConfig(Config):
 
     Attributes:
         segmenters: Selected recipes with the changes of this run.
+        labeler: Who draws the masks: our own network, which phase 1 trains, or another one.
         seed: Of all that is random: weights, batches, the first training of each arm.
         segmenter_jobs: Trainings of phase 2 that run side by side; None means as many as
             there are GPUs for, one without GPUs.
@@ -123,6 +126,7 @@ class RunConfig(Config):
     workdir: Annotated[Path, Role.OPERATION, Role.PLACE, Role.PER_MACHINE]
     store: Annotated[Path, Role.OPERATION, Role.PLACE]
     shared_store: Annotated[str | None, Role.OPERATION, Role.URL] = None
+    labeler: Labeling[LabelerConfig] = field(default_factory=LabelerConfig)
     seed: Training[int] = 0
     segmenter_jobs: Operation[int | None] = None
     num_nodes: Operation[int] = 1
@@ -169,15 +173,30 @@ class RunConfig(Config):
         if self.labels is None and self.human is not None:
             message = "labels=FILE and human=FILE go together: one is compared with the other."
             raise ConfigError(message)
+        self._require_one_labeler()
+
+    def _require_one_labeler(self) -> None:
+        """Refuse settings that name two sources of masks, or boxes without any."""
         if self.pseudo_labels is not None and (self.checkpoint or self.boxes):
             message = (
                 "pseudo_labels=FILE replaces phase 1: give no checkpoint and no boxes with it."
             )
             raise ConfigError(message)
-        if self.boxes is not None and self.checkpoint is None:
+        trained = self.labeler.is_trained
+        if self.pseudo_labels is not None and not trained:
+            message = f"pseudo_labels=FILE are the labels: leave labeler={self.labeler.name} out."
+            raise ConfigError(message)
+        if self.checkpoint is not None and not trained:
+            message = (
+                f"checkpoint={self.checkpoint} is of labeler=mal, but labeler={self.labeler.name} "
+                "draws. Leave one of the two out."
+            )
+            raise ConfigError(message)
+        if self.boxes is not None and self.checkpoint is None and trained:
             message = (
                 f"boxes={self.boxes} needs checkpoint=FILE: a detector's boxes are labeled with a "
-                "network that `mal train` made of the boxes of an annotation file."
+                "network that `mal train` made of the boxes of an annotation file. Or choose a "
+                "labeler that needs no training, such as labeler=sam2."
             )
             raise ConfigError(message)
 
@@ -276,7 +295,8 @@ class RunConfig(Config):
     @property
     def trains_labeler(self) -> bool:
         """Whether phase 1 trains a network."""
-        return self.checkpoint is None and self.pseudo_labels is None
+        given = self.checkpoint is not None or self.pseudo_labels is not None
+        return self.labeler.is_trained and not given
 
     @property
     def labelers_side_by_side(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings.run_config import RunConfig
+from flows.stages import drawing
 from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
 from flows.stages.given_labels import counts_of, given_labels
 from flows.stages.inputs import check as check
@@ -38,7 +39,7 @@ from mal_core.processes.records import from_json, read_record
 
 logger = logging.getLogger(__name__)
 
-TORCH = ("torch", "torchvision", "timm")
+TORCH = drawing.TORCH
 NO_THRESHOLD = 0.5
 MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 
@@ -64,7 +65,17 @@ def boxes(run: Run) -> Stored:
 
 
 def train_mal(run: Run) -> Stored:
-    """Phase 1: train the labeler on boxes; leaves checkpoint.pth, scalars.jsonl, train.log."""
+    """Phase 1: train the labeler on boxes; leaves checkpoint.pth, scalars.jsonl, train.log.
+
+    Raises:
+        ConfigError: The labeler of this run is another one.
+    """
+    if not run.config.labeler.is_trained:
+        message = (
+            f"labeler={run.config.labeler.name} needs no training on your boxes: `mal label` "
+            "labels them at once."
+        )
+        raise ConfigError(message)
     check(run, need_val=False)
     train, stripped = inputs(run).train, boxes(run)
     config = run.config
@@ -125,6 +136,7 @@ def check_settings(config: RunConfig) -> None:
     from mal_core.jobs.segmenter import resolve_config
 
     check_label_runner(config)
+    drawing.check_labeler(config)
     if config.trains_labeler:
         check_encoder_name(config.encoder.name)
     for recipe in config.segmenters:
@@ -139,14 +151,14 @@ def check_settings(config: RunConfig) -> None:
 def generate_pseudo_labels(run: Run) -> Stored:
     """Label every box of the training file; leaves train.json and skipped.json.
 
-    Uses the labels or the checkpoint that the settings name, else what this run trains.
+    Uses the labels, the checkpoint or the labeler that the settings name, else the network that
+    this run trains.
     """
     check(run, need_val=False)
     if run.config.pseudo_labels is not None:
         return given_labels(run, inputs(run).train, run.config.pseudo_labels)
     train, config = inputs(run).train, run.config
-    checkpoint, checkpoint_digest = _checkpoint(run)
-    stripped = boxes(run)
+    drawer, stripped = drawing.find_drawer(run, _checkpoint), boxes(run)
 
     def work(folder: Path) -> None:
         from flows.stages.label_runners import label
@@ -157,8 +169,9 @@ def generate_pseudo_labels(run: Run) -> Stored:
             images=train.images,
             annotations=stripped.path / "boxes.json",
             strict=config.data.strict,
-            checkpoint=checkpoint,
+            checkpoint=drawer.checkpoint,
             mal=config.mal,
+            labeler=drawer.labeler,
             output=folder / "train.json",
             ledger=folder / "skipped.json",
             side_by_side=config.labelers_side_by_side,
@@ -171,17 +184,13 @@ def generate_pseudo_labels(run: Run) -> Stored:
 
     key = StageKey(
         stage=LABEL,
-        config=deciding(config.mal, Role.LABELING),
+        config=drawer.settings,
         inputs={
-            "checkpoint": checkpoint_digest,
+            **drawer.inputs,
             "boxes": stripped.files["boxes.json"],
             **digest_inputs(run, {"train": train}),
         },
-        code=code_version(
-            ["mal_core.labeling.work", "mal_core.models.checkpoints", "mal_core.data.coco"],
-            alone=["mal_core.jobs.worker", "mal_core.jobs.phase1", "mal_core.jobs.shards"],
-            packages=(*TORCH, "pycocotools"),
-        ),
+        code=drawer.code,
     )
     return run.get(key, work)
 

@@ -62,13 +62,21 @@ def box_to_rle(box_xyxy: NDArray[np.float64], height: int, width: int) -> Rle:
 
 def ellipse_to_rle(box_xyxy: NDArray[np.float64], height: int, width: int) -> Rle:
     """The ellipse inscribed in the box (4,), px: pixels of the image whose centre it holds."""
-    x0, y0, x1, y1 = pixel_box(box_xyxy, height, width)
+    window = pixel_box(box_xyxy, height, width)
+    inside = inscribed_ellipse(box_xyxy, window)
+    return crop_mask_to_rle(inside, window[:2], height, width)
+
+
+def inscribed_ellipse(
+    box_xyxy: NDArray[np.float64], window_xyxy: tuple[int, int, int, int]
+) -> NDArray[np.bool_]:
+    """Which pixels of a window have their centre in the ellipse inscribed in the box (4,), px."""
+    x0, y0, x1, y1 = window_xyxy
     centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
     radius = (box_xyxy[2:] - box_xyxy[:2]) / 2
     rows = (np.arange(y0, y1) + 0.5 - centre[1]) / radius[1]
     columns = (np.arange(x0, x1) + 0.5 - centre[0]) / radius[0]
-    inside = rows[:, None] ** 2 + columns[None, :] ** 2 <= 1
-    return crop_mask_to_rle(inside, (x0, y0), height, width)
+    return np.asarray(rows[:, None] ** 2 + columns[None, :] ** 2 <= 1)
 
 
 def rle_iou(a: Rle, b: Rle) -> float:

@@ -6,10 +6,11 @@ A job is a JSON file; the child is `python -m mal_core.jobs.worker train|label|s
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mal_core.config import EncoderConfig, MalConfig
+from mal_core.config.labelers import LabelerConfig
 from mal_core.errors import WorkerError
 from mal_core.processes.child_errors import forget_failure, read_failure
 from mal_core.processes.nodes import run_ranks
@@ -34,18 +35,22 @@ class TrainJob:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelJob:
-    """Label the boxes of a COCO file with a trained checkpoint.
+    """Label the boxes of a COCO file.
 
-    `threshold`, `network` and the other labeling settings of `mal` apply; the
-    network's shape comes from the checkpoint. `side_by_side` is how many processes of
-    this machine label together, for the cost of the labels.
+    Attributes:
+        checkpoint: Of our own network; None where it does not draw.
+        mal: The labeling settings apply; the network's shape comes from the checkpoint.
+        labeler: Who draws; weights are those of a local folder.
+        side_by_side: How many processes of this machine label together, for the cost of the
+            labels.
     """
 
     images: Path
     annotations: Path
     strict: bool
-    checkpoint: Path
+    checkpoint: Path | None
     mal: MalConfig
+    labeler: LabelerConfig = field(default_factory=LabelerConfig)
     output: Path
     ledger: Path
     side_by_side: int = 1

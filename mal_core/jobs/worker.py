@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 
 from mal_core.artifacts import write_json
-from mal_core.config import MalConfig
-from mal_core.config.roles import Role, keys_with
 from mal_core.data.coco import read_boxes
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs.phase1 import LabelJob, TrainJob
 from mal_core.jobs.reads import certify, require_no_masks, watch_reads
 from mal_core.jobs.shards import ShardJob, is_wanted, report_shard
+from mal_core.labelers.registry import photo_labeler
+from mal_core.labelers.weights import weight_files, weights_name
+from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels, label_shard
-from mal_core.models.checkpoints import checkpoint_origin, load_labeler
-from mal_core.models.labeler import MaskAutoLabeler
-from mal_core.models.provenance import origin_of, write_origin
+from mal_core.models.checkpoints import checkpoint_origin
+from mal_core.models.provenance import EncoderOrigin, origin_of, write_origin
 from mal_core.processes.child_errors import write_failure
 from mal_core.processes.ranks import record_hardware
 from mal_core.processes.records import read_record
@@ -62,12 +62,13 @@ def run_label(job_path: Path) -> None:
     folder = job.output.parent
     watch_reads(folder)
     require_no_masks(job.annotations)
-    write_origin(folder, checkpoint_origin(job.checkpoint))
-    dataset, labeler, config = _label_inputs(job)
+    origin = _label_origin(job)
+    if origin is not None:
+        write_origin(folder, origin)
+    dataset, writer = _label_inputs(job)
     result = generate_pseudo_labels(
         dataset,
-        labeler,
-        config,
+        writer,
         source=job.annotations,
         output=job.output,
         ledger=job.ledger,
@@ -77,7 +78,7 @@ def run_label(job_path: Path) -> None:
         job.output.parent / "label_summary.json",
         {key: summary[key] for key in ("num_boxes", "num_masks", "num_crowds", "num_skipped")},
     )
-    _certify(folder, dataset, [job.checkpoint])
+    _certify(folder, dataset, _weights(job))
 
 
 def run_shard(job_path: Path) -> None:
@@ -86,7 +87,7 @@ def run_shard(job_path: Path) -> None:
     watch_reads(job.label.output.parent)
     if torch.cuda.is_available():  # shards of one machine spread over its GPUs
         torch.cuda.set_device(job.index % torch.cuda.device_count())
-    dataset, labeler, config = _label_inputs(job.label)
+    dataset, writer = _label_inputs(job.label)
 
     def report(done: int, total: int) -> None:
         report_shard(job_path, done, total, len(dataset.boxes))
@@ -94,24 +95,35 @@ def run_shard(job_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGTERM)  # ended from outside, as by a dying parent
 
     shard = (job.index, job.count)
-    label_shard(dataset, labeler, config, output=job.label.output, shard=shard, report=report)
+    label_shard(dataset, writer, output=job.label.output, shard=shard, report=report)
 
 
-def _label_inputs(job: LabelJob) -> tuple[BoxDataset, MaskAutoLabeler, MalConfig]:
-    labeler, trained = load_labeler(job.checkpoint)
+def _label_origin(job: LabelJob) -> EncoderOrigin | None:
+    """Where the weights that draw come from; None where there are none."""
+    if job.checkpoint is not None:
+        return checkpoint_origin(job.checkpoint)
+    if job.labeler.weights is None:
+        return None
+    name = weights_name(job.labeler.weights)
+    return EncoderOrigin(name=job.labeler.name, weights=name, licence=None, stated_by="nobody")
+
+
+def _weights(job: LabelJob) -> list[Path]:
+    """The files of weights that a job reads."""
+    if job.checkpoint is not None:
+        return [job.checkpoint]
+    return [] if job.labeler.weights is None else weight_files(Path(job.labeler.weights))
+
+
+def _label_inputs(job: LabelJob) -> tuple[BoxDataset, PhotoLabeler]:
+    writer = photo_labeler(job.labeler, job.checkpoint, job.mal)
     dataset = read_boxes(
         job.images,
         job.annotations,
         strict=job.strict,
-        crowds_as_objects=trained.compat_official,
+        crowds_as_objects=writer.crowds_as_objects,
     )
-    return dataset, labeler, labeling_config(trained, job.mal)
-
-
-def labeling_config(trained: MalConfig, chosen: MalConfig) -> MalConfig:
-    """The checkpoint's settings with the labeling choices of this run."""
-    choices = {key: getattr(chosen, key) for key in keys_with(MalConfig, Role.LABELING)}
-    return dataclasses.replace(trained, **choices)
+    return dataset, writer
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from mal_core.formats import FORMATS, align_classes
 from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.images.frames import Orientation
 from mal_core.images.plan import plan_images, show_plan, write_all_pixels
-from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
+from mal_core.labeling.protocol import PhotoLabeler
+from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.types import BoxDataset, PseudoLabelSet
 
 MAX_PIXELS = 1_000_000_000
@@ -112,7 +113,7 @@ def _normal_form(
     return target
 
 
-def label_into(work: Labeling, writer: MaskWriter, settings: Sequence[Any]) -> PseudoLabelSet:
+def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) -> PseudoLabelSet:
     """Label every box of a file; the output appears when it is whole.
 
     Args:
@@ -141,14 +142,13 @@ def label_into(work: Labeling, writer: MaskWriter, settings: Sequence[Any]) -> P
             split.annotations,
             strict=work.strict,
             decode=True,
-            crowds_as_objects=writer.config.compat_official,
+            crowds_as_objects=writer.crowds_as_objects,
         )
     _begin(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
     labeled, ledger = folder / "labels" / "train.json", folder / "labels" / LEDGER
     result = generate_pseudo_labels(
         dataset,
-        writer.labeler,
-        writer.config,
+        writer,
         source=split.annotations,
         output=labeled,
         ledger=ledger,

@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.artifacts import sha256_file
-from mal_core.config import AnnotationFormat, EncoderConfig, MalConfig
+from mal_core.config import AnnotationFormat, MalConfig
+from mal_core.config.labelers import LabelerConfig
 from mal_core.data.box_table import ALLOWED_OVERHANG, ROUNDING
-from mal_core.data.coco import read_boxes, strip_masks
 from mal_core.errors import ArgumentError, ConfigError, RecordError
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.images.frames import Orientation
-from mal_core.jobs.phase1 import TrainJob, train_in_child
-from mal_core.jobs.worker import labeling_config
-from mal_core.labelers.files import Labeling, label_into, normal_split
-from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
-from mal_core.labeling.views import views_of
+from mal_core.labelers.drawing import DrawnPhotos
+from mal_core.labelers.files import Labeling, label_into
+from mal_core.labelers.recipes import drawer_recipe
+from mal_core.labelers.registry import DRAWERS, labeling_config
+from mal_core.labelers.weights import with_local_weights
+from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.work import MaskWriter
 from mal_core.models import checkpoints
-from mal_core.models.labeler import MaskAutoLabeler
-from mal_core.processes.records import from_json, read_record, to_json
+from mal_core.processes.records import from_json, to_json
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, PseudoLabelSet
 
 Place = str | PathLike[str]
@@ -47,17 +47,25 @@ class LabeledBoxes(NamedTuple):
 
 
 class Labeler:
-    """A trained mask auto-labeler; `load_labeler` and `train_labeler` make one.
+    """Whoever draws masks; `load_labeler` and `train_labeler` make one.
 
     Attributes:
-        checkpoint: The file it was read from.
-        config: How it labels.
+        config: How it draws; of our own network MalConfig, else LabelerConfig.
+        checkpoint: The file that our own network was read from; None for other labelers.
     """
 
-    def __init__(self, network: MaskAutoLabeler, config: MalConfig, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+    def __init__(
+        self,
+        writer: PhotoLabeler,
+        config: MalConfig | LabelerConfig,
+        *,
+        checkpoint: Path | None = None,
+        weights: str | None = None,
+    ) -> None:
         self.config = config
-        self._writer = MaskWriter(network, config)
+        self.checkpoint = checkpoint
+        self._weights = weights
+        self._writer = writer
 
     def label(self, image: NDArray[np.uint8], boxes_xyxy: NDArray[Any]) -> LabeledBoxes:
         """Masks for the boxes of one image.
@@ -89,7 +97,8 @@ class Labeler:
         ]
         masks = np.zeros((len(corners), height, width), dtype=np.bool_)
         scores = np.zeros(len(corners), dtype=np.float64)
-        for outcome in self._writer.label(views_of(pixels, record, usable, self.config)):
+        photo = Photo(record=record, boxes=tuple(usable), source=pixels)
+        for outcome in self._writer.outcomes([photo]):
             if isinstance(outcome, PseudoLabel):
                 masks[outcome.annotation_id] = segmentation_to_mask(outcome.rle, height, width)
                 scores[outcome.annotation_id] = outcome.score
@@ -133,25 +142,43 @@ class Labeler:
             strict=strict,
             orientation=orientation,
         )
-        settings = [sha256_file(self.checkpoint), dataclasses.asdict(self.config)]
+        settings = [self._weights, dataclasses.asdict(self.config)]
         return label_into(work, self._writer, settings)
 
 
-def load_labeler(checkpoint: Place, **settings: Any) -> Labeler:
-    """Read a labeler that `mal train`, `train_labeler` or the paper's own code has written.
+def load_labeler(
+    checkpoint: Place | None = None, *, labeler: str = "mal", **settings: Any
+) -> Labeler:
+    """Make a labeler: our own network from its file, or one that needs no training here.
 
     Args:
-        checkpoint: The file, such as `runs/mine/mal/checkpoint.pth`.
-        settings: How to label, where that shall differ from the settings the labeler was trained
-            with: `mask_threshold=0.4`, `flip_test=True`, and all others that decide labels.
+        checkpoint: Of labeler="mal", the file that `mal train`, `train_labeler` or the paper's
+            own code has written, such as `runs/mine/mal/checkpoint.pth`.
+        labeler: Who draws; a name in `conf/labeler`.
+        settings: How to draw: of our own network all settings that decide labels, where they
+            shall differ from those it was trained with (`mask_threshold=0.4`); of other
+            labelers the fields of `LabelerConfig`, such as `weights="facebook/sam-vit-base"`.
 
     Raises:
-        CheckpointError: The file is absent or none of a labeler.
-        ConfigError: A setting does not exist, is impossible, or decides the network instead.
+        CheckpointError: The file is absent or none of a labeler; the weights do not fit.
+        ConfigError: A setting does not exist, is impossible, or decides the network instead; a
+            package or weights are absent.
     """
-    path = Path(checkpoint)
-    network, trained = checkpoints.load_labeler(path)
-    return Labeler(network, _with_choices(trained, settings), path)
+    if labeler == "mal":
+        if checkpoint is None:
+            message = "load_labeler: labeler='mal' needs a checkpoint, such as 'checkpoint.pth'."
+            raise ConfigError(message)
+        path = Path(checkpoint)
+        network, trained = checkpoints.load_labeler(path)
+        config = _with_choices(trained, settings)
+        writer = MaskWriter(network, config)
+        return Labeler(writer, config, checkpoint=path, weights=sha256_file(path))
+    if checkpoint is not None:
+        message = f"load_labeler: labeler={labeler!r} takes no checkpoint."
+        raise ConfigError(message)
+    chosen = drawer_recipe(labeler, **settings)
+    found, weights = with_local_weights(chosen)
+    return Labeler(DrawnPhotos(DRAWERS[found.name](found)), chosen, weights=weights)
 
 
 def _with_choices(trained: MalConfig, settings: dict[str, Any]) -> MalConfig:
@@ -169,72 +196,6 @@ def _with_choices(trained: MalConfig, settings: dict[str, Any]) -> MalConfig:
         )
         raise ConfigError(message)
     return chosen
-
-
-def train_labeler(
-    images: Place,
-    annotations: Place,
-    output_dir: Place,
-    *,
-    mal: str | MalConfig = "cpu",
-    encoder: str | EncoderConfig = "deit_tiny",
-    seed: int = 0,
-) -> Labeler:
-    """Train a labeler on boxes, as `mal train` does, in a child process.
-
-    Leaves `checkpoint.pth`, `scalars.jsonl` and `train.log` in `output_dir`. What was interrupted
-    continues when it is called again. Masks in the annotations are not read.
-
-    Args:
-        images: Folder of the photos.
-        annotations: COCO file with boxes.
-        output_dir: Where the training works; made when it is absent.
-        mal: The recipe: a name in `conf/mal`, or settings (`labeler_recipe` changes some).
-        encoder: Likewise, a name in `conf/encoder` or settings (`encoder_recipe`).
-        seed: Of weights and batches.
-
-    Raises:
-        DatasetError: Carries every problem of the annotations and of their images.
-        ConfigError: A setting is impossible, or `output_dir` holds the beginning of another
-            training.
-        TrainingError: The training diverged.
-        WorkerError: The child process died.
-    """
-    folder = Path(output_dir).absolute()
-    split = normal_split(Path(images).absolute(), Path(annotations).absolute(), folder / "input")
-    boxes = folder / "boxes.json"
-    job = TrainJob(
-        images=split.images,
-        boxes=boxes,
-        strict=False,
-        encoder=encoder_recipe(encoder) if isinstance(encoder, str) else encoder,
-        mal=labeler_recipe(mal) if isinstance(mal, str) else mal,
-        seed=seed,
-        output_dir=folder,
-    )
-    fresh = folder / "boxes.new.json"
-    with split.in_users_words():
-        strip_masks(split.annotations, fresh)
-        read_boxes(job.images, fresh, decode=True)
-    _require_same_training(job, fresh)
-    fresh.replace(boxes)
-    train_in_child(job)
-    return load_labeler(folder / "checkpoint.pth")
-
-
-def _require_same_training(job: TrainJob, boxes: Path) -> None:
-    """Refuse to go on with the state of a training of other settings or boxes."""
-    state, earlier = job.output_dir / "state.pth", job.output_dir / "train_job.json"
-    if not (state.exists() and earlier.exists()):
-        return
-    same_boxes = job.boxes.exists() and sha256_file(job.boxes) == sha256_file(boxes)
-    if read_record(TrainJob, earlier) != job or not same_boxes:
-        boxes.unlink()
-        message = (
-            f"{job.output_dir} holds an interrupted training with other settings or boxes. Choose "
-            f"another folder, or delete {state} to start anew."
-        )
-        raise ConfigError(message)
 
 
 def _checked_image(image: object) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from mal_core.config import EncoderConfig, MalConfig
+from mal_core.config.labelers import LabelerConfig
 from mal_core.errors import ConfigError, RecordError
 from mal_core.processes.records import from_json, to_json
 
@@ -49,6 +50,22 @@ def encoder_recipe(name: str = "deit_tiny", **changes: Any) -> EncoderConfig:
         return EncoderConfig(**values)
     except TypeError as error:
         raise ConfigError(_no_field("encoder", error)) from error
+
+
+def drawer_recipe(name: str, **changes: Any) -> LabelerConfig:
+    """Settings of who draws, as `labeler=NAME` chooses them, with changes.
+
+    Args:
+        name: One of the files of `conf/labeler`.
+        changes: Fields of `LabelerConfig`, such as `weights="facebook/sam2.1-hiera-tiny"`.
+
+    Raises:
+        ConfigError: There is no such labeler or field, or a value is impossible.
+    """
+    try:
+        return from_json(LabelerConfig, to_json({**_read("labeler", name), **changes}), "labeler")
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _no_field(group: str, error: TypeError) -> str:

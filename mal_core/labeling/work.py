@@ -5,7 +5,7 @@ import logging
 import shutil
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
+from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.trial import fit_quality
-from mal_core.labeling.views import BoxViews, DrawnMask, cut_views, draw_mask, to_label
+from mal_core.labeling.views import BoxViews, DrawnMask, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.progress import Progress
@@ -50,12 +51,17 @@ Report = Callable[[int, int], None]
 
 
 class MaskWriter:
-    """Turns crops into full-image masks with one network or with both."""
+    """Turns crops into full-image masks with one network or with both.
+
+    Attributes:
+        crowds_as_objects: Crowds are labeled like any other box, as in the reference.
+    """
 
     def __init__(self, labeler: MaskAutoLabeler, config: MalConfig) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.labeler = labeler.to(self.device).eval()
         self.config = config
+        self.crowds_as_objects = config.compat_official
         chosen = {"student": ["student"], "teacher": ["teacher"], "both": ["student", "teacher"]}
         self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
         other = {"student": "teacher", "teacher": "student", "both": "teacher"}
@@ -95,10 +101,26 @@ class MaskWriter:
         logits = self.second(image.flip(3), boxes_xyxy.to(self.device)).flip(3)
         return logits.squeeze(1).float().cpu()
 
+    def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
+        """One outcome per box, photo by photo; boxes of several photos share forward passes."""
+        views = (views_of(one.pixels(), one.record, one.boxes, self.config) for one in photos)
+        return self.label(chain.from_iterable(views))
+
     def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
         for drawn in self.draw(boxes):
             yield to_label(drawn, self.quality)
+
+    def scored(self, dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
+        """The labels with scores of a model that was fitted to them, where there are enough."""
+        model = fit_quality(dataset, self, labels)
+        if model is None:
+            return labels
+        found = (quality_of(label.components, model) for label in labels)
+        return [
+            dataclasses.replace(label, score=quality.score, interval=quality.interval)
+            for label, quality in zip(labels, found, strict=True)
+        ]
 
     def draw(self, boxes: Iterable[BoxViews]) -> Iterator[DrawnMask]:
         """One mask per box, in order, not scored yet; some are empty.
@@ -183,7 +205,7 @@ class LabelWork:
     def label(
         self,
         batches: Sequence[BatchKey],
-        writer: MaskWriter,
+        writer: PhotoLabeler,
         journal: LabelJournal,
         report: Report,
     ) -> None:
@@ -195,7 +217,7 @@ class LabelWork:
         report(done, total)
         for batch in waiting:
             outcomes: list[Outcome] = []
-            for outcome in writer.label(self._views(batch, writer.config)):
+            for outcome in writer.outcomes(self._photos(batch)):
                 outcomes.append(outcome)
                 if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
                     report(done + len(outcomes), total)
@@ -203,10 +225,10 @@ class LabelWork:
             done += len(outcomes)
             report(done, total)
 
-    def _views(self, batch: BatchKey, config: MalConfig) -> Iterator[BoxViews]:
+    def _photos(self, batch: BatchKey) -> Iterator[Photo]:
         for record in self.batches[batch]:
-            boxes = self.boxes_of[record.image_id]
-            yield from cut_views(record, boxes, self.dataset.image_root, config)
+            boxes = tuple(self.boxes_of[record.image_id])
+            yield Photo(record=record, boxes=boxes, source=self.dataset.image_root)
 
     def _by_image(self, batch: BatchKey, outcomes: Iterable[Outcome]) -> Outcomes:
         in_order = iter(outcomes)
@@ -217,8 +239,7 @@ class LabelWork:
 
 def generate_pseudo_labels(
     dataset: BoxDataset,
-    labeler: MaskAutoLabeler,
-    config: MalConfig,
+    writer: PhotoLabeler,
     *,
     source: Path,
     output: Path,
@@ -231,8 +252,7 @@ def generate_pseudo_labels(
 
     Args:
         dataset: Boxes to label.
-        labeler: Trained networks.
-        config: How to label; the network's own shape comes with `labeler`.
+        writer: Draws the masks.
         source: COCO file whose fields are kept; its masks are not read.
         output: Receives the labeled COCO file.
         ledger: Receives the skipped boxes with reasons.
@@ -246,7 +266,6 @@ def generate_pseudo_labels(
     journal, work = LabelJournal(output.parent / JOURNAL), LabelWork(dataset)
     batches = list(work.batches)
     finished = journal.batches() & work.batches.keys()
-    writer = MaskWriter(labeler, config)
     if len(finished) < len(batches):
         total, done = work.num_boxes(batches), work.num_boxes(finished)
         with Progress("label boxes", total, done) as progress:
@@ -263,10 +282,10 @@ def generate_pseudo_labels(
         outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
     ]
     labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
-    labels = _scored(dataset, writer, labels)
+    labels = writer.scored(dataset, labels)
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
     skipped = [*dataset.skipped, *skipped]
-    compat = config.compat_official
+    compat = writer.crowds_as_objects
     _say_what_was_cleaned(labels)
     result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
     shutil.rmtree(journal.folder)
@@ -288,24 +307,9 @@ def _say_what_was_cleaned(labels: Sequence[PseudoLabel]) -> None:
         )
 
 
-def _scored(
-    dataset: BoxDataset, writer: MaskWriter, labels: list[PseudoLabel]
-) -> list[PseudoLabel]:
-    """The labels with scores of a model that was fitted to them, where there are enough."""
-    model = fit_quality(dataset, writer, labels)
-    if model is None:
-        return labels
-    found = (quality_of(label.components, model) for label in labels)
-    return [
-        dataclasses.replace(label, score=quality.score, interval=quality.interval)
-        for label, quality in zip(labels, found, strict=True)
-    ]
-
-
 def label_shard(
     dataset: BoxDataset,
-    labeler: MaskAutoLabeler,
-    config: MalConfig,
+    writer: PhotoLabeler,
     *,
     output: Path,
     shard: tuple[int, int],
@@ -318,12 +322,11 @@ def label_shard(
 
     Args:
         dataset: Boxes to label, of all shards.
-        labeler: Trained networks.
-        config: How to label.
+        writer: Draws the masks.
         output: The labeled COCO file that all shards are made for.
         shard: 0-based number of this shard, and how many there are.
         report: Told after every batch how many boxes of this shard are done.
     """
     work = LabelWork(dataset)
     journal = LabelJournal(output.parent / JOURNAL)
-    work.label(work.shard(*shard), MaskWriter(labeler, config), journal, report)
+    work.label(work.shard(*shard), writer, journal, report)

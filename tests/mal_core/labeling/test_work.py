@@ -80,9 +80,8 @@ def label(folder: Path, source: Path, **changes: object):
     config, labeler = untrained(**changes)
     dataset = read_boxes(source.parent / "images", source)
     output, ledger = folder / "labels" / "train.json", folder / "labels" / "skipped.json"
-    return generate_pseudo_labels(
-        dataset, labeler, config, source=source, output=output, ledger=ledger
-    )
+    writer = MaskWriter(labeler, config)
+    return generate_pseudo_labels(dataset, writer, source=source, output=output, ledger=ledger)
 
 
 def test_every_box_is_a_mask_a_crowd_or_an_explained_skip(tmp_path):
@@ -132,8 +131,7 @@ def in_shards(folder: Path, source: Path, count: int, only: tuple[int, ...] = ()
     for index in reversed(only or range(count)):
         label_shard(
             dataset,
-            labeler,
-            config,
+            MaskWriter(labeler, config),
             output=folder / "labels" / "train.json",
             shard=(index, count),
             report=lambda done, total: None,

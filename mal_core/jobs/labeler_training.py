@@ -1,0 +1,82 @@
+"""Training a labeler from Python, as `mal train` does: in a child process."""
+
+from os import PathLike
+from pathlib import Path
+
+from mal_core.artifacts import sha256_file
+from mal_core.config import EncoderConfig, MalConfig
+from mal_core.data.coco import read_boxes, strip_masks
+from mal_core.errors import ConfigError
+from mal_core.jobs.phase1 import TrainJob, train_in_child
+from mal_core.labelers.files import normal_split
+from mal_core.labelers.mal import Labeler, load_labeler
+from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
+from mal_core.processes.records import read_record
+
+Place = str | PathLike[str]
+
+
+def train_labeler(
+    images: Place,
+    annotations: Place,
+    output_dir: Place,
+    *,
+    mal: str | MalConfig = "cpu",
+    encoder: str | EncoderConfig = "deit_tiny",
+    seed: int = 0,
+) -> Labeler:
+    """Train a labeler on boxes, as `mal train` does, in a child process.
+
+    Leaves `checkpoint.pth`, `scalars.jsonl` and `train.log` in `output_dir`. What was interrupted
+    continues when it is called again. Masks in the annotations are not read.
+
+    Args:
+        images: Folder of the photos.
+        annotations: COCO file with boxes.
+        output_dir: Where the training works; made when it is absent.
+        mal: The recipe: a name in `conf/mal`, or settings (`labeler_recipe` changes some).
+        encoder: Likewise, a name in `conf/encoder` or settings (`encoder_recipe`).
+        seed: Of weights and batches.
+
+    Raises:
+        DatasetError: Carries every problem of the annotations and of their images.
+        ConfigError: A setting is impossible, or `output_dir` holds the beginning of another
+            training.
+        TrainingError: The training diverged.
+        WorkerError: The child process died.
+    """
+    folder = Path(output_dir).absolute()
+    split = normal_split(Path(images).absolute(), Path(annotations).absolute(), folder / "input")
+    boxes = folder / "boxes.json"
+    job = TrainJob(
+        images=split.images,
+        boxes=boxes,
+        strict=False,
+        encoder=encoder_recipe(encoder) if isinstance(encoder, str) else encoder,
+        mal=labeler_recipe(mal) if isinstance(mal, str) else mal,
+        seed=seed,
+        output_dir=folder,
+    )
+    fresh = folder / "boxes.new.json"
+    with split.in_users_words():
+        strip_masks(split.annotations, fresh)
+        read_boxes(job.images, fresh, decode=True)
+    _require_same_training(job, fresh)
+    fresh.replace(boxes)
+    train_in_child(job)
+    return load_labeler(folder / "checkpoint.pth")
+
+
+def _require_same_training(job: TrainJob, boxes: Path) -> None:
+    """Refuse to go on with the state of a training of other settings or boxes."""
+    state, earlier = job.output_dir / "state.pth", job.output_dir / "train_job.json"
+    if not (state.exists() and earlier.exists()):
+        return
+    same_boxes = job.boxes.exists() and sha256_file(job.boxes) == sha256_file(boxes)
+    if read_record(TrainJob, earlier) != job or not same_boxes:
+        boxes.unlink()
+        message = (
+            f"{job.output_dir} holds an interrupted training with other settings or boxes. Choose "
+            f"another folder, or delete {state} to start anew."
+        )
+        raise ConfigError(message)

@@ -1,0 +1,138 @@
+"""Where weights of foundation models lie: on the hub, in a folder, or in a file of one.
+
+Only `.safetensors` and JSON are ever fetched or read: neither can hold code.
+"""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from mal_core.artifacts import sha256_file, sha256_json
+from mal_core.config.labelers import FOUNDATIONS, LabelerConfig
+from mal_core.errors import CheckpointError, ConfigError
+
+EXTRA = "pip install 'mal-pipeline[sam]'"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+READ = (
+    CONFIG,
+    "preprocessor_config.json",
+    "processor_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+)
+"""Patterns of the files that a model is made of."""
+FAMILIES = {
+    "sam": ("sam",),
+    "sam2": ("sam2", "sam2_video"),
+    "sam3": ("sam3_tracker", "sam3_tracker_video", "sam3_video"),
+    "hq_sam": ("sam_hq",),
+}
+"""`model_type` of the weights that each labeler takes."""
+
+
+def require_package(name: str) -> None:
+    """Refuse a labeler whose package is not installed.
+
+    Raises:
+        ConfigError: The message says what to install.
+    """
+    if name in FOUNDATIONS and importlib.util.find_spec("transformers") is None:
+        message = (
+            f"labeler={name} needs the package transformers: {EXTRA}. Without it: labeler=mal, "
+            "grabcut, ellipse or box."
+        )
+        raise ConfigError(message)
+
+
+def find_weights(config: LabelerConfig) -> Path:
+    """The folder with the weights of a foundation model; fetches them from the hub.
+
+    Raises:
+        ConfigError: There are none of that name, or they are of another model.
+        CheckpointError: The folder lacks a file, or holds only files that can run code.
+    """
+    given = str(config.weights)
+    path = Path(given).expanduser()
+    if path.is_file():
+        path = path.absolute().parent
+        if Path(given).name != WEIGHTS:
+            message = (
+                f"labeler.weights={given}: wanted a folder, or a file called {WEIGHTS} with "
+                f"{CONFIG} beside it. Make a folder of its own and name it so."
+            )
+            raise CheckpointError(message)
+    folder = path.absolute() if path.is_dir() else _fetched(given)
+    _require_complete(folder, config)
+    return folder
+
+
+def with_local_weights(config: LabelerConfig) -> tuple[LabelerConfig, str | None]:
+    """Settings whose weights lie in a folder here, and a digest of that folder's content.
+
+    Raises:
+        ConfigError: The package or the weights are not there.
+        CheckpointError: The weights are not complete.
+    """
+    if config.name not in FOUNDATIONS:
+        return config, None
+    require_package(config.name)
+    folder = find_weights(config)
+    content = {path.name: sha256_file(path) for path in weight_files(folder)}
+    return replace(config, weights=str(folder)), sha256_json(content)
+
+
+def weights_name(folder: str) -> str:
+    """What a report calls weights: the hub's name of what lies in its cache, else the folder's."""
+    for part in Path(folder).parts:
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/")
+    return Path(folder).name
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a model is made of, in order."""
+    return sorted({path for pattern in READ for path in folder.glob(pattern)})
+
+
+def _fetched(name: str) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+        message = f"labeler.weights={name}: no such folder or file, and no name on the hub."
+        raise ConfigError(message)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(READ)))
+    except (OSError, ValueError) as error:  # also what the hub answers and a lost connection
+        reason = " ".join(str(error).split())
+        message = (
+            f"labeler.weights={name}: neither a folder here nor to be had from the hub: {reason}"
+        )
+        raise ConfigError(message) from error
+
+
+def _require_complete(folder: Path, config: LabelerConfig) -> None:
+    description = folder / CONFIG
+    if not description.is_file():
+        message = f"labeler.weights={folder} lacks {CONFIG}, which says what model it is."
+        raise CheckpointError(message)
+    try:
+        kind = json.loads(description.read_text()).get("model_type")
+    except (ValueError, AttributeError) as error:
+        message = f"{description} is no description of a model: {error}."
+        raise CheckpointError(message) from error
+    wanted = FAMILIES[config.name]
+    if kind not in wanted:
+        fits = [name for name, kinds in FAMILIES.items() if kind in kinds]
+        hint = f"; labeler={fits[0]} takes it" if fits else ""
+        message = (
+            f"labeler.weights={folder} holds a model of type {kind!r}, labeler={config.name} takes "
+            f"{' or '.join(wanted)}{hint}."
+        )
+        raise ConfigError(message)
+    if not any(folder.glob("*.safetensors")):
+        message = (
+            f"labeler.weights={folder} has no {WEIGHTS}; other files of weights can run code and "
+            "are not read."
+        )
+        raise CheckpointError(message)
