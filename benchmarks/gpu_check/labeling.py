@@ -19,7 +19,12 @@ from mal_core.models.labeler import build_labeler
 class WithoutNetwork(MaskWriter):
     """All of labeling but the forward passes: logits of a fixed blob."""
 
-    def logits(self, crops_u8: torch.Tensor, boxes_xyxy: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self,
+        crops_u8: torch.Tensor,
+        boxes_xyxy: torch.Tensor,
+        box_masks: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Shape (B, S/4, S/4)."""
         side = crops_u8.shape[1] // 4
         line = torch.linspace(-1, 1, side)

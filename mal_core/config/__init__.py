@@ -179,6 +179,40 @@ class RefinementConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelfTrainingConfig(Config):
+    """Rounds after the training from boxes, each on the labels of the network so far.
+
+    The network writes a mask for every training box, refined by the colors of its crop, and
+    learns these masks. What one crop shows badly the others correct: errors that have no
+    system cancel. The settings of labeling stand here once more, since they decide weights.
+
+    Attributes:
+        rounds: How many; 0 is the paper's method.
+        length: Optimiser steps of each round, as a share of max_steps.
+        label_crop_size: Side of the crops that are labeled; null: crop_size.
+        expansions: Total growth of each crop of a box, as a fraction of the box.
+        refinement: How these labels are refined.
+    """
+
+    rounds: Training[int] = 0
+    length: Training[float] = 0.67
+    label_crop_size: Training[int | None] = None
+    expansions: Training[tuple[float, ...]] = (0.6,)
+    refinement: Training[RefinementConfig] = field(default_factory=RefinementConfig)
+
+    def __post_init__(self) -> None:
+        name = "mal.self_training"
+        _require(self.rounds >= 0, f"{name}.rounds", self.rounds, ">= 0")
+        _require(self.length > 0, f"{name}.length", self.length, "> 0")
+        side = self.label_crop_size or 32
+        fits = side >= 32 and side % 32 == 0
+        _require(fits, f"{name}.label_crop_size", side, "a multiple of 32, at least 32")
+        _require(len(self.expansions) > 0, f"{name}.expansions", self.expansions, "at least one")
+        for expansion in self.expansions:
+            _require(expansion >= 0, f"{name}.expansions", expansion, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MalConfig(Config):
     """Phase 1: the network's heads, its training and how it labels.
 
@@ -224,7 +258,7 @@ class MalConfig(Config):
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
         compat_official: Reproduce the quirks of the reference implementation that change
-            numbers (spec section 10), for comparison only.
+            numbers (spec section 10), for comparison only; without rounds of self-training.
     """
 
     crop_size: Training[int]
@@ -269,6 +303,17 @@ class MalConfig(Config):
     compat_official: Training[bool] = False
     crf: Training[CrfConfig] = field(default_factory=CrfConfig)
     refinement: Labeling[RefinementConfig] = field(default_factory=RefinementConfig)
+    self_training: Training[SelfTrainingConfig] = field(default_factory=SelfTrainingConfig)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the training from boxes and of all rounds after it."""
+        return self.max_steps + self.self_training.rounds * self.round_steps
+
+    @property
+    def round_steps(self) -> int:
+        """Optimiser steps of a round of self-training."""
+        return max(1, round(self.self_training.length * self.max_steps))
 
     def __post_init__(self) -> None:
         counts = ("batch_size", "max_steps", "checkpoint_every", "label_batch_size")
@@ -294,6 +339,9 @@ class MalConfig(Config):
             _require(expansion >= 0, "mal.extra_expansions", expansion, ">= 0")
         ordered = self.min_box_area < self.max_box_area
         _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
+        fits = not (self.compat_official and self.self_training.rounds)
+        wanted = "0 with mal.compat_official=true"
+        _require(fits, "mal.self_training.rounds", self.self_training.rounds, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)

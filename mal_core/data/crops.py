@@ -4,7 +4,7 @@ Shape letters: B crops, S crop side, G = S/4 side of the logit grid.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,12 +20,15 @@ from mal_core.config import MalConfig
 from mal_core.data.augment import augment_colors
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, sample_margins
 from mal_core.images.loading import decoded_smaller, load_image
-from mal_core.types import BoxAnnotation, BoxDataset
+from mal_core.types import BoxAnnotation, BoxDataset, Rle
 
 Image = NDArray[np.uint8]
+Grid = NDArray[np.float32]
 
 LOGIT_STRIDE = 4
 REDUCTIONS = (8, 4, 2)
+TARGET_STRIDE = 2
+"""Crop pixels per cell of a target."""
 CACHED_BYTES = 256 << 20
 """Decoded photos a data worker may keep; small datasets are then decoded once."""
 
@@ -38,12 +42,15 @@ class BoxCropBatch:
         teacher_image: Clean view with the same geometry, uint8 RGB, (B, S, S, 3).
         box_mask: Filled box on the logit grid, float32 in [0, 1], (B, G, G).
         boxes_xyxy: Boxes in px of the original image, float32, (B, 4).
+        target: Share of each cell that the label so far covers, float32 in [0, 1],
+            (B, S/2, S/2); None while only boxes are known.
     """
 
     image: Tensor
     teacher_image: Tensor
     box_mask: Tensor
     boxes_xyxy: Tensor
+    target: Tensor | None = None
 
 
 def wrap_crop(image: Image, crop_xyxy: NDArray[np.int64]) -> Image:
@@ -123,6 +130,14 @@ def decoding_for(crop_xyxy: NDArray[np.int64], size: tuple[int, int], side: int)
     return Decoding(reduction=1, crop_xyxy=crop_xyxy)
 
 
+def resize_mask(mask: NDArray[np.uint8], side: int) -> Grid:
+    """The share of each cell that a mask covers: 0/1, shape (H, W) -> float32 (side, side)."""
+    shrinks = mask.shape[0] > side and mask.shape[1] > side
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    values = np.ascontiguousarray(mask, dtype=np.float32)
+    return np.asarray(cv2.resize(values, (side, side), interpolation=method))
+
+
 class ImageCache:
     """Loads photos; keeps the most recent ones up to a number of bytes."""
 
@@ -151,12 +166,24 @@ class TrainBatches(Dataset[BoxCropBatch]):
 
     Nothing depends on what was loaded before or on which worker loads it, so a
     resumed run sees exactly the batches that an uninterrupted one sees.
+
+    With `labels`, masks by annotation id, batches carry targets, and only boxes with a label
+    are drawn.
     """
 
-    def __init__(self, dataset: BoxDataset, config: MalConfig, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: BoxDataset,
+        config: MalConfig,
+        seed: int,
+        labels: Mapping[int, Rle] | None = None,
+    ) -> None:
         self.boxes = trainable_boxes(dataset, config)
         self.records = {record.image_id: record for record in dataset.images}
         self.image_root = dataset.image_root
+        self.labels = labels
+        if labels is not None:
+            self.boxes = [box for box in self.boxes if box.annotation_id in labels]
         self.config = config
         self.seed = seed
         self._cache = ImageCache()
@@ -164,18 +191,19 @@ class TrainBatches(Dataset[BoxCropBatch]):
 
     def __len__(self) -> int:
         """Number of steps."""
-        return self.config.max_steps
+        return self.config.total_steps
 
     def __getitem__(self, step: int) -> BoxCropBatch:
         """The batch of one step."""
         first = step * self.config.batch_size
         samples = [self._sample(first + i) for i in range(self.config.batch_size)]
-        images, teacher_images, box_masks, boxes = zip(*samples, strict=True)
+        images, teacher_images, box_masks, boxes, targets = zip(*samples, strict=True)
         return BoxCropBatch(
             image=torch.from_numpy(np.stack(images)),
             teacher_image=torch.from_numpy(np.stack(teacher_images)),
             box_mask=torch.from_numpy(np.stack(box_masks)),
             boxes_xyxy=torch.tensor(boxes, dtype=torch.float32),
+            target=None if self.labels is None else torch.from_numpy(np.stack(targets)),
         )
 
     def _box_at(self, position: int) -> BoxAnnotation:
@@ -188,7 +216,7 @@ class TrainBatches(Dataset[BoxCropBatch]):
 
     def _sample(
         self, position: int
-    ) -> tuple[Image, Image, NDArray[np.float32], tuple[float, float, float, float]]:
+    ) -> tuple[Image, Image, Grid, tuple[float, float, float, float], Grid | None]:
         annotation = self._box_at(position)
         generator = np.random.default_rng([self.seed, 1, position])
         box = np.array(annotation.box_xyxy)
@@ -206,10 +234,19 @@ class TrainBatches(Dataset[BoxCropBatch]):
         box_mask = box_mask_in_crop(
             box, crop_box, self.config.crop_size // LOGIT_STRIDE, period=period
         )
+        target = self._target(annotation, crop_box)
         if generator.random() < 0.5:
             clean = np.asarray(cv2.flip(clean, 1))
             box_mask = np.ascontiguousarray(box_mask[:, ::-1])
-        return augment_colors(clean, generator), clean, box_mask, annotation.box_xyxy
+            target = None if target is None else np.ascontiguousarray(target[:, ::-1])
+        return augment_colors(clean, generator), clean, box_mask, annotation.box_xyxy, target
+
+    def _target(self, annotation: BoxAnnotation, crop_box: NDArray[np.int64]) -> Grid | None:
+        """The label so far on the grid of the outline head, (S/2, S/2)."""
+        if self.labels is None:
+            return None
+        mask = coco_mask.decode(self.labels[annotation.annotation_id])
+        return resize_mask(wrap_crop(mask, crop_box), self.config.crop_size // TARGET_STRIDE)
 
 
 def trainable_boxes(dataset: BoxDataset, config: MalConfig) -> Sequence[BoxAnnotation]:

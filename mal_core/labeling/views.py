@@ -27,6 +27,7 @@ from mal_core.types import (
     ImageRecord,
     Outcome,
     PseudoLabel,
+    Rle,
     SkippedBox,
     SkipReason,
 )
@@ -141,6 +142,12 @@ class DrawnMask:
     dropped: int
     filled: int
 
+    @property
+    def rle(self) -> Rle:
+        """The mask in its whole image."""
+        record = self.item.record
+        return crop_mask_to_rle(self.mask, self.box[:2], record.height, record.width)
+
     def components(self, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
         """What speaks for and against this mask, or another one of the same box, shape (h, w)."""
         corners = np.array(self.item.annotation.box_xyxy)
@@ -188,7 +195,7 @@ def draw_mask(item: BoxViews, logits: Sequence[Map], second: Map, config: MalCon
 
 def to_label(drawn: DrawnMask, model: QualityModel) -> Outcome:
     """Score and encode a mask; a box is skipped where there is none."""
-    annotation, record = drawn.item.annotation, drawn.item.record
+    annotation = drawn.item.annotation
     area = int(np.count_nonzero(drawn.mask))
     if area == 0:
         return SkippedBox(
@@ -199,7 +206,7 @@ def to_label(drawn: DrawnMask, model: QualityModel) -> Outcome:
     quality = quality_of(drawn.components(), model)
     return PseudoLabel(
         annotation_id=annotation.annotation_id,
-        rle=crop_mask_to_rle(drawn.mask, drawn.box[:2], record.height, record.width),
+        rle=drawn.rle,
         mask_area=area,
         score=quality.score,
         interval=quality.interval,

@@ -1,6 +1,7 @@
 """Write a mask for every box: one decode per photo, paste and encode inside the crop."""
 
 import dataclasses
+import functools
 import logging
 import shutil
 from collections import defaultdict, deque
@@ -16,12 +17,13 @@ from torch import Tensor
 from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
+from mal_core.geometry.boxes import box_mask_in_crop
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.trial import fit_quality
 from mal_core.labeling.views import BoxViews, DrawnMask, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
-from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.models.labeler import LOGIT_STRIDE, MaskAutoLabeler
 from mal_core.processes.progress import Progress
 from mal_core.quality.score import default_model, quality_of
 from mal_core.types import (
@@ -69,21 +71,26 @@ class MaskWriter:
         self.quality = default_model("labels")
 
     @torch.inference_mode()
-    def logits(self, crops_u8: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    def logits(
+        self, crops_u8: Tensor, boxes_xyxy: Tensor, box_masks: Tensor | None = None
+    ) -> Tensor:
         """Mean logits over networks and, with the flip test, over mirror images.
 
         Args:
             crops_u8: uint8 RGB, shape (B, S, S, 3).
             boxes_xyxy: Shape (B, 4), px of the original image.
+            box_masks: Filled boxes in the crops, for the outline head; shape (B, S/4, S/4).
 
         Returns:
-            Shape (B, S/4, S/4), on the CPU.
+            Shape (B, S/4, S/4), or (B, S/2, S/2) from the outline head; on the CPU.
         """
         image = normalize(crops_u8.to(self.device), self.labeler.mean, self.labeler.std)
         boxes = boxes_xyxy.to(self.device)
-        views = [network(image, boxes) for network in self.networks]
+        masks = None if box_masks is None else box_masks.to(self.device)
+        views = [network(image, boxes, masks) for network in self.networks]
         if self.config.flip_test:
-            views += [network(image.flip(3), boxes).flip(3) for network in self.networks]
+            mirrored = None if masks is None else masks.flip(2)
+            views += [network(image.flip(3), boxes, mirrored).flip(3) for network in self.networks]
         return torch.stack(views).mean(0).squeeze(1).float().cpu()
 
     @torch.inference_mode()
@@ -103,8 +110,12 @@ class MaskWriter:
 
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One outcome per box, photo by photo; boxes of several photos share forward passes."""
+        return self.label(self.views(photos))
+
+    def views(self, photos: Iterable[Photo]) -> Iterator[BoxViews]:
+        """The boxes of all photos with their crops; each photo is decoded when its turn comes."""
         views = (views_of(one.pixels(), one.record, one.boxes, self.config) for one in photos)
-        return self.label(chain.from_iterable(views))
+        return chain.from_iterable(views)
 
     def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
@@ -133,8 +144,7 @@ class MaskWriter:
         seconds: deque[Logits] = deque()
         crops = _crops(boxes, waiting)
         while part := list(islice(crops, self.config.label_batch_size)):
-            owners = [item.annotation for item, _, _ in part]
-            logits.extend(_forward(self.logits, owners, [crop for _, _, crop in part]))
+            logits.extend(self._own_logits(part))
             fresh = [item for item, place, _ in part if place == 0]
             if fresh:
                 owners = [item.annotation for item in fresh]
@@ -147,6 +157,26 @@ class MaskWriter:
                 item = waiting.popleft()
                 own = [logits.popleft() for _ in item.views]
                 yield draw_mask(item, own, seconds.popleft(), self.config)
+
+    def _own_logits(self, part: Sequence[Crop]) -> Logits:
+        owners = [item.annotation for item, _, _ in part]
+        told = self._box_masks(part)
+        ask = self.logits if told is None else functools.partial(self.logits, box_masks=told)
+        return _forward(ask, owners, [crop for _, _, crop in part])
+
+    def _box_masks(self, part: Sequence[Crop]) -> Tensor | None:
+        """What the outline head is told, (B, S/4, S/4), where there is one."""
+        if self.networks[0].outline_head is None:
+            return None
+        filled = [
+            box_mask_in_crop(
+                np.array(item.annotation.box_xyxy),
+                item.views[place].crop_xyxy,
+                len(crop) // LOGIT_STRIDE,
+            )
+            for item, place, crop in part
+        ]
+        return torch.from_numpy(np.stack(filled))
 
 
 def _forward(
@@ -217,7 +247,7 @@ class LabelWork:
         report(done, total)
         for batch in waiting:
             outcomes: list[Outcome] = []
-            for outcome in writer.outcomes(self._photos(batch)):
+            for outcome in writer.outcomes(self.photos(batch)):
                 outcomes.append(outcome)
                 if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
                     report(done + len(outcomes), total)
@@ -225,7 +255,8 @@ class LabelWork:
             done += len(outcomes)
             report(done, total)
 
-    def _photos(self, batch: BatchKey) -> Iterator[Photo]:
+    def photos(self, batch: BatchKey) -> Iterator[Photo]:
+        """The photos of a batch with their boxes, not decoded yet."""
         for record in self.batches[batch]:
             boxes = tuple(self.boxes_of[record.image_id])
             yield Photo(record=record, boxes=boxes, source=self.dataset.image_root)

@@ -39,21 +39,37 @@ class ExportedNetwork(nn.Module):
         names = chosen[config.label_network]
         self.networks = nn.ModuleList(getattr(labeler, name) for name in names)
         self.mean, self.std = labeler.mean, labeler.std
+        self.sees_box = labeler.student.outline_head is not None
 
-    def forward(self, crops: Tensor, boxes_xyxy: Tensor) -> Tensor:
-        """Crops uint8 RGB (B, S, S, 3), boxes in px of their images (B, 4) -> logits (B, S/4, S/4).
+    def forward(self, crops: Tensor, boxes_xyxy: Tensor, box_masks: Tensor | None = None) -> Tensor:
+        """The mean over networks.
 
-        The mean over networks.
+        Args:
+            crops: uint8 RGB, shape (B, S, S, 3).
+            boxes_xyxy: In px of their images, shape (B, 4).
+            box_masks: Filled boxes on the logit grid, float32, shape (B, S/4, S/4), where the
+                network has an outline head.
+
+        Returns:
+            Logits, shape (B, S/4, S/4), or (B, S/2, S/2) from the outline head.
         """
         image = normalize(crops, self.mean, self.std)
         width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).double().unbind(1)
-        views = [_logits(network, image, width * height) for network in self.networks]
+        views = [_logits(network, image, width * height, box_masks) for network in self.networks]
         return torch.stack(views).mean(0)
 
 
-def _logits(network: nn.Module, image: Tensor, area: Tensor) -> Tensor:
+def _logits(network: nn.Module, image: Tensor, area: Tensor, box_masks: Tensor | None) -> Tensor:
     assert isinstance(network, MaskNetwork)  # noqa: S101 - a ModuleList forgets types
     features = network.encoder(image)
+    logits = _coarse(network, image, features, area)
+    if network.outline_head is None or box_masks is None:
+        return logits
+    outlined: Tensor = network.outline_head(image, features, logits[:, None], box_masks)
+    return outlined.squeeze(1)
+
+
+def _coarse(network: MaskNetwork, image: Tensor, features: Tensor, area: Tensor) -> Tensor:
     instance = network.instance_head(features)
     crop_size = image.shape[-1]
     if not network.scale_adjustment:
@@ -102,6 +118,10 @@ def export_onnx(checkpoint: Path, output: Path, chosen: MalConfig) -> dict[str, 
     network = ExportedNetwork(labeler, chosen).eval()
     crops = torch.zeros(EXAMPLE_BATCH, side, side, 3, dtype=torch.uint8)
     boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 200, 200]])
+    inputs = {"crops": crops, "boxes_xyxy": boxes}
+    if network.sees_box:
+        grid = side // LOGIT_STRIDE
+        inputs["box_masks"] = torch.ones(EXAMPLE_BATCH, grid, grid)
     batch = torch.export.Dim("batch")
     metadata = {
         "crop_size": str(side),
@@ -114,12 +134,12 @@ def export_onnx(checkpoint: Path, output: Path, chosen: MalConfig) -> dict[str, 
             warnings.simplefilter("ignore")  # of torch's exporter, about itself
             program = torch.onnx.export(
                 network,
-                (crops, boxes),
-                input_names=["crops", "boxes_xyxy"],
+                tuple(inputs.values()),
+                input_names=list(inputs),
                 output_names=["logits"],
                 opset_version=OPSET,
                 dynamo=True,
-                dynamic_shapes=({0: batch}, {0: batch}),
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
                 verbose=False,
             )
     except ImportError as error:

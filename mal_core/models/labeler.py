@@ -16,6 +16,7 @@ from mal_core.geometry.boxes import MEDIUM_AREA, SMALL_AREA, size_bin
 from mal_core.models.decoder import InstanceHead, PixelHead
 from mal_core.models.encoder import ConvStem, Encoder, build_encoder
 from mal_core.models.hierarchical import HierarchicalEncoder
+from mal_core.models.outline import OutlineHead
 from mal_core.models.pretrained import LoadReport
 
 LOGIT_STRIDE = 4
@@ -27,28 +28,36 @@ NO_BIN = -1
 
 
 class MaskNetwork(nn.Module):
-    """Encoder and decoder: one class-agnostic mask per crop (spec 3)."""
+    """Encoder and decoder: one class-agnostic mask per crop (spec 3).
+
+    Attributes:
+        outline_head: Where self-training has rounds; None is the paper's network.
+    """
 
     def __init__(self, encoder: Encoder | HierarchicalEncoder, config: MalConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.instance_head = InstanceHead(encoder.width, config.head_channels)
         self.pixel_head = PixelHead(encoder.width, config.head_channels, config.head_convs)
+        rounds = config.self_training.rounds
+        self.outline_head = OutlineHead(encoder.width) if rounds else None
         self.scale_adjustment = config.scale_adjustment
         self.compat_official = config.compat_official
 
-    def forward(self, image: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    def forward(self, image: Tensor, boxes_xyxy: Tensor, box_mask: Tensor | None = None) -> Tensor:
         """Mask logits for the object of each crop.
 
         Args:
             image: Normalised crops, shape (B, 3, S, S).
             boxes_xyxy: Their boxes in px of the original image, shape (B, 4); only
                 the areas matter, for the choice of scale (spec 3.3).
+            box_mask: Filled boxes on the logit grid, shape (B, S/4, S/4), for the outline
+                head; without them, or without that head, the boxes stay unseen.
 
         Returns:
-            Logits, float, shape (B, 1, S/4, S/4). With `compat_official`: zeros for areas
-            of exactly 32^2 and 96^2 px^2 (spec Q2), and S/2 instead of S/4 in evaluation
-            mode without scale adjustment (spec 3.3).
+            Logits, float, shape (B, 1, S/4, S/4), S/2 from the outline head. With
+            `compat_official`: zeros for areas of exactly 32^2 and 96^2 px^2 (spec Q2), and
+            S/2 instead of S/4 in evaluation mode without scale adjustment (spec 3.3).
         """
         features = self.encoder(image)
         instance = self.instance_head(features)
@@ -60,7 +69,10 @@ class MaskNetwork(nn.Module):
             pixels = self.pixel_head(scaled)
             dots = torch.einsum("bc,bchw->bhw", instance[rows], pixels)
             logits[rows] = _resize(dots.float().unsqueeze(1), side)
-        return logits
+        if self.outline_head is None or box_mask is None:
+            return logits
+        outlined: Tensor = self.outline_head(image, features, logits, box_mask)
+        return outlined
 
     def _scale_groups(
         self, boxes_xyxy: Tensor, crop_size: int

@@ -4,10 +4,10 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError
 from mal_core.processes.children import die_with_parent
 
+_T = TypeVar("_T")
 SECONDS_TO_LET_GO = 0.2
 HARDWARE_FILE = "hardware.json"
 
@@ -84,6 +85,21 @@ class Group:
                 "need a common folder, or none of them a saved state."
             )
             raise ConfigError(message)
+
+    def gather(self, part: Mapping[int, _T]) -> dict[int, _T]:
+        """The parts of all processes in one mapping, in every process, by rising key."""
+        parts: list[Any] = [part]
+        if self.world_size > 1:
+            parts = [None] * self.world_size
+            dist.all_gather_object(parts, part)
+        return dict(sorted(item for some in parts for item in some.items()))
+
+    def share(self, value: _T) -> _T:
+        """What the main process has, in every process."""
+        values: list[Any] = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(values, device=self.device)
+        return cast("_T", values[0])
 
     def wait(self) -> None:
         """Until every process has come here."""

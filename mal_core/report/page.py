@@ -26,7 +26,7 @@ from mal_core.report.tables import quality_rows, retention_rows, verdict_lines
 from mal_core.types import LabelQuality
 
 TEMPLATE = "report_template.html"
-MAL_CURVES = {"loss": "total", "loss_mil": "MIL", "loss_crf": "CRF"}
+MAL_CURVES = {"loss": "total", "loss_mil": "MIL", "loss_crf": "CRF", "loss_dice": "labels"}
 ARM_TITLES = {"human": "human masks", "pseudo": "pseudo-labels"}
 
 

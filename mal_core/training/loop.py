@@ -28,6 +28,7 @@ from mal_core.training.divergence import DivergenceWatch
 from mal_core.training.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.training.scalars import Scalars, check_trackers
 from mal_core.training.schedule import learning_rate_at, peak_rate, ramp
+from mal_core.training.self_training import labels_of_round, mask_losses
 from mal_core.types import BoxDataset
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Colour scale in which the CRF's zeta is given, whatever the encoder expects."""
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ADAM_BETAS = (0.9, 0.9)
-LOSS_NAMES = ("loss", "loss_mil", "loss_crf")
+ROUND_BETAS = (0.9, 0.99)
+"""Masks are steadier targets than the field of both networks."""
+OUTLINE_RATE = 2.0
+"""Learning rate of the outline head, which starts from nothing, relative to the other heads'."""
+ROUND_CLIP = 5.0
 SCALARS_EVERY = 10
+STATE = "state.pth"
 INTERRUPTED_EXIT = 128 + signal.SIGTERM
 ALONE = Group(
     rank=0,
@@ -78,12 +84,15 @@ def _parameter_groups(labeler: MaskAutoLabeler, config: MalConfig) -> list[dict[
 
     Weight decay applies to every parameter, norms and biases too, as in the reference.
     """
-    encoder = [p for p in labeler.student.encoder.parameters() if p.requires_grad]
-    known = {id(parameter) for parameter in encoder}
-    heads = [p for p in labeler.student.parameters() if p.requires_grad and id(p) not in known]
+    network = labeler.student
+    encoder = [p for p in network.encoder.parameters() if p.requires_grad]
+    outline = [] if network.outline_head is None else list(network.outline_head.parameters())
+    known = {id(parameter) for parameter in (*encoder, *outline)}
+    heads = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
     groups = [
         {"params": encoder, "relative_rate": 1.0},
         {"params": heads, "relative_rate": config.head_rate},
+        {"params": outline, "relative_rate": OUTLINE_RATE * config.head_rate},
     ]
     return [group for group in groups if group["params"]]
 
@@ -108,12 +117,7 @@ class LabelerTrainer:
         if config.activation_checkpointing:
             labeler.student.encoder.checkpoint_activations()
         self.trained = [p for p in labeler.student.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(labeler, config),
-            lr=peak_rate(config, group.world_size),
-            betas=ADAM_BETAS,
-            weight_decay=config.weight_decay,
-        )
+        self.start_optimizer(ADAM_BETAS)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         if config.compile:
             # In place: state_dict keeps its names. Only the encoders, which are nearly all of
@@ -123,21 +127,40 @@ class LabelerTrainer:
             labeler.teacher.encoder.compile()
         self.student = group.wrap(labeler.student)
 
+    def start_optimizer(self, betas: tuple[float, float]) -> None:
+        """An optimiser without memory, for the training from boxes or for a round."""
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.labeler, self.config),
+            lr=peak_rate(self.config, self.group.world_size),
+            betas=betas,
+            weight_decay=self.config.weight_decay,
+        )
+
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = AUTOCAST_TYPES.get(self.config.precision)
         if dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def _logits(self, network: torch.nn.Module, image: Tensor, boxes: Tensor) -> Tensor:
+    def _logits(
+        self,
+        network: torch.nn.Module,
+        image: Tensor,
+        boxes: Tensor,
+        box_mask: Tensor | None = None,
+    ) -> Tensor:
         normalized = normalize(image.to(self.device), self.labeler.mean, self.labeler.std)
         with self._autocast():
-            logits: Tensor = network(normalized, boxes)
+            logits: Tensor = network(normalized, boxes, box_mask)
         return logits.float().squeeze(1)
 
     def losses(self, batch: BoxCropBatch) -> dict[str, Tensor]:
         """The weighted total and its parts for the current step: batch means, float32, shape ()."""
         config, boxes = self.config, batch.boxes_xyxy.to(self.device)
+        if batch.target is not None:
+            box_mask = batch.box_mask.to(self.device)
+            logits = self._logits(self.student, batch.image, boxes, box_mask)
+            return mask_losses(logits, batch.target.to(self.device))
         student = self._logits(self.student, batch.image, boxes).sigmoid()
         with torch.no_grad():
             teacher = self._logits(self.labeler.teacher, batch.teacher_image, boxes).sigmoid()
@@ -164,15 +187,16 @@ class LabelerTrainer:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate * parameters["relative_rate"]
         self.optimizer.zero_grad(set_to_none=True)
-        parts = []
+        parts, names = [], ["loss"]
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
             with contextlib.nullcontext() if last else without_exchange(self.student):
                 losses = self.losses(batch)
+                names = list(losses)
                 parts.append(torch.stack([loss.detach() for loss in losses.values()]))
                 self.scaler.scale(losses["loss"] / len(batches)).backward()
         means = self.group.mean(torch.stack(parts).mean(0))
-        values = dict(zip(LOSS_NAMES, means.tolist(), strict=True))
+        values = dict(zip(names, means.tolist(), strict=True))
         self.watch.check_loss(self.step, values["loss"])
         values["gradient_norm"] = self._descend()
         self.labeler.update_teacher()
@@ -182,7 +206,8 @@ class LabelerTrainer:
     def _descend(self) -> float:
         """Apply the gradient, clipped if wanted; returns its norm before clipping."""
         self.scaler.unscale_(self.optimizer)
-        limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
+        unlimited = ROUND_CLIP if self.step >= self.config.max_steps else math.inf
+        limit = unlimited if self.config.gradient_clip is None else self.config.gradient_clip
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, limit))
         self.watch.check_gradient(self.step, norm)
         self.scaler.step(self.optimizer)
@@ -270,7 +295,7 @@ def train_labeler(
             )
             raise ConfigError(message)
         trainer = LabelerTrainer(labeler, config, seed, group)
-        state_path = output_dir / "state.pth"
+        state_path = output_dir / STATE
         if state_path.exists():
             trainer.load(state_path)
         group.require_same(trainer.step, str(state_path))
@@ -278,56 +303,76 @@ def train_labeler(
             logger.info(
                 "%s; %d boxes to train on, from step %d", report, len(batches.boxes), trainer.step
             )
-        _run(trainer, batches, output_dir, state_path)
+        _run(trainer, batches, output_dir, config.max_steps)
+        for number in range(1, config.self_training.rounds + 1):
+            _run_round(number, trainer, dataset, output_dir)
         checkpoint = output_dir / "checkpoint.pth"
         if group.is_main:
             settings = dataclasses.asdict(encoder), dataclasses.asdict(config)
             save_labeler(
                 checkpoint, labeler, encoder=settings[0], mal=settings[1], load_report=str(report)
             )
-            state_path.unlink(missing_ok=True)
+            for left in (state_path, *output_dir.glob("labels_of_round_*.json")):
+                left.unlink(missing_ok=True)
     return checkpoint
 
 
-def batch_numbers(config: MalConfig, group: Group, first_step: int) -> range:
+def _run_round(number: int, trainer: LabelerTrainer, dataset: BoxDataset, output_dir: Path) -> None:
+    """One round of self-training, or what is left of it."""
+    config, group = trainer.config, trainer.group
+    length = config.round_steps
+    end = config.max_steps + number * length
+    if trainer.step >= end:
+        return
+    if trainer.step == end - length and group.is_main:  # labels may take longer than steps
+        trainer.save(output_dir / STATE)
+    labels = labels_of_round(number, dataset, trainer.labeler, config, group, output_dir)
+    if trainer.step == end - length:
+        trainer.start_optimizer(ROUND_BETAS)
+    batches = TrainBatches(dataset, config, trainer.seed, labels)
+    _run(trainer, batches, output_dir, end)
+
+
+def batch_numbers(config: MalConfig, group: Group, first_step: int, end_step: int) -> range:
     """Which batches of the endless sequence this process sees, `accumulate_steps` per step.
 
     Batch n holds the crops at n * batch_size and after, so the processes of a step see
     together what one process with a larger batch would see.
     """
     per_step = config.accumulate_steps * group.world_size
-    first, end = first_step * per_step + group.rank, config.max_steps * per_step
+    first, end = first_step * per_step + group.rank, end_step * per_step
     return range(first, end, group.world_size)
 
 
-def _run(
-    trainer: LabelerTrainer, batches: TrainBatches, output_dir: Path, state_path: Path
-) -> None:
-    config, group = trainer.config, trainer.group
+def _run(trainer: LabelerTrainer, batches: TrainBatches, output_dir: Path, end_step: int) -> None:
+    """Train up to a step; nothing where that is reached."""
+    config, group, state_path = trainer.config, trainer.group, output_dir / STATE
+    if trainer.step >= end_step:
+        return
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=batch_numbers(config, group, trainer.step),
+        sampler=batch_numbers(config, group, trainer.step, end_step),
         num_workers=config.num_workers,
     )
     with contextlib.ExitStack() as stack:
         progress = scalars = None
         if group.is_main:
-            progress = stack.enter_context(Progress("train MAL", config.max_steps, trainer.step))
+            progress = stack.enter_context(Progress("train MAL", config.total_steps, trainer.step))
             scalars = Scalars(output_dir, trainer.step + 1, config.trackers)
             stack.enter_context(contextlib.closing(scalars))
         interrupted = stack.enter_context(_sigterm_flag())
         incoming = iter(loader)
-        while trainer.step < config.max_steps:
+        while trainer.step < end_step:
             values = trainer.train_step(*itertools.islice(incoming, config.accumulate_steps))
             step = trainer.step
             if progress:
                 progress.update(step, loss=values["loss"])
-            if scalars and (step % SCALARS_EVERY == 0 or step == config.max_steps):
+            if scalars and (step % SCALARS_EVERY == 0 or step == end_step):
                 scalars.write(step, {**values, "teacher_gap": trainer.teacher_gap()})
             if _anyone(group, bool(interrupted)):
                 _save_and_exit(trainer, state_path)
-            if group.is_main and step % config.checkpoint_every == 0 and step < config.max_steps:
+            if group.is_main and step % config.checkpoint_every == 0 and step < end_step:
                 trainer.save(state_path)
 
 
@@ -341,6 +386,6 @@ def _anyone(group: Group, asked: bool) -> bool:
 def _save_and_exit(trainer: LabelerTrainer, state_path: Path) -> NoReturn:
     if trainer.group.is_main:
         trainer.save(state_path)
-        logger.info("interrupted: saved step %d of %d", trainer.step, trainer.config.max_steps)
+        logger.info("interrupted: saved step %d of %d", trainer.step, trainer.config.total_steps)
     trainer.group.wait()  # torchrun ends all processes as soon as one has ended
     raise SystemExit(INTERRUPTED_EXIT)

@@ -14,19 +14,24 @@ def peak_rate(config: MalConfig, world_size: int) -> float:
 def learning_rate_at(step: int, config: MalConfig, world_size: int = 1) -> float:
     """Linear warm-up, then cosine to `final_rate` (spec section 5); set before the step.
 
+    Each round of self-training runs through both again.
+
     Under `compat_official` it is set after the step, as in the reference: step 0 runs at
     the full rate and step 1 at none (spec Q6).
     """
     peak = peak_rate(config, world_size)
+    length = config.max_steps
+    if step >= length and config.self_training.rounds:
+        step, length = (step - length) % config.round_steps, config.round_steps
     done = step + 1
     if config.compat_official:
         if step == 0:
             return peak
         step, done = step - 1, step - 1
-    warmup = config.warmup * config.max_steps
+    warmup = config.warmup * length
     if step < warmup:
         return peak * done / warmup
-    phase = (step - warmup) / max(config.max_steps - warmup, 1)
+    phase = (step - warmup) / max(length - warmup, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * min(phase, 1.0)))
     return peak * (config.final_rate + (1 - config.final_rate) * cosine)
 

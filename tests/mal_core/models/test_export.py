@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from mal_core.config import RefinementConfig
+from mal_core.config import RefinementConfig, SelfTrainingConfig
 from mal_core.errors import CheckpointError
 from mal_core.labeling.views import cut_views, draw_mask, to_label
 from mal_core.labeling.work import MaskWriter
@@ -58,6 +58,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
         {"scale_adjustment": True, "label_crop_size": 96},
         {"scale_adjustment": True, "compat_official": True},
         {"scale_adjustment": False, "compat_official": True},
+        {"scale_adjustment": True, "self_training": SelfTrainingConfig(rounds=1)},
     ],
     ids=str,
 )
@@ -68,8 +69,11 @@ def test_logits_agree(changes, tmp_path):
     side = config.label_crop_size or config.crop_size
     assert metadata["crop_size"] == str(side)
     crops = np.random.default_rng(1).integers(0, 255, (5, side, side, 3), dtype=np.uint8)
-    ours = MaskWriter(labeler, config).logits(torch.from_numpy(crops), torch.from_numpy(BOXES))
-    theirs = session(tmp_path / "labeler.onnx").run(None, {"crops": crops, "boxes_xyxy": BOXES})[0]
+    feed = {"crops": crops, "boxes_xyxy": BOXES}
+    if labeler.student.outline_head is not None:
+        feed["box_masks"] = np.ones((5, side // 4, side // 4), np.float32)
+    ours = MaskWriter(labeler, config).logits(*map(torch.from_numpy, feed.values()))
+    theirs = session(tmp_path / "labeler.onnx").run(None, feed)[0]
     assert np.ptp(theirs) > 0.1
     np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-3)
 

@@ -54,7 +54,7 @@ def test_the_batches_of_all_processes_are_those_of_one_larger_process():
     config = tiny_mal(max_steps=3, accumulate_steps=2)
     with joined_group() as one:
         two = [dataclasses.replace(one, rank=rank, world_size=2) for rank in (0, 1)]
-    numbers = sorted(n for group in two for n in batch_numbers(config, group, 1))
+    numbers = sorted(n for group in two for n in batch_numbers(config, group, 1, config.max_steps))
     assert numbers == list(range(4, 12))
 
 

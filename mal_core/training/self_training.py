@@ -1,0 +1,128 @@
+"""Rounds of self-training: the labels so far become masks to learn.
+
+After the training from boxes the network labels its own training boxes, as `mal label` would,
+and learns these masks; its outline head may now see the boxes and the full resolution. A
+network averages over all crops what the colors of single crops got wrong, so its next labels
+are better than those it learned.
+
+Shape letters: B crops, S crop side.
+"""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mal_core.artifacts import write_json
+from mal_core.config import MalConfig
+from mal_core.config.roles import Role, keys_with
+from mal_core.data.crops import trainable_boxes
+from mal_core.errors import TrainingError
+from mal_core.labeling.work import LabelWork, MaskWriter
+from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.processes.progress import Progress
+from mal_core.processes.ranks import Group
+from mal_core.training.losses import dice_loss
+from mal_core.types import BoxDataset, Rle
+
+logger = logging.getLogger(__name__)
+
+
+def mask_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Squared dice distance and cross-entropy to the labels so far: batch means, shape ().
+
+    Args:
+        logits: Float32, shape (B, S/2, S/2).
+        target: In [0, 1], the same shape.
+    """
+    dice = dice_loss(logits.sigmoid(), target).mean()
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    return {"loss": dice + entropy, "loss_dice": dice, "loss_bce": entropy}
+
+
+def labels_of_round(
+    number: int,
+    dataset: BoxDataset,
+    labeler: MaskAutoLabeler,
+    config: MalConfig,
+    group: Group,
+    folder: Path,
+) -> dict[int, Rle]:
+    """The masks that a round learns, by annotation id; written once, then read.
+
+    Each process labels its share of the photos. The main process keeps all masks in
+    `folder`, for a training that is continued inside the round.
+
+    Raises:
+        TrainingError: No box got a mask.
+    """
+    path = folder / f"labels_of_round_{number}.json"
+    known = group.share(_read(path) if group.is_main else None)
+    if known is not None:
+        return known
+    boxes = tuple(trainable_boxes(dataset, config))
+    labels = group.gather(
+        _label(dataclasses.replace(dataset, boxes=boxes), labeler, config, group, number)
+    )
+    if not labels:
+        message = (
+            f"round {number} of self-training has nothing to learn: after {config.max_steps} "
+            f"steps none of the {len(boxes)} boxes gets a mask. Raise mal.max_steps, or set "
+            "mal.self_training.rounds=0."
+        )
+        raise TrainingError(message)
+    if group.is_main:
+        write_json(path, {str(key): rle for key, rle in labels.items()})
+        logger.info(
+            "round %d of self-training learns the masks of %d of %d boxes",
+            number, len(labels), len(boxes),
+        )  # fmt: skip
+    return labels
+
+
+def labeling_of_rounds(config: MalConfig) -> MalConfig:
+    """How the training boxes are labeled: nothing that a label job may choose has a say."""
+    settings, choices = config.self_training, keys_with(MalConfig, Role.LABELING)
+    plain: dict[str, Any] = {
+        one.name: one.default_factory() if callable(one.default_factory) else one.default
+        for one in dataclasses.fields(MalConfig)
+        if one.name in choices
+    }
+    own: dict[str, Any] = {
+        "label_crop_size": settings.label_crop_size,
+        "test_expansion": settings.expansions[0],
+        "extra_expansions": settings.expansions[1:],
+        "refinement": settings.refinement,
+    }
+    return dataclasses.replace(config, **{**plain, **own})
+
+
+def _read(path: Path) -> dict[int, Rle] | None:
+    if not path.exists():
+        return None
+    return {int(key): rle for key, rle in json.loads(path.read_text()).items()}
+
+
+def _label(
+    dataset: BoxDataset, labeler: MaskAutoLabeler, config: MalConfig, group: Group, number: int
+) -> dict[int, Rle]:
+    """This process's share of the labels."""
+    work = LabelWork(dataset)
+    batches = work.shard(group.rank, group.world_size)
+    writer = MaskWriter(labeler, labeling_of_rounds(config))
+    labels: dict[int, Rle] = {}
+    total = max(1, work.num_boxes(batches))
+    done = 0
+    with Progress(f"label for round {number}", total, 0) as progress:
+        for batch in batches:
+            for drawn in writer.draw(writer.views(work.photos(batch))):
+                done += 1
+                if drawn.mask.any():
+                    labels[drawn.item.annotation.annotation_id] = drawn.rle
+            progress.update(done)
+    labeler.train()
+    return labels
