@@ -7,6 +7,7 @@
 #   make server   Prefect server on 127.0.0.1:4200   make worker  a worker   make deploy  deployments
 #   make docs     the pages of docs/ as a site, build/docs/index.html
 #   make bench    speed of the method, in decodes of a photo and matrix products
+#   make wheel-check   the wheel in fresh environments of the other Pythons here; minutes
 #   make gpu-check   does everything run on this GPU, and how fast? [GPU_CHECK_ARGS=--toy]
 #   make clean    remove caches and build leftovers (keeps .venv and runs)
 
@@ -24,7 +25,7 @@ export OMP_NUM_THREADS PREFECT_SERVER_ANALYTICS_ENABLED DO_NOT_TRACK
 # Without an address, worker and deploy would talk to a server of their own that nobody sees.
 AT_SERVER := PREFECT_API_URL="$${PREFECT_API_URL:-http://127.0.0.1:4200/api}"
 
-.PHONY: help setup demo demo-real test quick check fix docs bench gpu-check server worker deploy clean
+.PHONY: help setup demo demo-real test quick check fix docs bench wheel-check gpu-check server worker deploy clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +57,9 @@ check: setup
 fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel-check: setup
+	$(BIN)/python scripts/wheel_check.py 3.12 3.13
 
 docs: setup
 	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going -b html docs build/docs

@@ -26,9 +26,10 @@ from flows.lifetime import interruption, supervision  # noqa: E402
 from flows.lifetime.time_limit import time_limit  # noqa: E402
 from flows.settings import sweep  # noqa: E402
 from flows.settings.form import Form  # noqa: E402
-from flows.stages import graph, nodes, results, session  # noqa: E402
+from flows.stages import graph, results, session  # noqa: E402
 from flows.stages.run import Run  # noqa: E402
 from flows.store.stage_names import EVALUATE, FULL, FlowStage  # noqa: E402
+from flows.workers import nodes  # noqa: E402
 from flows.workers.shards import run_shards  # noqa: E402
 from mal_core.errors import MalCoreError  # noqa: E402
 from mal_core.evaluation.retention import RetentionReport  # noqa: E402

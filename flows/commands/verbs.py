@@ -30,7 +30,8 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
         _do(verb, overrides, force=force)
         return
     from flows.lifetime import time_limit
-    from flows.stages import nodes, session
+    from flows.stages import session
+    from flows.workers import nodes
 
     with session.joined() as opened:
         config = opened.config(_of_one_run(overrides) if verb == "sweep" else overrides)

@@ -7,6 +7,7 @@ import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,12 @@ from mal_core.config import SplitConfig
 from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
-GROUPS = ("data", "encoder", "mal", "labeler", "experiment")
+GROUPS = frozenset(
+    folder.name
+    for folder in resources.files(CONFIG_MODULE).iterdir()
+    if folder.is_dir() and folder.name not in (SEGMENTER_GROUP, "__pycache__")
+)
+"""Of which a run takes one choice each."""
 MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"

@@ -70,7 +70,15 @@ def ellipse_to_rle(box_xyxy: NDArray[np.float64], height: int, width: int) -> Rl
 def inscribed_ellipse(
     box_xyxy: NDArray[np.float64], window_xyxy: tuple[int, int, int, int]
 ) -> NDArray[np.bool_]:
-    """Which pixels of a window have their centre in the ellipse inscribed in the box (4,), px."""
+    """Which pixels of a window have their centre in the ellipse inscribed in a box.
+
+    Args:
+        box_xyxy: In px, shape (4,).
+        window_xyxy: Integer window in px, half-open, H rows and W columns.
+
+    Returns:
+        bool, shape (H, W).
+    """
     x0, y0, x1, y1 = window_xyxy
     centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
     radius = (box_xyxy[2:] - box_xyxy[:2]) / 2

@@ -97,5 +97,5 @@ def to_outcome(box: BoxAnnotation, record: ImageRecord, drawing: Drawing) -> Out
 
 
 def flat(mask: NDArray[np.bool_]) -> Map:
-    """A mask as log-odds: SURE inside, -SURE outside."""
+    """A mask as log-odds: SURE inside, -SURE outside; bool (H, W) -> float32 (H, W)."""
     return np.where(mask, np.float32(SURE), np.float32(-SURE))

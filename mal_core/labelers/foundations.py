@@ -93,7 +93,12 @@ class Foundation:
 
     @torch.inference_mode()
     def draw(self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]) -> Iterator[Drawing]:
-        """One drawing per box, in order; the confidence is the IoU that the model expects."""
+        """One drawing per box, in order; the confidence is the IoU that the model expects.
+
+        Args:
+            image: RGB, uint8, shape (H, W, 3).
+            boxes: In px of the image.
+        """
         if not boxes:
             return
         corners = [list(box.box_xyxy) for box in boxes]

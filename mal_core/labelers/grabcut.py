@@ -28,6 +28,10 @@ class GrabCut:
 
         The confidence is the IoU of the mask with that of the first iteration: what the color
         models still move is in doubt.
+
+        Args:
+            image: RGB, uint8, shape (H, W, 3).
+            boxes: In px of the image.
         """
         for box in boxes:
             yield self._cut(image, np.array(box.box_xyxy))

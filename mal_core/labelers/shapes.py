@@ -18,7 +18,12 @@ class Boxes:
     """Every pixel that a box touches."""
 
     def draw(self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]) -> Iterator[Drawing]:
-        """One filled box per box."""
+        """One filled box per box.
+
+        Args:
+            image: RGB, uint8, shape (H, W, 3).
+            boxes: In px of the image.
+        """
         height, width = image.shape[:2]
         for box in boxes:
             x0, y0, x1, y1 = pixel_box(np.array(box.box_xyxy), height, width)
@@ -30,7 +35,12 @@ class Ellipses:
     """The pixels whose centers lie in the ellipse inscribed in a box."""
 
     def draw(self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]) -> Iterator[Drawing]:
-        """One ellipse per box; a filled box where it holds no pixel's center."""
+        """One ellipse per box; a filled box where it holds no pixel's center.
+
+        Args:
+            image: RGB, uint8, shape (H, W, 3).
+            boxes: In px of the image.
+        """
         height, width = image.shape[:2]
         for box in boxes:
             corners = np.array(box.box_xyxy)
