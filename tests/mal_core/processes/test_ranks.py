@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mal_core.config import SelfTrainingConfig
 from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.processes.ranks import joined_group, without_exchange
 from mal_core.training.loop import batch_numbers, train_labeler
@@ -84,7 +85,8 @@ def test_two_processes_follow_one_with_twice_the_batch(tmp_path):
 @pytest.mark.slow
 def test_two_processes_end_together_however_and_continue_on_the_same_trajectory(tmp_path):
     dataset, _ = draw_ellipses(tmp_path / "images", 4)
-    config = tiny_mal(max_steps=80, checkpoint_every=7)
+    rounds = SelfTrainingConfig(rounds=1, length=0.6)
+    config = tiny_mal(max_steps=50, checkpoint_every=7, self_training=rounds)
     job = train_job(tmp_path, dataset, config, ENCODER)
     subprocess.run(torchrun(job), check=True, capture_output=True)
     whole, curve = student(tmp_path / "parts"), losses(tmp_path / "parts")
