@@ -1,6 +1,7 @@
 """A trained labeler to call from Python: masks for the boxes of an array, or of a file.
 
-It runs what the command `mal label` runs, so both give the same masks and scores.
+It runs what the command `mal label` runs, so both give the same masks. Scores are the same up to
+320 boxes; of more the command fits its scores to them first, and `label` knows only its own image.
 Letters of shapes: N boxes, H W pixels of the image.
 """
 
