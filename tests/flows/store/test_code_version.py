@@ -97,6 +97,7 @@ def test_recipe_counts_with_all_files_it_inherits_from(tmp_path: Path) -> None:
     assert len(seen) == 4
 
 
-def test_labeling_code_is_no_part_of_training() -> None:
-    assert "mal_core.labeling.work" not in closure(["mal_core.training.loop", "mal_core.data.coco"])
-    assert "mal_core.training.losses" in closure(["mal_core.training.loop"])
+def test_training_depends_on_what_labels_its_rounds_and_on_nothing_after() -> None:
+    training = closure(["mal_core.training.loop", "mal_core.data.coco"])
+    assert {"mal_core.training.losses", "mal_core.labeling.work"} <= training
+    assert not any(name.startswith(("mal_core.evaluation", "mal_core.report")) for name in training)
