@@ -197,7 +197,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("mal_core/data/check.py", {CHECK}),
         ("mal_core/training/losses.py", {TRAIN}),
         ("mal_core/jobs/worker.py", {TRAIN, LABEL}),
-        ("mal_core/labeling/views.py", {LABEL}),
+        ("mal_core/labeling/views.py", {TRAIN, LABEL}),
         ("phase2_configs/runner/monitor.py", {HUMAN, PSEUDO}),
         ("mal_core/report/tables.py", {EVALUATE}),
         ("mal_core/artifacts.py", EVERYTHING),
