@@ -143,7 +143,7 @@ def test_masks_in_both_splits_go_through_and_all_keys_return(name, convert, mal,
     mal.run("label", *chosen, *trained)
     labeled = mal.workdir / "labels" / "train.json"
     after = json.loads(labeled.read_text())
-    ours = {"segmentation", "area", "score"}
+    ours = {"segmentation", "area", "score", "score_interval", "score_components"}
     for old, new in zip(content["annotations"], after["annotations"], strict=True):
         assert new.keys() >= ours
         assert without(new, ours) == without(old, ours)
