@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -163,15 +163,8 @@ def bench_mean_field(repeats: int) -> Result:
 
 def bench_training_sample(dataset: BoxDataset, repeats: int) -> Result:
     """Both views of one box at crop 512, its photo decoded anew every time."""
-    ratios = []
-    for repeat in range(repeats):
-        work = yardstick = 0.0
-        for box in dataset.boxes[:: max(1, len(dataset.boxes) // 40)]:
-            one = _only(dataset, box)
-            batches = TrainBatches(one, SETTINGS, seed=repeat)
-            yardstick += _decode_seconds(one)
-            work += seconds(lambda batches=batches: batches[0])  # type: ignore[misc]
-        ratios.append(work / yardstick)
+    some = dataset.boxes[:: max(1, len(dataset.boxes) // 40)]
+    ratios = _sample_ratios(dataset, some, SETTINGS, repeats)
     return Result(
         name="training sample, crop 512, both views, decode included",
         unit="decode",
@@ -196,15 +189,7 @@ def bench_large_photos(repeats: int) -> Result:
             boxes.append(replace(box, box_xyxy=corners))
         dataset = _dataset(Path(folder) / "drawn", Path(folder), tuple(records), tuple(boxes))
         config = replace(SETTINGS, crop_size=224)
-        ratios = []
-        for repeat in range(repeats):
-            work = yardstick = 0.0
-            for box in dataset.boxes:
-                one = _only(dataset, box)
-                batches = TrainBatches(one, config, seed=repeat)
-                yardstick += _decode_seconds(one)
-                work += seconds(lambda batches=batches: batches[0])  # type: ignore[misc]
-            ratios.append(work / yardstick)
+        ratios = _sample_ratios(dataset, dataset.boxes, config, repeats)
     return Result(
         name="the same, crop 224 of photos of 12 megapixels",
         unit="decode",
@@ -239,6 +224,22 @@ def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str)
             )
         ratios.append(work / yardstick)
     return Result(name=name, unit="decode", target=0.6, reference=3.2, ratios=ratios)
+
+
+def _sample_ratios(
+    dataset: BoxDataset, boxes: Sequence[BoxAnnotation], config: MalConfig, repeats: int
+) -> list[float]:
+    """Per repetition: seconds of a training sample of each box, in decodes of its photo."""
+    ratios = []
+    for repeat in range(repeats):
+        work = yardstick = 0.0
+        for box in boxes:
+            one = _only(dataset, box)
+            batches = TrainBatches(one, config, seed=repeat)
+            yardstick += _decode_seconds(one)
+            work += seconds(lambda batches=batches: batches[0])  # type: ignore[misc]
+        ratios.append(work / yardstick)
+    return ratios
 
 
 def _only(dataset: BoxDataset, box: BoxAnnotation) -> BoxDataset:

@@ -332,19 +332,6 @@ def _is_wanted_folder(config: RunConfig, setting: Setting, path: Path) -> bool:
     return FORMATS[config.data.train_format].in_folders
 
 
-def split_or_refuse(split: SplitConfig | None, name: str) -> SplitConfig:
-    """The split, where a stage cannot go on without it.
-
-    Raises:
-        ConfigError: The configuration has none.
-    """
-    if split is None:
-        keys = f"data.{name}.images, data.{name}.annotations"
-        message = f"Missing mandatory value: {keys}."
-        raise ConfigError(message)
-    return split
-
-
 def as_yaml(config: RunConfig) -> str:
     """All settings of a run, as YAML."""
     return to_yaml(plain(config))

@@ -88,9 +88,7 @@ def resize_crop(crop: Image, side: int) -> Image:
     Returns:
         RGB, uint8, shape (S, S, 3).
     """
-    shrinks = crop.shape[0] > side and crop.shape[1] > side
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=method)
+    return cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=_filter(crop, side))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,10 +130,14 @@ def decoding_for(crop_xyxy: NDArray[np.int64], size: tuple[int, int], side: int)
 
 def resize_mask(mask: NDArray[np.uint8], side: int) -> Grid:
     """The share of each cell that a mask covers: 0/1, shape (H, W) -> float32 (side, side)."""
-    shrinks = mask.shape[0] > side and mask.shape[1] > side
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     values = np.ascontiguousarray(mask, dtype=np.float32)
-    return np.asarray(cv2.resize(values, (side, side), interpolation=method))
+    return np.asarray(cv2.resize(values, (side, side), interpolation=_filter(mask, side)))
+
+
+def _filter(image: Image, side: int) -> int:
+    """Averages where both sides shrink, else interpolates."""
+    shrinks = image.shape[0] > side and image.shape[1] > side
+    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
 
 
 class ImageCache:

@@ -155,13 +155,15 @@ class DrawnMask:
         return components_of(self.item.image, corners, chosen, self.item.others_xyxy, self.beliefs)
 
 
-def draw_mask(item: BoxViews, logits: Sequence[Map], second: Map, config: MalConfig) -> DrawnMask:
+def draw_mask(
+    item: BoxViews, logits: Sequence[Map], second: Map | None, config: MalConfig
+) -> DrawnMask:
     """Average the views in the box's own pixels and threshold (spec 6).
 
     Args:
         item: The box and its views.
         logits: One map per view, in the order of `item.views`, shape (G, G).
-        second: Map of `item.second`, shape (G, G).
+        second: Map of `item.second`, shape (G, G); None where nobody was asked.
         config: Threshold and refinement.
     """
     annotation, record = item.annotation, item.record
@@ -174,12 +176,15 @@ def draw_mask(item: BoxViews, logits: Sequence[Map], second: Map, config: MalCon
     network = in_box[0] if len(in_box) == 1 else np.asarray(np.mean(in_box, axis=0))
     final = _refine(item, network, box, config) if config.refinement.enabled else network
     cut = np.float32(_threshold(annotation.area, config))
-    other = _cut(resize_logits(second, item.second.crop_xyxy), item.second.crop_xyxy, box)
+    other = None
+    if second is not None:
+        around = item.second.crop_xyxy
+        other = _cut(resize_logits(second, around), around, box) - cut
     beliefs = Beliefs(
         final=final - cut,
         network=network - cut,
         views=[one - cut for one in in_box],
-        second=other - cut,
+        second=other,
         spill=_spill(logits[0], item, box),
     )
     clean = clean_mask(final > cut, fragments=config.drop_fragments, holes=config.fill_holes)

@@ -57,9 +57,12 @@ class MaskWriter:
 
     Attributes:
         crowds_as_objects: Crowds are labeled like any other box, as in the reference.
+        asks_second: Each box gets a second opinion, which its score needs and its mask does not.
     """
 
-    def __init__(self, labeler: MaskAutoLabeler, config: MalConfig) -> None:
+    def __init__(
+        self, labeler: MaskAutoLabeler, config: MalConfig, *, asks_second: bool = True
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.labeler = labeler.to(self.device).eval()
         self.config = config
@@ -68,6 +71,7 @@ class MaskWriter:
         self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
         other = {"student": "teacher", "teacher": "student", "both": "teacher"}
         self.second = getattr(labeler, other[config.label_network])
+        self.asks_second = asks_second
         self.quality = default_model("labels")
 
     @torch.inference_mode()
@@ -146,7 +150,7 @@ class MaskWriter:
         while part := list(islice(crops, self.config.label_batch_size)):
             logits.extend(self._own_logits(part))
             fresh = [item for item, place, _ in part if place == 0]
-            if fresh:
+            if fresh and self.asks_second:
                 owners = [item.annotation for item in fresh]
                 small = [item.second.crop for item in fresh]
                 seconds.extend(_forward(self.second_logits, owners, small))
@@ -156,7 +160,8 @@ class MaskWriter:
             while waiting and len(waiting[0].views) <= len(logits):
                 item = waiting.popleft()
                 own = [logits.popleft() for _ in item.views]
-                yield draw_mask(item, own, seconds.popleft(), self.config)
+                second = seconds.popleft() if self.asks_second else None
+                yield draw_mask(item, own, second, self.config)
 
     def _own_logits(self, part: Sequence[Crop]) -> Logits:
         owners = [item.annotation for item, _, _ in part]

@@ -20,8 +20,6 @@ LARGEST_CHANGE = 8.0
 CHANGE_SCALE = 4.0
 LOGIT_SCALE = 0.25
 """Brings logits into the range of the other inputs."""
-OUTLINE_STRIDE = 2
-"""Crop pixels per logit of this head."""
 
 
 def _layer(before: int, after: int, stride: int = 1) -> nn.Sequential:

@@ -206,8 +206,9 @@ class LabelerTrainer:
     def _descend(self) -> float:
         """Apply the gradient, clipped if wanted; returns its norm before clipping."""
         self.scaler.unscale_(self.optimizer)
-        unlimited = ROUND_CLIP if self.step >= self.config.max_steps else math.inf
-        limit = unlimited if self.config.gradient_clip is None else self.config.gradient_clip
+        limit = self.config.gradient_clip
+        if limit is None:
+            limit = ROUND_CLIP if self.step >= self.config.max_steps else math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, limit))
         self.watch.check_gradient(self.step, norm)
         self.scaler.step(self.optimizer)

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.formats.exports.coco import polygon_content
 from mal_core.formats.exports.labeled import (
-    CROWD,
-    NO_MASK,
     Json,
     Labeled,
     LabeledObject,
@@ -30,9 +28,7 @@ def write_cvat(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     polygons; labels.json is the raw form of a task's labels. The attribute `annotation_id` of a
     mask is its annotation's.
     """
-    losses = Losses()
-    losses.leave_out(CROWD, *(entry["id"] for entry in labeled.crowds))
-    losses.leave_out(NO_MASK, *labeled.unmasked)
+    losses = labeled.losses()
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     _add_labels(root, labeled.class_names())

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from mal_core.artifacts import write_json
 from mal_core.formats.exports.labeled import (
-    CROWD,
-    NO_MASK,
     Json,
     Labeled,
     LabeledObject,
@@ -25,9 +23,7 @@ def write_datumaro(labeled: Labeled, target: Path, photos: Photos) -> Losses:
         DatasetError: Two images would be one item.
     """
     require_own_stems(labeled, "")
-    losses = Losses()
-    losses.leave_out(CROWD, *(entry["id"] for entry in labeled.crowds))
-    losses.leave_out(NO_MASK, *labeled.unmasked)
+    losses = labeled.losses()
     numbers = labeled.class_numbers()
     items = []
     for image, objects in labeled.by_image():

@@ -8,8 +8,6 @@ from urllib.parse import quote
 from mal_core.artifacts import atomic_path, write_json
 from mal_core.formats.exports.brush_rle import mask_to_brush
 from mal_core.formats.exports.labeled import (
-    CROWD,
-    NO_MASK,
     Json,
     Labeled,
     LabeledObject,
@@ -31,9 +29,7 @@ def write_label_studio(labeled: Labeled, target: Path, photos: Photos) -> Losses
     Each task has two predictions: brush masks, exact and with the given boxes, and polygons. The
     `id` of a region is `mask_ID` or `outline_ID_PART`, where ID is the annotation's.
     """
-    losses = Losses()
-    losses.leave_out(CROWD, *(entry["id"] for entry in labeled.crowds))
-    losses.leave_out(NO_MASK, *labeled.unmasked)
+    losses = labeled.losses()
     tasks = [_task(image, objects, photos) for image, objects in labeled.by_image()]
     for one in labeled.objects:
         losses.wrote(one)

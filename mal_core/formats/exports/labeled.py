@@ -62,41 +62,6 @@ class LabeledObject:
         return segmentation_to_mask(self.rle, *self.size)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Labeled:
-    """A labeled file: its objects, and what has no mask of one object.
-
-    Attributes:
-        content: The whole file.
-        objects: In file order.
-        crowds: Annotations of crowds, as they are.
-        unmasked: Ids of other annotations without a mask.
-    """
-
-    content: Json
-    objects: tuple[LabeledObject, ...]
-    crowds: tuple[Json, ...]
-    unmasked: tuple[int, ...]
-
-    def by_image(self) -> list[tuple[Json, list[LabeledObject]]]:
-        """Every image, in file order, with its objects."""
-        found: dict[int, list[LabeledObject]] = {
-            image["id"]: [] for image in self.content["images"]
-        }
-        for one in self.objects:
-            found[one.image["id"]].append(one)
-        return [(image, found[image["id"]]) for image in self.content["images"]]
-
-    def class_numbers(self) -> dict[int, int]:
-        """The place of each category in the file, from 1, by its id."""
-        ids = [entry["id"] for entry in self.content["categories"]]
-        return {category_id: number for number, category_id in enumerate(ids, start=1)}
-
-    def class_names(self) -> list[str]:
-        """Of all categories, in file order."""
-        return [str(entry["name"]) for entry in self.content["categories"]]
-
-
 @dataclass(slots=True)
 class Losses:
     """What an export cannot say, counted while it is written.
@@ -154,6 +119,48 @@ class Losses:
         else:
             out.append("every mask reads back as it is")
         return [*out, *(f"{count} {note}" for note, count in self.notes.items())]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labeled:
+    """A labeled file: its objects, and what has no mask of one object.
+
+    Attributes:
+        content: The whole file.
+        objects: In file order.
+        crowds: Annotations of crowds, as they are.
+        unmasked: Ids of other annotations without a mask.
+    """
+
+    content: Json
+    objects: tuple[LabeledObject, ...]
+    crowds: tuple[Json, ...]
+    unmasked: tuple[int, ...]
+
+    def by_image(self) -> list[tuple[Json, list[LabeledObject]]]:
+        """Every image, in file order, with its objects."""
+        found: dict[int, list[LabeledObject]] = {
+            image["id"]: [] for image in self.content["images"]
+        }
+        for one in self.objects:
+            found[one.image["id"]].append(one)
+        return [(image, found[image["id"]]) for image in self.content["images"]]
+
+    def class_numbers(self) -> dict[int, int]:
+        """The place of each category in the file, from 1, by its id."""
+        ids = [entry["id"] for entry in self.content["categories"]]
+        return {category_id: number for number, category_id in enumerate(ids, start=1)}
+
+    def class_names(self) -> list[str]:
+        """Of all categories, in file order."""
+        return [str(entry["name"]) for entry in self.content["categories"]]
+
+    def losses(self) -> Losses:
+        """A count for an export that has neither crowds nor objects without a mask."""
+        losses = Losses()
+        losses.leave_out(CROWD, *(entry["id"] for entry in self.crowds))
+        losses.leave_out(NO_MASK, *self.unmasked)
+        return losses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

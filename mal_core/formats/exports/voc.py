@@ -6,9 +6,7 @@ from pathlib import Path
 
 from mal_core.artifacts import atomic_path
 from mal_core.formats.exports.labeled import (
-    CROWD,
     HIDDEN,
-    NO_MASK,
     Json,
     Labeled,
     LabeledObject,
@@ -28,9 +26,7 @@ def write_voc(labeled: Labeled, target: Path, photos: Photos) -> Losses:
         DatasetError: Two images would share a file.
     """
     require_own_stems(labeled, ".xml")
-    losses = Losses()
-    losses.leave_out(CROWD, *(entry["id"] for entry in labeled.crowds))
-    losses.leave_out(NO_MASK, *labeled.unmasked)
+    losses = labeled.losses()
     for image, objects in labeled.by_image():
         stem = stem_of(image["file_name"])
         _write_masks(labeled, image, objects, target, losses)

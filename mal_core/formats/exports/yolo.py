@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from mal_core.formats.exports.labeled import (
-    CROWD,
-    NO_MASK,
     Json,
     Labeled,
     LabeledObject,
@@ -23,9 +21,7 @@ def write_yolo(labeled: Labeled, target: Path, photos: Photos) -> Losses:
         DatasetError: Two images would share a file.
     """
     require_own_stems(labeled, ".txt")
-    losses = Losses()
-    losses.leave_out(CROWD, *(entry["id"] for entry in labeled.crowds))
-    losses.leave_out(NO_MASK, *labeled.unmasked)
+    losses = labeled.losses()
     numbers = labeled.class_numbers()
     object_of = {one.id: one for one in labeled.objects}
     content: Json = {
