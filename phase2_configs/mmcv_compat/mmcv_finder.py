@@ -11,6 +11,9 @@ from types import ModuleType
 
 EXTENSION = "mmcv._ext"
 MULTIMODAL = "mmpretrain.models.multimodal"
+LANGUAGE_MODELS = "transformers"
+MACHINERY = ("importlib.", "_frozen_importlib")
+WITHOUT_THEM = ("mmdet", "mmengine")
 FIRST_TRANSFORMERS_WITHOUT_IT = 5
 
 
@@ -58,6 +61,39 @@ class MultimodalFinder:
     @staticmethod
     def exec_module(module: ModuleType) -> None:
         """It stays empty."""
+
+
+class NoLanguageModels:
+    """First on the path of what trains segmenters: mmdet finds no transformers.
+
+    It imports it, a fifth of its start, for detectors that read text and predict no masks, and
+    does without where it is absent. Others import it as ever.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Refuse one package to some importers.
+
+        Raises:
+            ModuleNotFoundError: mmdet or mmengine asks for transformers.
+        """
+        if name == LANGUAGE_MODELS and _importing_package() in WITHOUT_THEM:
+            raise ModuleNotFoundError(f"{name} is left out of {WITHOUT_THEM}", name=name)
+        return None
+
+
+def _importing_package() -> str:
+    """Who imports: the first caller that is not the machinery of imports."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(MACHINERY):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def leave_out_language_models() -> None:
+    """Register the finder once, before the others."""
+    if NoLanguageModels not in sys.meta_path:
+        sys.meta_path.insert(0, NoLanguageModels)  # type: ignore[arg-type]
 
 
 def _transformers_version() -> int:

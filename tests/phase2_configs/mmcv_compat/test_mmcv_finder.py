@@ -77,3 +77,17 @@ def test_mmpretrains_language_models_stay_out_beside_a_transformers_too_new_for_
         tmp_path,
     )
     assert result.stdout.strip() == str(left_out), result.stderr
+
+
+def test_what_trains_segmenters_imports_no_language_models(tmp_path: Path) -> None:
+    """They cost a fifth of a child's start; whoever else wants them still finds them."""
+    (tmp_path / "transformers.py").write_text("HERE = True\n")
+    (tmp_path / "mmdet.py").write_text(
+        "try:\n    import transformers\nexcept ImportError:\n    transformers = None\n"
+    )
+    result = run_python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import phase2_configs.runner, mmdet"
+        "; print(mmdet.transformers); import transformers; print(transformers.HERE)",
+        tmp_path,
+    )
+    assert result.stdout.splitlines() == ["None", "True"], result.stderr
