@@ -18,39 +18,29 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
-
+from benchmarks.datasets import Data, read_data, write_boxes
 from benchmarks.label_curve import MAKERS
 from mal_core.artifacts import write_json
-from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.config import SplitConfig
 from mal_core.data.coco import parse_coco
 from mal_core.data.crowding import most_objects
 from mal_core.data.object_sizes import measure_sizes
+from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.compared_arms import RunMatches, compare_twins, match_run
 from mal_core.evaluation.retention import SegmenterResult
-from mal_core.evaluation.scores import label_quality
-from mal_core.geometry.boundary import boundary_iou
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.jobs.phase1 import LabelJob, TrainJob, label_in_child, train_in_child
 from mal_core.jobs.segmenter import PREDICTIONS_FILE, SegmenterJob, train_segmenter
-from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
+from mal_core.labelers.recipes import encoder_recipe, labeler_recipe, segmenter_recipe
 from mal_core.report.text_tables import markdown_table
 
 HUMAN, OURS = "human masks", "MAL"
 METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_boundary": "APbnd"}
 LABELS = (HUMAN, OURS, *(name for name in MAKERS if name != HUMAN and "4 px" not in name))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """One data set: both splits with human masks."""
-
-    name: str
-    train: SplitConfig
-    val: SplitConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +57,7 @@ def main() -> None:
     """Make the labels, train, and write the table after every training."""
     options = _options()
     out: Path = options.out.absolute()
-    data = [_data(text) for text in options.data]
+    data = [read_data(text) for text in options.data]
     cells = [
         Training(data=one, labels=name, recipe=recipe, seed=seed)
         for seed in options.seeds
@@ -77,7 +67,7 @@ def main() -> None:
     ]
     started = time.monotonic()
     spawn = multiprocessing.get_context("spawn")
-    found: dict[Training, RunMatches] = {}
+    table = Table(out)
     with (
         ProcessPoolExecutor(options.jobs, mp_context=spawn) as scoring,
         ThreadPoolExecutor(options.jobs) as labeling,
@@ -89,24 +79,56 @@ def main() -> None:
             for one in data
         }
 
-        def work(cell: Training) -> str:
+        def work(cell: Training) -> tuple[Training, RunMatches, Path] | None:
             if options.limit and time.monotonic() - started > options.limit:
-                return f"{_folder(cell, out)}: not started, {options.limit} s are over"
-            predictions = _train(cell, labels[cell.data, cell.labels].result(), out, options)
+                return None
+            made = labels[cell.data, cell.labels].result()
+            predictions = _train(cell, made, out, options)
             truth = cell.data.val.annotations
-            found[cell] = scoring.submit(match_run, truth, predictions).result()
-            metrics = found[cell].metrics()
-            return f"{_folder(cell, out)}: AP {metrics.ap}, boundary AP {metrics.ap_boundary}"
+            return cell, scoring.submit(match_run, truth, predictions).result(), made
 
         for future in as_completed([training.submit(work, cell) for cell in cells]):
-            error = future.exception()  # the other cells are worth having all the same
-            sys.stdout.write(f"{future.result() if error is None else error}\n")
-            sys.stdout.flush()
-        made = {key: made.result() for key, made in labels.items() if made.exception() is None}
-    rows = list(_rows(found, made))
-    write_json(out / "table.json", rows, indent=1)
-    (out / "table.md").write_text(_table(rows) + "\n")
-    sys.stdout.write(_table(rows) + "\n")
+            if (error := future.exception()) is not None:
+                _say(error)  # the other cells are worth having all the same
+            elif (done := future.result()) is not None:
+                table.add(*done)
+    table.write()
+    _say(f"{len(table.found)} of {len(cells)} trainings\n{_table(table.rows())}")
+
+
+def _say(what: object) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+class Table:
+    """What is known so far; written after every training."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.found: dict[Training, RunMatches] = {}
+        self.quality: dict[tuple[str, str], dict[str, float]] = {}
+
+    def add(self, cell: Training, matches: RunMatches, labels: Path) -> None:
+        """One training more."""
+        self.found[cell] = matches
+        key = cell.data.name, cell.labels
+        if key not in self.quality:
+            self.quality[key] = _quality(cell.data, labels)
+        metrics = matches.metrics()
+        place = _folder(cell, self.out).relative_to(self.out)
+        _say(f"{place}: AP {metrics.ap}, boundary AP {metrics.ap_boundary}")
+        self.write()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One per data set, recipe and labels that has trainings on human masks beside it."""
+        return list(_rows(self.found, self.quality))
+
+    def write(self) -> None:
+        """As JSON and as markdown."""
+        rows = self.rows()
+        write_json(self.out / "table.json", rows, indent=1)
+        (self.out / "table.md").write_text(_table(rows) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -129,18 +151,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _data(text: str) -> Data:
-    name, _, folder = text.partition("=")
-    train, val = (
-        SplitConfig(
-            images=Path(folder).absolute() / "images",
-            annotations=Path(folder).absolute() / "annotations" / f"instances_{split}.json",
-        )
-        for split in ("train", "val")
-    )
-    return Data(name=name, train=train, val=val)
-
-
 def _labels(data: Data, name: str, out: Path, options: argparse.Namespace) -> Path:
     """A training file with these labels; boxes without a mask are left out."""
     folder = out / data.name / name.replace(" ", "_")
@@ -155,7 +165,7 @@ def _labels(data: Data, name: str, out: Path, options: argparse.Namespace) -> Pa
 
 
 def _made(data: Data, name: str) -> dict[str, Any]:
-    content = json.loads(data.train.annotations.read_text())
+    content: dict[str, Any] = json.loads(data.train.annotations.read_text())
     records = {record["id"]: record for record in content["images"]}
     for entry in content["annotations"]:
         record = records[entry["image_id"]]
@@ -167,7 +177,7 @@ def _made(data: Data, name: str) -> dict[str, Any]:
 
 def _has_pixels(entry: dict[str, Any], content: dict[str, Any]) -> bool:
     segmentation = entry.get("segmentation")
-    if not is_mask(segmentation):
+    if segmentation is None or not is_mask(segmentation):
         return False
     if isinstance(segmentation, list):
         return True
@@ -176,33 +186,34 @@ def _has_pixels(entry: dict[str, Any], content: dict[str, Any]) -> bool:
 
 def _ours(data: Data, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Phase 1: learn from the boxes, and label them."""
-    boxes = json.loads(data.train.annotations.read_text())
-    for entry in boxes["annotations"]:
-        entry.pop("segmentation", None)
-    write_json(folder / "boxes.json", boxes)
+    boxes = write_boxes(data.train, folder / "boxes.json")
     weights = options.encoder_weights
     given = {} if weights is None else {"weights": weights.absolute()}
     mal = labeler_recipe(options.labeler, max_steps=options.labeler_steps, trackers=[])
-    common = {"images": data.train.images, "strict": False, "mal": mal}
     train_in_child(
         TrainJob(
-            boxes=folder / "boxes.json",
+            images=data.train.images,
+            boxes=boxes,
+            strict=False,
             encoder=encoder_recipe(options.encoder, **given),
+            mal=mal,
             seed=0,
             output_dir=folder / "labeler",
-            **common,
         ),
         on_line=lambda _line: None,
     )
     job = LabelJob(
-        annotations=folder / "boxes.json",
+        images=data.train.images,
+        annotations=boxes,
+        strict=False,
         checkpoint=folder / "labeler" / "checkpoint.pth",
+        mal=mal,
         output=folder / "labeled" / "train.json",
         ledger=folder / "labeled" / "skipped.json",
-        **common,
     )
     label_in_child(job, on_line=lambda _line: None)
-    return json.loads(job.output.read_text())
+    labeled: dict[str, Any] = json.loads(job.output.read_text())
+    return labeled
 
 
 def _folder(cell: Training, out: Path) -> Path:
@@ -216,14 +227,7 @@ def _train(cell: Training, labels: Path, out: Path, options: argparse.Namespace)
     if done.is_file():
         return done
     truth = parse_coco(cell.data.train.annotations)
-    settings = SegmenterConfig(
-        name=cell.recipe,
-        config=Path(f"phase2_configs/{cell.recipe}.py"),
-        max_steps=options.steps,
-        batch_size=options.batch,
-        num_workers=options.workers,
-        weights=options.weights,
-    )
+    settings = segmenter_recipe(cell.recipe, num_workers=options.workers, **_changes(options))
     job = SegmenterJob(
         recipe=settings,
         train=SplitConfig(images=cell.data.train.images, annotations=labels),
@@ -239,8 +243,17 @@ def _train(cell: Training, labels: Path, out: Path, options: argparse.Namespace)
     return run.predictions
 
 
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "max_steps": options.steps,
+        "batch_size": options.batch,
+        "weights": options.weights,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _rows(
-    scored: Mapping[Training, RunMatches], labels: Mapping[tuple[Data, str], Path]
+    scored: Mapping[Training, RunMatches], qualities: Mapping[tuple[str, str], dict[str, float]]
 ) -> Iterable[dict[str, Any]]:
     found: dict[tuple[Data, str, str], dict[int, RunMatches]] = {}
     for cell, matches in scored.items():
@@ -251,7 +264,7 @@ def _rows(
         if seeds:
             pairs = [human[s] for s in seeds], [runs[s] for s in seeds]
             result = compare_twins(recipe, seeds, *pairs)
-            quality = _quality(data, labels[data, name])
+            quality = qualities[data.name, name]
             yield {"data": data.name, "recipe": recipe, "labels": name} | quality | _numbers(result)
 
 
@@ -272,23 +285,11 @@ def _numbers(result: SegmenterResult) -> dict[str, Any]:
 
 def _quality(data: Data, labels: Path) -> dict[str, float]:
     """Mean mask IoU and boundary IoU of the labels with the human masks; none counts 0."""
-    agreement = label_quality(labels, data.train.annotations)
-    truth = parse_coco(data.train.annotations)
-    own = {ann["id"]: ann["segmentation"] for ann in parse_coco(labels)["annotations"]}
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    outlines = [
-        _outline_iou(ann["segmentation"], own.get(ann["id"]), sizes[ann["image_id"]])
-        for ann in truth["annotations"]
-        if not ann.get("iscrowd")
-    ]
-    mask_iou = float("nan") if agreement is None else agreement.mask_iou.all
-    return {"mask_iou": mask_iou, "boundary_iou": float(np.mean(outlines))}
-
-
-def _outline_iou(human: Any, own: Any, size: tuple[int, int]) -> float:
-    if own is None:
-        return 0.0
-    return boundary_iou(segmentation_to_mask(own, *size), segmentation_to_mask(human, *size))
+    objects = measure_agreement(labels, data.train.annotations).objects
+    return {
+        "mask_iou": fmean(one.mask_iou for one in objects),
+        "boundary_iou": fmean(one.boundary_iou for one in objects),
+    }
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> str:

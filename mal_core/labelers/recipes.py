@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from mal_core.config import EncoderConfig, MalConfig
+from mal_core.config import EncoderConfig, MalConfig, SegmenterConfig
 from mal_core.config.labelers import LabelerConfig
 from mal_core.errors import ConfigError, RecordError
 from mal_core.processes.records import from_json, to_json
@@ -64,6 +64,23 @@ def drawer_recipe(name: str, **changes: Any) -> LabelerConfig:
     """
     try:
         return from_json(LabelerConfig, to_json({**_read("labeler", name), **changes}), "labeler")
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
+
+
+def segmenter_recipe(name: str, **changes: Any) -> SegmenterConfig:
+    """Settings of a segmenter, as `segmenters=[NAME]` chooses them, with changes.
+
+    Args:
+        name: One of the files of `conf/segmenter`.
+        changes: Fields of `SegmenterConfig`, such as `max_steps=2000`.
+
+    Raises:
+        ConfigError: There is no such recipe or field, or a value is impossible.
+    """
+    values = to_json({**_read("segmenter", name), **changes})
+    try:
+        return from_json(SegmenterConfig, values, "segmenter")
     except RecordError as error:
         raise ConfigError(str(error)) from error
 
