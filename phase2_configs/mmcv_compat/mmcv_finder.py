@@ -11,9 +11,10 @@ from types import ModuleType
 
 EXTENSION = "mmcv._ext"
 MULTIMODAL = "mmpretrain.models.multimodal"
+PRETRAINED_MODELS = "mmpretrain.models"
 LANGUAGE_MODELS = "transformers"
 MACHINERY = ("importlib.", "_frozen_importlib")
-WITHOUT_THEM = ("mmdet", "mmengine")
+WITHOUT_THEM = ("mmdet", "mmengine", "mmpretrain")
 FIRST_TRANSFORMERS_WITHOUT_IT = 5
 
 
@@ -67,7 +68,8 @@ class NoLanguageModels:
     """First on the path of what trains segmenters: mmdet finds no transformers.
 
     It imports it, a fifth of its start, for detectors that read text and predict no masks, and
-    does without where it is absent. Others import it as ever.
+    does without where it is absent. So does mmpretrain, which looks for it once, before the
+    import of its models. Others import it as ever.
     """
 
     @staticmethod
@@ -75,8 +77,12 @@ class NoLanguageModels:
         """Refuse one package to some importers.
 
         Raises:
-            ModuleNotFoundError: mmdet or mmengine asks for transformers.
+            ModuleNotFoundError: mmdet or a package that it builds on asks for transformers.
         """
+        if name == PRETRAINED_MODELS:
+            from mmpretrain.utils import dependency
+
+            dependency.WITH_MULTIMODAL = False
         if name == LANGUAGE_MODELS and _importing_package() in WITHOUT_THEM:
             raise ModuleNotFoundError(f"{name} is left out of {WITHOUT_THEM}", name=name)
         return None
