@@ -9,6 +9,10 @@ from mal_core.errors import LabelingError
 
 HUMAN_SOURCE = "human"
 """`source` of an annotation whose mask a human has drawn or corrected."""
+REVIEW, REJECTED = "review", "rejected"
+"""Key and value of an annotation whose mask a human has turned down; it has none any more."""
+REPLACED = "replaced_masks"
+"""Key of the digests of masks that an annotation had before humans corrected or rejected them."""
 Rle = dict[str, object]
 """Compressed COCO run-length encoding: {"size": [height, width], "counts": str}."""
 
@@ -69,6 +73,7 @@ class SkipReason(StrEnum):
     ZERO_SIZE_BOX = "zero-size box"
     EMPTY_MASK = "the labeler found no mask pixel"
     NOT_GIVEN = "the given labels have no mask for it"
+    REJECTED = "a reviewer rejected its mask"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +124,7 @@ class PseudoLabel:
         interval: Where that IoU probably lies; None: not known.
         components: What the score was made from, by name.
         dropped, filled: Pixels of fragments that were dropped and of holes that were filled.
+        human: A human has drawn or corrected it.
     """
 
     annotation_id: int
@@ -129,6 +135,7 @@ class PseudoLabel:
     components: Mapping[str, float] = field(default_factory=dict)
     dropped: int = 0
     filled: int = 0
+    human: bool = False
 
 
 Outcome = PseudoLabel | SkippedBox

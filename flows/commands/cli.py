@@ -56,6 +56,7 @@ HELP = {
     "predict": "predict images without annotations, as result files for COCO's server",
     "export": "write the labeling network as an ONNX file",
     "export-labels": "write the masks for another tool, and count what it cannot say",
+    "review": "show the worst masks to people; `mal review import` takes corrections back",
     "report": "render report.html again and print the table",
     "cache": "what the store holds, why a stage would run again, making room",
     "serve": "reports of all runs in a browser, on 127.0.0.1",
@@ -125,6 +126,12 @@ EXAMPLES = {
                     image_url=/data/local-files/?d=photos/
                                            others: coco_rle, lvis, voc, cvat, fiftyone,
                                            datumaro, png""",
+    "review": """\
+  mal review labels=masks.json images=DIR worst=200 output=DIR
+  mal review workdir=runs/mine share=0.05  the page, and tasks for Label Studio and CVAT
+  mal review import labels=masks.json corrections=FILE output=corrected.json
+                                           FILE: of Label Studio (JSON), of CVAT (XML, COCO),
+                                           or decisions.json of the page; one after the other""",
     "report": """\
   mal report workdir=runs/demo""",
     "cache": f"""\
@@ -144,7 +151,7 @@ EXAMPLES = {
 }
 UNFORCED = (
     *("sweep", "check", "report", "serve", "history", "export", "export-labels", "cache"),
-    *("score", "calibrate", "estimate"),
+    *("score", "calibrate", "estimate", "review"),
 )
 CACHE_ACTIONS = ("ls", "why", "rm", "gc")
 OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"
@@ -181,7 +188,8 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "verify":
             verb.add_argument("file", type=Path, metavar="FILE", help="labels, a model, a manifest")
             continue
-        verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES_HELP)
+        given = "[import] KEY=VALUE" if name == "review" else "KEY=VALUE"
+        verb.add_argument("overrides", nargs="*", metavar=given, help=OVERRIDES_HELP)
         if name == "check":
             verb.add_argument("--json", action="store_true", help="print all findings as JSON")
         if name not in UNFORCED:

@@ -72,6 +72,7 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "estimate": estimate,
             "export": export,
             "export-labels": export_labels,
+            "review": review,
             "predict": predict,
             "serve": serve,
             "score": score,
@@ -302,6 +303,18 @@ def export_labels(overrides: Sequence[str], _force: bool) -> None:
         say(line)
 
 
+def review(overrides: Sequence[str], _force: bool) -> None:
+    """Show the worst masks to people, or with `import` first take back what they corrected."""
+    from flows.commands import reviewing
+
+    if list(overrides[:1]) == ["import"]:
+        lines = reviewing.import_corrections(composing.compose(overrides[1:]))
+    else:
+        lines = reviewing.review(composing.compose(overrides))
+    for line in lines:
+        say(line)
+
+
 def render_report(overrides: Sequence[str]) -> None:
     """Render report.html again from what lies in the working folder, and print the table.
 
@@ -326,9 +339,12 @@ def cache(action: str, arguments: Sequence[str]) -> None:
 def serve(overrides: Sequence[str], _force: bool) -> None:
     """Show reports in a browser until interrupted."""
     config = composing.compose(overrides)
-    from flows.dashboard.report_server import HOST, make_server
+    from flows.dashboard.report_server import make_server
+    from flows.dashboard.reviews import HOST
 
-    with make_server(config.store / composing.HISTORY, config.serve_port) as server:
+    remembered = config.store / composing.HISTORY
+    reviews = config.store / composing.REVIEWS
+    with make_server(remembered, config.serve_port, reviewed=reviews) as server:
         say(f"http://{HOST}:{server.server_address[1]}")
         server.serve_forever()
 

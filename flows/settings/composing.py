@@ -39,6 +39,8 @@ MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
+REVIEWS = "reviews.jsonl"
+"""Folders that `mal review` has written, beside it."""
 
 # Hydra keeps its state in a global object: two composes at once break each other.
 _hydra_lock = threading.Lock()

@@ -117,6 +117,9 @@ class RunConfig(Config):
         images: Photos of `human` or `labels`.
         format: What `mal export-labels` writes.
         image_url: What stands before file names in Label Studio's tasks.
+        worst, share: How many masks `mal review` shows, or which share of all of them.
+        corrections: What `mal review import` takes back: Label Studio's JSON, CVAT's XML or COCO,
+            or the decisions of the page.
     """
 
     data: Data[DataSource]
@@ -157,9 +160,13 @@ class RunConfig(Config):
     images: Annotated[Path | None, Role.REPORTING, Role.PLACE] = None
     format: Operation[ExportFormat | None] = None
     image_url: Annotated[str | None, Role.OPERATION, Role.URL] = None
+    worst: Operation[int | None] = None
+    share: Operation[float | None] = None
+    corrections: Annotated[Path | None, Role.OPERATION, Role.FILE] = None
 
     def __post_init__(self) -> None:
         self._require_ranges()
+        self._require_part()
         self._require_nodes()
         self._require_runner()
         if self.segmenter_seeds is not None and len(set(self.segmenter_seeds)) != len(
@@ -219,7 +226,7 @@ class RunConfig(Config):
             raise ConfigError(message)
 
     def _require_ranges(self) -> None:
-        for key in ("segmenter_jobs", "num_nodes", "label_shards", "label_workers"):
+        for key in ("segmenter_jobs", "num_nodes", "label_shards", "label_workers", "worst"):
             seen = getattr(self, key)
             if seen is not None and seen < 1:
                 message = f"{key}={seen} is not possible: it must be at least 1."
@@ -235,6 +242,14 @@ class RunConfig(Config):
             if seen is not None and seen <= 0:
                 message = f"{key}={seen} is not possible: wanted > 0."
                 raise ConfigError(message)
+
+    def _require_part(self) -> None:
+        if self.worst is not None and self.share is not None:
+            message = f"worst={self.worst} and share={self.share}: give one of the two."
+            raise ConfigError(message)
+        if self.share is not None and not 0 < self.share <= 1:
+            message = f"share={self.share} is not possible: wanted more than 0 and at most 1."
+            raise ConfigError(message)
 
     def _require_nodes(self) -> None:
         """Refuse machines that could not work together."""

@@ -13,7 +13,16 @@ from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.mask_forms import read_mask
 from mal_core.geometry.masks import segmentation_to_rle
-from mal_core.types import PseudoLabel, PseudoLabelSet, Rle, SkippedBox, SkipReason
+from mal_core.types import (
+    HUMAN_SOURCE,
+    REJECTED,
+    REVIEW,
+    PseudoLabel,
+    PseudoLabelSet,
+    Rle,
+    SkippedBox,
+    SkipReason,
+)
 
 GIVEN_SCORE = 1.0
 
@@ -47,7 +56,7 @@ def adopt_labels(
         rle = _mask(entry, sizes[box.image_id], problems)
         area = 0 if rle is None else int(coco_mask.area(rle))
         if rle is None or area == 0:
-            reason = SkipReason.NOT_GIVEN if rle is None else SkipReason.EMPTY_MASK
+            reason = SkipReason.EMPTY_MASK if rle is not None else _why_absent(entry)
             skipped.append(
                 SkippedBox(annotation_id=box.annotation_id, image_id=box.image_id, reason=reason)
             )
@@ -56,8 +65,10 @@ def adopt_labels(
         own_xywh, given_xywh = coco_mask.toBbox(rle), np.array([x0, y0, x1 - x0, y1 - y0])
         fits.append(float(coco_mask.iou(own_xywh[None], given_xywh[None], [0])[0, 0]))
         score = _score(entry, problems)
+        human = entry.get("source") == HUMAN_SOURCE
+        key = box.annotation_id
         found.append(
-            PseudoLabel(annotation_id=box.annotation_id, rle=rle, mask_area=area, score=score)
+            PseudoLabel(annotation_id=key, rle=rle, mask_area=area, score=score, human=human)
         )
     if not found and not problems:
         problems.append(f"no annotation has the id of a box in {source} and a mask.")
@@ -69,6 +80,10 @@ def adopt_labels(
     if problems:
         raise DatasetError(labels, problems)
     return write_pseudo_labels(source, found, [*dataset.skipped, *skipped], output, ledger)
+
+
+def _why_absent(entry: dict[str, Any]) -> SkipReason:
+    return SkipReason.REJECTED if entry.get(REVIEW) == REJECTED else SkipReason.NOT_GIVEN
 
 
 def _score(entry: dict[str, Any], problems: list[str]) -> float:

@@ -8,11 +8,11 @@ from typing import Any
 from mal_core.artifacts import write_json
 from mal_core.data.coco import drop_mask, drop_mask_of_object, parse_coco
 from mal_core.errors import LabelingError
-from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox
+from mal_core.types import HUMAN_SOURCE, REPLACED, REVIEW, PseudoLabel, PseudoLabelSet, SkippedBox
 
 SHOWN_IDS = 10
 INTERVAL, COMPONENTS = "score_interval", "score_components"
-OUR_KEYS = ("segmentation", "area", "score", INTERVAL, COMPONENTS)
+OUR_KEYS = ("segmentation", "area", "score", INTERVAL, COMPONENTS, REVIEW, REPLACED)
 
 
 def write_pseudo_labels(
@@ -101,6 +101,8 @@ def restore_crowds(labels: Path, source: Path) -> None:
 def _labeled(entry: dict[str, Any], label: PseudoLabel, *, box_area: bool) -> dict[str, Any]:
     # Our keys come last, so that the bytes do not tell whether the source had a mask.
     kept = {key: value for key, value in entry.items() if key not in OUR_KEYS}
+    if kept.get("source") == HUMAN_SOURCE:  # of the mask that was there before
+        del kept["source"]
     out = {
         **kept,
         "segmentation": label.rle,
@@ -111,6 +113,8 @@ def _labeled(entry: dict[str, Any], label: PseudoLabel, *, box_area: bool) -> di
         out[INTERVAL] = list(label.interval)
     if label.components:
         out[COMPONENTS] = dict(label.components)
+    if label.human:
+        out["source"] = HUMAN_SOURCE
     return out
 
 

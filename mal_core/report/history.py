@@ -119,12 +119,15 @@ def write_page(evaluations: Sequence[Evaluation], target: Path) -> None:
         temporary.write_text(page(evaluations), encoding="utf-8")
 
 
-def page(evaluations: Sequence[Evaluation], *, linked: bool = False) -> str:
+def page(
+    evaluations: Sequence[Evaluation], *, linked: bool = False, reviews: Sequence[str] = ()
+) -> str:
     """HTML that needs nothing beside it: a plot per validation file, and the table.
 
     Args:
         evaluations: What to show.
         linked: Working folders lead to their report.html; for `mal serve`.
+        reviews: Folders of `mal review`, which lead to their review.html.
     """
     on: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
@@ -135,6 +138,7 @@ def page(evaluations: Sequence[Evaluation], *, linked: bool = False) -> str:
     text: str = environment.get_template(TEMPLATE).render(
         rows=history_rows(evaluations),
         linked=linked,
+        reviews=reviews,
         plots=[(data[:8], Markup(plot_history(of))) for data, of in on.items()],
     )
     return text

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "house"
 AT_MOST = {
     "flows: entries at the root": 8,
-    "mal_core: entries at the root": 17,
+    "mal_core: entries at the root": 18,
     "entries of the fullest folder": 20,
     "longest module, lines": 400,
     "flows: function lines, p90": 25,

@@ -39,10 +39,24 @@ def write_cvat(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     ElementTree.indent(root)
     with atomic_path(target / XML) as temporary:
         ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
-    write_json(target / COCO, polygon_content(labeled, Losses()))
+    write_json(target / COCO, _with_attributes(polygon_content(labeled, Losses()), labeled))
     write_json(target / SETUP, [_raw_label(name) for name in labeled.class_names()], indent=1)
     photos.link(labeled.content, target / "images")  # where datumaro looks for them
     return losses
+
+
+def _with_attributes(content: Json, labeled: Labeled) -> Json:
+    """CVAT numbers annotations anew, and keeps attributes."""
+    ours = {one.id: one for one in labeled.objects}
+    annotations = [
+        {**entry, "attributes": _attributes(ours[entry["id"]])} if entry["id"] in ours else entry
+        for entry in content["annotations"]
+    ]
+    return {**content, "annotations": annotations}
+
+
+def _attributes(one: LabeledObject) -> dict[str, str]:
+    return {ID: str(one.id), SCORE: "" if one.score is None else f"{one.score:.4f}"}
 
 
 def _raw_label(name: str) -> Json:
@@ -94,8 +108,8 @@ def _mask(one: LabeledObject) -> ElementTree.Element:
         "z_order": "0",
     }
     element = ElementTree.Element("mask", values)
-    for key, value in ((ID, one.id), (SCORE, "" if one.score is None else f"{one.score:.4f}")):
-        ElementTree.SubElement(element, "attribute", name=key).text = str(value)
+    for key, value in _attributes(one).items():
+        ElementTree.SubElement(element, "attribute", name=key).text = value
     return element
 
 

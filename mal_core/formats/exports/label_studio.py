@@ -59,7 +59,12 @@ def _task(image: Json, objects: Sequence[LabeledObject], photos: Photos) -> Json
     polygons = [region for one in objects for region in _polygons(one)]
     score = _mean([one.score for one in objects if one.score is not None])
     return {
-        "data": {"image": url, "image_id": image["id"], "file_name": image["file_name"]},
+        "data": {
+            "image": url,
+            "image_id": image["id"],
+            "file_name": image["file_name"],
+            "annotation_ids": [one.id for one in objects],
+        },
         "predictions": [
             {"model_version": version, "result": result, **score}
             for version, result in ((BRUSH_VERSION, brush), (POLYGON_VERSION, polygons))

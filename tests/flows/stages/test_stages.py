@@ -12,6 +12,7 @@ from flows.stages import graph, results, stages
 from flows.stages.run import Run
 from flows.store import contents, stage_names
 from flows.store.stage_names import EVALUATE
+from mal_core.review.corrections import import_corrections
 from tests.flows.stand_ins import (
     EVERYTHING,
     HUMAN,
@@ -184,6 +185,21 @@ def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
     assert report.quality is not None
     assert report.quality.mask_iou.all == pytest.approx(1.0)
     assert report.context["phase 1"] == "none: labels from given.json"
+
+
+def test_corrected_labels_train_the_pseudo_arm_again_and_nothing_else(pipeline: Pipeline) -> None:
+    train = stages.inputs(Run(pipeline.config())).train.annotations
+    assert pipeline.run(f"pseudo_labels={train}") >= {PSEUDO}
+    key = json.loads(train.read_text())["annotations"][0]["id"]
+    decisions, corrected = pipeline.root / "decisions.json", pipeline.root / "corrected.json"
+    choices = [{"annotation_id": key, "decision": "reject"}]
+    decisions.write_text(json.dumps({"review": 1, "decisions": choices}))
+    import_corrections(train, decisions, corrected)
+    assert pipeline.run(f"pseudo_labels={corrected}") == {PSEUDO}
+    assert pipeline.run(f"pseudo_labels={corrected}") == set()
+    stored = stages.generate_pseudo_labels(Run(pipeline.config(f"pseudo_labels={corrected}")))
+    skipped = json.loads((stored.path / "skipped.json").read_text())
+    assert [one["reason"] for one in skipped["skipped"]] == ["a reviewer rejected its mask"]
 
 
 def test_class_agnostic_changes_phase_2_and_leaves_the_labels_their_classes(

@@ -1,0 +1,154 @@
+"""`mal review` and `mal review import`: the worst masks to people, and what they corrected back."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.commands.label_files import labels_of, require_new_folder
+from flows.dashboard import reviews
+from flows.settings import composing
+from flows.settings.run_config import RunConfig
+from flows.stages import publish, stages
+from flows.stages.normal_form import in_utf8
+from flows.stages.run import Run
+from mal_core.artifacts import write_json
+from mal_core.errors import ConfigError, DatasetError, told_of
+
+if TYPE_CHECKING:
+    from mal_core.formats.exports.labeled import Labeled
+
+WORST = 100
+FOLDER = "review"
+CHANGES = ".changes.json"
+
+
+def review(config: RunConfig) -> list[str]:
+    """Write the page and the tasks of the worst masks; returns what was written, in lines.
+
+    Raises:
+        ConfigError: A setting is missing or impossible.
+        DatasetError: The labels or a photo are wrong, or nothing is left to review.
+    """
+    from mal_core.formats.exports.labeled import Photos
+    from mal_core.review.folder import CVAT, LABEL_STUDIO, PAGE, write_review
+    from mal_core.review.page import Context
+    from mal_core.review.queue import review_queue
+
+    labels = labels_of(config)
+    images = config.images or _images_of(config.workdir)
+    target = _target(config)
+    if not images.is_dir():
+        message = f"images={images}: no such folder."
+        raise ConfigError(message)
+    plain = in_utf8(Run(config), labels)
+    with told_of({plain: labels}), publish.writable(target):
+        labeled = _scored(plain, images)
+        queue = review_queue(labeled)
+        if not queue:
+            raise DatasetError(labels, ["every mask of it is a human's: nothing to review."])
+        worst = queue[: _count(config, len(queue))]
+        photos = Photos(folder=images, url=config.image_url or "")
+        total = len(labeled.objects)
+        context = Context(labels=labels.name, total=total, seconds_per_mask=config.seconds_per_mask)
+        write_review(labeled, worst, photos, target, context=context)
+    reviews.remember(config.store / composing.REVIEWS, target)
+    hours = len(worst) * config.seconds_per_mask / 3600
+    return [
+        f"{len(worst)} of {total} masks to review, expected IoU {worst[0].score:.2f} to "
+        f"{max(one.score for one in worst):.2f}; to draw all of them anew takes {hours:.1f} h",
+        f"page: {target / PAGE}, or {reviews.review_url(config.serve_port, target)} while "
+        "`mal serve` runs",
+        f"Label Studio: {target / LABEL_STUDIO}",
+        f"CVAT: {target / CVAT}",
+        str(target),
+    ]
+
+
+def _count(config: RunConfig, total: int) -> int:
+    if config.share is not None:
+        return max(1, round(config.share * total))
+    return min(config.worst or WORST, total)
+
+
+def _images_of(workdir: Path) -> Path:
+    """The photos that the labels of a working folder are of.
+
+    Raises:
+        ConfigError: The folder does not say.
+    """
+    path = workdir / "config.yaml"
+    if not path.is_file():
+        message = (
+            f"Missing mandatory value: images. Give images=DIR; workdir={workdir} has no "
+            "config.yaml that says where the photos are."
+        )
+        raise ConfigError(message)
+    return stages.inputs(Run(composing.read_yaml(path))).train.images
+
+
+def _target(config: RunConfig) -> Path:
+    """The folder to write: the given one, or `review` in the working folder that has the labels."""
+    own = config.labels is None and config.pseudo_labels is None
+    if config.output is not None or not own:
+        return require_new_folder(config)
+    target = config.workdir / FOLDER
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        message = (
+            f"{target} has an earlier review and maybe its decisions. Give output=DIR, a new "
+            "folder, or remove it."
+        )
+        raise ConfigError(message)
+    return target
+
+
+def _scored(labels: Path, images: Path) -> "Labeled":
+    """The labels; what has no score, or does not say what it was made from, is scored here."""
+    from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+    from mal_core.formats.exports.labeled import read_labeled
+    from mal_core.labelers.scoring import score_file
+    from mal_core.review.queue import score_problems, without_scores
+
+    labeled = read_labeled(labels)
+    problems = score_problems(labeled)
+    if problems:
+        raise DatasetError(labels, problems)
+    lacking = set(without_scores(labeled))
+    if not lacking:
+        return labeled
+    with tempfile.TemporaryDirectory() as folder, told_of({Path(folder) / "scored.json": labels}):
+        scored = Path(folder) / "scored.json"
+        score_file(labels, images, scored)
+        found = {one.id: one.entry for one in read_labeled(scored).objects}
+    # One score for all, as of shapes drawn into boxes, puts nothing in order.
+    same = len({one.score for one in labeled.objects}) == 1
+    for one in labeled.objects:
+        if one.id in lacking:
+            fresh = found[one.id]
+            for key in ("score", INTERVAL):
+                if (same or one.score is None) and key in fresh:
+                    one.entry[key] = fresh[key]
+            one.entry[COMPONENTS] = fresh.get(COMPONENTS, {})
+    return labeled
+
+
+def import_corrections(config: RunConfig) -> list[str]:
+    """Write labels again with what people corrected; returns what has changed, in lines.
+
+    Raises:
+        ConfigError: A setting is missing, or the target is the input.
+        DatasetError: A file is wrong, or a correction fits no label.
+    """
+    from mal_core.review import corrections
+
+    if config.corrections is None or config.output is None:
+        message = "mal review import needs labels=FILE corrections=FILE output=FILE."
+        raise ConfigError(message)
+    labels, output = labels_of(config), config.output
+    publish.check_output(output, [labels, config.corrections])
+    plain = in_utf8(Run(config), labels)
+    changes = output.with_name(f"{output.stem}{CHANGES}")
+    with told_of({plain: labels}), publish.writable(output):
+        found = corrections.import_corrections(plain, config.corrections, output)
+        record = {"labels": labels.name, "corrections": config.corrections.name}
+        write_json(changes, {**record, **found.to_json()}, indent=1)
+    return [*found.lines(), f"changes: {changes}", str(output)]

@@ -1,0 +1,273 @@
+"""The way back: corrected masks and decisions of a file, put into a copy of the labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mal_core.artifacts import write_json
+from mal_core.data.json_lists import read_whole
+from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.errors import DatasetError
+from mal_core.formats.exports.labeled import Labeled, LabeledObject, read_labeled
+from mal_core.review.coco import read_coco
+from mal_core.review.cvat import read_cvat
+from mal_core.review.decisions import Decision, is_decisions, read_decisions
+from mal_core.review.digests import mask_digest
+from mal_core.review.given import Given
+from mal_core.review.label_studio import read_label_studio
+from mal_core.review.matching import Drawn, Matcher
+from mal_core.types import HUMAN_SOURCE, REJECTED, REPLACED, REVIEW, Rle
+
+HUMAN_SCORE = 1.0
+SHOWN = 10
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Imported:
+    """What a file of corrections has changed.
+
+    Attributes:
+        tool: Who wrote it.
+        corrected: Where each new mask comes from, by annotation id.
+        rejected: Ids whose mask is gone.
+        unchanged: Masks that came back as they were.
+        accepted, to_fix: Decisions that change nothing.
+        gone: Ids whose region was removed in the tool.
+        notes: What was left out and why.
+    """
+
+    tool: str
+    corrected: dict[int, str] = field(default_factory=dict)
+    rejected: list[int] = field(default_factory=list)
+    unchanged: int = 0
+    accepted: int = 0
+    to_fix: int = 0
+    gone: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        out = [f"{len(self.corrected)} masks corrected"]
+        if self.rejected:
+            out.append(f"{len(self.rejected)} masks rejected: their boxes stay, without a mask")
+        for count, what in (
+            (self.unchanged, "masks came back as they were"),
+            (self.accepted, "masks accepted, as they are"),
+            (self.to_fix, "masks still to be fixed, as they are"),
+        ):
+            if count:
+                out.append(f"{count} {what}")
+        if self.gone:
+            out.append(
+                f"{len(self.gone)} masks have no region any more in {self.tool} and stay as they "
+                f"are: annotations {_listed(self.gone)}. Reject them on the page of the review, "
+                "if they should go."
+            )
+        return [*out, *(f"note: {note}" for note in self.notes)]
+
+    def to_json(self) -> Json:
+        """As the record beside the labels has it."""
+        return {
+            "tool": self.tool,
+            "corrected": {str(key): where for key, where in sorted(self.corrected.items())},
+            "rejected": sorted(self.rejected),
+            "unchanged": self.unchanged,
+            "accepted": self.accepted,
+            "to_fix": self.to_fix,
+            "gone": sorted(self.gone),
+            "notes": self.notes,
+        }
+
+
+def import_corrections(labels: Path, corrections: Path, output: Path) -> Imported:
+    """Write the labels again with what people corrected.
+
+    A corrected mask has `source` "human" and score 1; a rejected one leaves its box without a
+    mask and with `review` "rejected", so that phase 2 skips it for that reason. Both remember the
+    digest of the mask before in `replaced_masks`. Nothing else changes.
+
+    Args:
+        labels: The labeled file that was reviewed.
+        corrections: Label Studio's export JSON, CVAT's XML or COCO, or the page's decisions.
+        output: Receives the labels.
+
+    Raises:
+        DatasetError: A file is broken, or a correction fits no label; carries all problems.
+    """
+    labeled = read_labeled(labels)
+    given = read_corrections(corrections)
+    problems: list[str] = []
+    matcher = Matcher(labeled)
+    found = Imported(tool=given.tool, notes=list(given.notes))
+    drawn, placed = matcher.match(given.shapes, problems)
+    if placed:
+        found.notes.append(
+            f"{placed} masks were drawn anew and belong to the label whose box they fill"
+        )
+    new = _new_masks(drawn, found, problems)
+    _decide(given.decisions, matcher, found, problems)
+    if problems:
+        raise DatasetError(corrections, problems)
+    found.gone = [key for key in given.gone if key in matcher.label_of and key not in new]
+    rejected = {key: matcher.label_of[key] for key in found.rejected}
+    write_json(output, _changed(labeled, new, rejected))
+    return found
+
+
+def read_corrections(path: Path) -> Given:
+    """A file of corrections, of whichever tool.
+
+    Raises:
+        DatasetError: It is absent, broken, or of no tool that is known here.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError as error:
+        raise DatasetError(path, [f"cannot be read: {error.strerror}."]) from error
+    if start.startswith(b"<") or path.suffix.lower() == ".xml":
+        return read_cvat(path)
+    content = read_whole(path)
+    if isinstance(content, list):
+        return read_label_studio(content, path)
+    if is_decisions(content):
+        return Given(tool="the page", decisions=read_decisions(content, path))
+    return read_coco(content, path)
+
+
+def _new_masks(
+    drawn: Sequence[Drawn], found: Imported, problems: list[str]
+) -> dict[int, tuple[LabeledObject, Rle]]:
+    """The masks that differ from those of the labels."""
+    parts: dict[int, dict[str, list[Drawn]]] = {}
+    for one in drawn:
+        parts.setdefault(one.label.id, {}).setdefault(one.shape.group, []).append(one)
+    new = {}
+    for key, groups in parts.items():
+        label = next(iter(groups.values()))[0].label
+        changed = []
+        for pieces in groups.values():
+            rle = _union([one.rle for one in pieces])
+            if not _is_known(rle, label):
+                changed.append((pieces[0], rle))
+        if not changed:
+            found.unchanged += 1
+            continue
+        first, rle = changed[0]
+        if any(other != rle for _, other in changed[1:]):
+            problems.append(
+                f"{first.shape.where}: annotation {key} was corrected twice, as a brush mask and "
+                "as a polygon, and the two differ. Remove one of them."
+            )
+        elif not _touches(rle, label):
+            problems.append(
+                f"{first.shape.where}: the mask of annotation {key} lies outside its box. Is it of "
+                "another object?"
+            )
+        else:
+            new[key] = label, rle
+            found.corrected[key] = first.shape.where
+    return new
+
+
+def _union(masks: Sequence[Rle]) -> Rle:
+    if len(masks) == 1:
+        return masks[0]
+    merged = coco_mask.merge(list(masks))
+    return {"size": masks[0]["size"], "counts": merged["counts"].decode("ascii")}
+
+
+def _is_known(rle: Rle, label: LabeledObject) -> bool:
+    """Whether a mask is what the labels have, or had before an earlier import changed it.
+
+    A queue goes to several people or tools; each sends all of it back, and what one has not
+    touched must not undo what another has corrected.
+    """
+    if rle["counts"] == label.rle["counts"]:
+        return True
+    return mask_digest(rle) in (mask_digest(label.rle), *_replaced(label.entry))
+
+
+def _replaced(entry: Json) -> list[str]:
+    given = entry.get(REPLACED)
+    return [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
+
+
+def _touches(rle: Rle, label: LabeledObject) -> bool:
+    box = np.array([label.entry["bbox"]], dtype=np.float64)
+    return bool(coco_mask.iou(coco_mask.toBbox(rle)[None], box, [0])[0, 0] > 0)
+
+
+def _decide(
+    decisions: Sequence[Decision], matcher: Matcher, found: Imported, problems: list[str]
+) -> None:
+    for one in decisions:
+        label = matcher.label_of.get(one.annotation_id)
+        if label is None:
+            problems.append(
+                f"annotation {one.annotation_id} is not in the labels, or has no mask there. Are "
+                "the decisions of this file?"
+            )
+        elif one.choice == "fix":
+            found.to_fix += 1
+        elif one.choice == "accept":
+            found.accepted += 1
+        elif label.entry.get(REVIEW) == REJECTED:
+            found.unchanged += 1
+        elif one.mask is not None and one.mask != mask_digest(label.rle):
+            problems.append(
+                f"annotation {one.annotation_id} has another mask now than the one that was "
+                "rejected. Review it again, or drop the decision."
+            )
+        else:
+            found.rejected.append(one.annotation_id)
+
+
+def _changed(
+    labeled: Labeled,
+    new: Mapping[int, tuple[LabeledObject, Rle]],
+    rejected: Mapping[int, LabeledObject],
+) -> Json:
+    annotations = []
+    for entry in labeled.content["annotations"]:
+        if entry["id"] in rejected:
+            annotations.append(_rejected(rejected[entry["id"]]))
+        elif entry["id"] in new:
+            annotations.append(_corrected(*new[entry["id"]]))
+        else:
+            annotations.append(entry)
+    return {**labeled.content, "annotations": annotations}
+
+
+def _corrected(before: LabeledObject, rle: Rle) -> Json:
+    entry = before.entry
+    kept = {key: value for key, value in entry.items() if key not in (INTERVAL, COMPONENTS, REVIEW)}
+    return {
+        **kept,
+        "segmentation": rle,
+        "area": int(coco_mask.area(rle)),
+        "score": HUMAN_SCORE,
+        "source": HUMAN_SOURCE,
+        REPLACED: [*_replaced(entry), *_digest_of(before)],
+    }
+
+
+def _rejected(before: LabeledObject) -> Json:
+    gone = ("segmentation", "score", "source", INTERVAL, COMPONENTS)
+    kept = {key: value for key, value in before.entry.items() if key not in gone}
+    replaced = [*_replaced(before.entry), *_digest_of(before)]
+    return {**kept, REVIEW: REJECTED, REPLACED: replaced}
+
+
+def _digest_of(before: LabeledObject) -> list[str]:
+    return [mask_digest(before.rle)] if coco_mask.area(before.rle) else []
+
+
+def _listed(ids: Sequence[int]) -> str:
+    shown = ", ".join(str(key) for key in sorted(ids)[:SHOWN])
+    return shown + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")

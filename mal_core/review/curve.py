@@ -1,0 +1,132 @@
+"""What correcting the worst masks is worth: mean IoU over the share that somebody corrects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.errors import DatasetError
+from mal_core.evaluation.agreement import measure_agreement
+from mal_core.formats.exports.labeled import read_labeled
+from mal_core.review.queue import components_of, review_queue
+
+FloatArray = NDArray[np.float64]
+SHARES = (0.05, 0.10, 0.20)
+SECONDS_PER_MASK = 79.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint:
+    """A share of the masks corrected.
+
+    Attributes:
+        share: Of all masks.
+        corrected: How many that is.
+        hours: That a person needs for them.
+        ordered: Mean IoU when the first of an order are corrected.
+        random: Mean IoU to be expected when as many random ones are.
+        hours_saved: What random corrections would need more for the same mean IoU.
+    """
+
+    share: float
+    corrected: int
+    hours: float
+    ordered: float
+    random: float
+    hours_saved: float
+
+
+def review_curve(
+    ious: FloatArray,
+    order: Sequence[int],
+    *,
+    shares: Sequence[float] = SHARES,
+    seconds_per_mask: float = SECONDS_PER_MASK,
+) -> tuple[CurvePoint, ...]:
+    """Mean IoU after correcting the first masks of an order; a corrected mask has IoU 1.
+
+    Args:
+        ious: With human masks, in [0, 1], shape (N,), N >= 1.
+        order: All places of `ious`, those first that are corrected first.
+        shares: Which parts of the masks are corrected.
+        seconds_per_mask: What a person needs to draw one.
+    """
+    count, mean = len(ious), float(ious.mean())
+    gains = np.concatenate([[0.0], np.cumsum(1 - ious[np.asarray(order, dtype=np.int64)])])
+    points = []
+    for share in shares:
+        corrected = min(count, max(1, round(share * count)))
+        gain = float(gains[corrected]) / count
+        # Random corrections gain the same with every mask; a perfect file has nothing to gain.
+        needed = count * gain / (1 - mean) if mean < 1 else float(corrected)
+        points.append(
+            CurvePoint(
+                share=share,
+                corrected=corrected,
+                hours=corrected * seconds_per_mask / 3600,
+                ordered=mean + gain,
+                random=mean + corrected / count * (1 - mean),
+                hours_saved=(needed - corrected) * seconds_per_mask / 3600,
+            )
+        )
+    return tuple(points)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReviewCurves:
+    """Curves of a labeled file.
+
+    Attributes:
+        objects: Masks with a human mask to compare with.
+        mask_iou: Their mean IoU before anything is corrected.
+        curves: By the name of the order, and points by share.
+    """
+
+    objects: int
+    mask_iou: float
+    curves: dict[str, tuple[CurvePoint, ...]]
+
+
+OURS, SCORE, BELIEF, BEST = "expected loss", "score", "mean probability", "true IoU"
+
+
+def curves_of(labels: Path, human: Path, *, seconds_per_mask: float) -> ReviewCurves:
+    """Curves by expected loss, by score, by mean probability where it is known, and the best.
+
+    Args:
+        labels: Labels with scores.
+        human: COCO file with human masks of the same annotation ids.
+        seconds_per_mask: What a person needs to draw one.
+
+    Raises:
+        DatasetError: The files are not of the same objects, or none has both masks.
+    """
+    comparison = measure_agreement(labels, human)
+    iou_of = {one.annotation_id: one.mask_iou for one in comparison.objects if one.labeled}
+    queue = [one for one in review_queue(read_labeled(labels)) if one.labeled.id in iou_of]
+    if not queue:
+        raise DatasetError(labels, [f"no label with a human mask in {human} is left to review."])
+    ious = np.array([iou_of[one.labeled.id] for one in queue])
+    beliefs = [components_of(one.labeled.entry).get("belief") for one in queue]
+    keys: dict[str, Sequence[float]] = {
+        OURS: range(len(queue)),
+        SCORE: [one.score for one in queue],
+        BEST: ious.tolist(),
+    }
+    known = [value for value in beliefs if value is not None]
+    if len(known) == len(queue):
+        keys[BELIEF] = known
+    return ReviewCurves(
+        objects=len(queue),
+        mask_iou=float(ious.mean()),
+        curves={
+            name: review_curve(
+                ious,
+                np.argsort(np.asarray(values), kind="stable").tolist(),
+                seconds_per_mask=seconds_per_mask,
+            )
+            for name, values in keys.items()
+        },
+    )

@@ -1,0 +1,50 @@
+"""What a tool gives back: shapes with the annotation that each belongs to, as far as it says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mal_core.review.decisions import Decision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A mask, or a part of one, as a tool has it.
+
+    Attributes:
+        where: How messages call it, such as "task 3, region mask_12".
+        key: Id of the annotation; None where the shape was drawn anew.
+        group: Shapes of one key and one group are parts of one mask; those of two groups are two
+            ways to say it.
+        file_name: Of its photo, as far as the tool knows it; None: not known.
+        size: Width and height of the photo, px; None: not stated.
+        category: Name of its class; None: not stated.
+        draw: Gives the mask in any form of a COCO file, or raises ValueError with what is wrong;
+            asked only when the sizes are known to fit.
+    """
+
+    where: str
+    key: int | None
+    group: str
+    file_name: str | None
+    size: tuple[int, int] | None
+    category: str | None
+    draw: Callable[[], object]
+
+
+@dataclass(slots=True)
+class Given:
+    """All that a file of corrections says.
+
+    Attributes:
+        tool: Who wrote it, for people.
+        shapes: In the order of the file.
+        decisions: Of the page.
+        gone: Ids whose region was there and is not any more.
+        notes: What was left out and why, one sentence each.
+    """
+
+    tool: str
+    shapes: list[Shape] = field(default_factory=list)
+    decisions: Sequence[Decision] = ()
+    gone: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

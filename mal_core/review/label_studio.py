@@ -1,0 +1,190 @@
+"""Label Studio's export JSON: brush masks and polygons of the tasks that somebody has annotated."""
+
+import re
+import reprlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from mal_core.errors import DatasetError
+from mal_core.formats.exports.brush_rle import BrushError, brush_to_mask
+from mal_core.formats.exports.label_studio import MASKS, OUTLINES
+from mal_core.geometry.masks import mask_to_rle
+from mal_core.review.given import Given, Shape
+
+Json = dict[str, Any]
+REGION = re.compile(rf"({MASKS}|{OUTLINES})_(-?[0-9]+)(?:_[0-9]+)?", re.ASCII)
+MAX_SIDE = 1 << 20
+EXPORT = "Export the project as JSON (not JSON-MIN, CSV or COCO)."
+
+
+class _Place(NamedTuple):
+    """Where a region stands."""
+
+    task: str
+    file_name: str | None
+
+
+def read_label_studio(tasks: list[Any], path: Path) -> Given:
+    """The regions of an export.
+
+    Args:
+        tasks: The parsed file.
+        path: Its name, for messages.
+
+    Raises:
+        DatasetError: It is no export with annotations; carries all problems.
+    """
+    problems: list[str] = []
+    found = Given(tool="Label Studio")
+    if not any(isinstance(task, dict) and "annotations" in task for task in tasks):
+        raise DatasetError(path, [_no_export(tasks)])
+    waiting = cancelled = rectangles = 0
+    for index, task in enumerate(tasks):
+        place = _Place(_task_name(task, index), _file_name(task))
+        annotations = _annotations(task, place.task, problems)
+        drawn = [one for one in annotations if not one.get("was_cancelled")]
+        cancelled += bool(annotations) and not drawn
+        waiting += not annotations
+        if not drawn:
+            continue
+        if len(drawn) > 1:
+            found.notes.append(
+                f"{place.task} has {len(drawn)} annotations; the last one that was changed is taken"
+            )
+        rectangles += _take(max(drawn, key=_changed), task, place, found, problems)
+    for count, what in (
+        (waiting, "tasks have no annotation yet"),
+        (cancelled, "tasks were skipped by their annotators"),
+        (rectangles, "rectangles are no masks and are left out"),
+    ):
+        if count:
+            found.notes.append(f"{count} {what}")
+    if problems:
+        raise DatasetError(path, problems)
+    return found
+
+
+def _no_export(tasks: list[Any]) -> str:
+    if any(isinstance(task, dict) and "predictions" in task for task in tasks):
+        return (
+            "has predictions and no annotations: it is what Label Studio imports. Correct the "
+            f"masks there. {EXPORT}"
+        )
+    return f"is a list without tasks that have annotations. {EXPORT}"
+
+
+def _task_name(task: object, index: int) -> str:
+    known = task.get("id") if isinstance(task, dict) else None
+    return f"task {known}" if type(known) is int else f"task at position {index} (from 0)"
+
+
+def _file_name(task: object) -> str | None:
+    """Of the photo: as our own tasks say it, else the end of its address."""
+    data = task.get("data") if isinstance(task, dict) else None
+    if not isinstance(data, dict):
+        return None
+    if isinstance(data.get("file_name"), str):
+        return str(data["file_name"])
+    url = data.get("image")
+    return PurePosixPath(unquote(url)).name if isinstance(url, str) else None
+
+
+def _annotations(task: object, name: str, problems: list[str]) -> list[Json]:
+    annotations = task.get("annotations") if isinstance(task, dict) else None
+    if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+        problems.append(f"{name} has no list of annotations. {EXPORT}")
+        return []
+    return annotations
+
+
+def _changed(annotation: Json) -> tuple[str, int]:
+    number = annotation.get("id")
+    return str(annotation.get("updated_at", "")), number if type(number) is int else 0
+
+
+def _take(annotation: Json, task: Json, place: _Place, found: Given, problems: list[str]) -> int:
+    """Add the masks of an annotation; returns how many rectangles were left out."""
+    result = annotation.get("result")
+    if not isinstance(result, list):
+        problems.append(f"{place.task} has an annotation without a list 'result'. {EXPORT}")
+        return 0
+    rectangles, seen = 0, set()
+    for region in result:
+        value = region.get("value") if isinstance(region, dict) else None
+        if not isinstance(value, dict):
+            problems.append(f"{place.task} has a result without a value: {reprlib.repr(region)}.")
+        elif "rle" in value or "points" in value:
+            shapes = list(_shape(region, value, place, problems))
+            seen |= {shape.key for shape in shapes}
+            found.shapes += shapes
+        elif {"x", "y", "width", "height"} <= value.keys():
+            rectangles += 1
+        elif str(region.get("type", "")).startswith("bitmask"):
+            problems.append(
+                f"{place.task}, region {_name(region)} is a bitmask, which is not read. Use the "
+                "labeling setup that lies beside the tasks, with BrushLabels or PolygonLabels."
+            )
+    data = task.get("data")
+    ids = data.get("annotation_ids", []) if isinstance(data, dict) else []
+    known = ids if isinstance(ids, list) else []
+    found.gone += [one for one in known if type(one) is int and one not in seen]
+    return rectangles
+
+
+def _name(region: Json) -> str:
+    return reprlib.repr(region.get("id")).strip("'\"")
+
+
+def _shape(region: Json, value: Json, place: _Place, problems: list[str]) -> Iterator[Shape]:
+    where = f"{place.task}, region {_name(region)}"
+    own = REGION.fullmatch(str(region.get("id", "")))
+    sides = region.get("original_width"), region.get("original_height")
+    if not all(type(side) is int and 0 < side < MAX_SIDE for side in sides):
+        problems.append(f"{where} has no original_width and original_height in px. {EXPORT}")
+        return
+    if region.get("image_rotation") not in (None, 0):
+        problems.append(f"{where} is on a turned image. Turn it back to 0 degrees there.")
+        return
+    width, height = int(sides[0]), int(sides[1])  # type: ignore[arg-type] # as asked above
+    yield Shape(
+        where=where,
+        key=None if own is None else int(own[2]),
+        group=MASKS if "rle" in value else OUTLINES,
+        file_name=place.file_name,
+        size=(width, height),
+        category=_category(value),
+        draw=partial(_segmentation, value, width, height),
+    )
+
+
+def _segmentation(value: Json, width: int, height: int) -> object:
+    """A mask in a form of COCO.
+
+    Raises:
+        ValueError: It is broken.
+    """
+    if "rle" in value:
+        rle = value["rle"]
+        if not isinstance(rle, list):
+            message = "its rle must be a list of bytes."
+            raise BrushError(message)
+        return mask_to_rle(brush_to_mask(rle, height, width))
+    points = value["points"]
+    if not isinstance(points, list) or not all(
+        isinstance(one, list) and len(one) == 2 and all(type(x) in (int, float) for x in one)
+        for one in points
+    ):
+        message = "its points must be pairs of numbers, in percent of the image."
+        raise ValueError(message)
+    return [[side for x, y in points for side in (x * width / 100, y * height / 100)]]
+
+
+def _category(value: Json) -> str | None:
+    for key in ("brushlabels", "polygonlabels", "labels"):
+        names = value.get(key)
+        if isinstance(names, list) and names and isinstance(names[0], str):
+            return str(names[0])
+    return None

@@ -1,0 +1,136 @@
+"""Labels in the order in which looking at them pays most: by expected loss."""
+
+import reprlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.formats.exports.labeled import Labeled, LabeledObject
+from mal_core.review.reasons import reasons_for
+from mal_core.types import HUMAN_SOURCE
+
+SIZE_POWER, RARITY_POWER = 0.05, 0.05
+"""How much an object twice as wide, or of a class half as common, counts more: 3.5 %."""
+BOUNDS = (0.5, 2.0)
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspect:
+    """A label to be looked at.
+
+    Attributes:
+        labeled: The object.
+        loss: Expected loss: 1 - score, times what size and rarity of the class make of it.
+        score: Expected IoU, in [0, 1].
+        interval: Where the IoU probably lies; None: not known.
+        reasons: Why it is suspected, in words.
+        components: What the score was made from, by name.
+    """
+
+    labeled: LabeledObject
+    loss: float
+    score: float
+    interval: tuple[float, float] | None
+    reasons: tuple[str, ...]
+    components: Mapping[str, float]
+
+
+def expected_losses(scores: FloatArray, areas: FloatArray, classes: Sequence[int]) -> FloatArray:
+    """What each mask is expected to cost: 1 - score, times size and rarity.
+
+    A mask counts by the side of its box relative to the median side, and by how many objects the
+    median class has for one of its own, both to the power of 0.05 and between 0.5 and 2: size and
+    class decide between masks of about the same score, no more.
+
+    Args:
+        scores: Expected IoUs in [0, 1], shape (N,).
+        areas: Of the boxes, px^2, shape (N,).
+        classes: Category ids, N of them.
+
+    Returns:
+        At least 0, shape (N,).
+    """
+    if not len(scores):
+        return np.zeros(0)
+    sides = np.sqrt(np.maximum(areas, 1.0))
+    counts = Counter(classes)
+    numbers = np.array([counts[one] for one in classes], dtype=np.float64)
+    usual = float(np.median(list(counts.values())))
+    size = ((sides / np.median(sides)) ** SIZE_POWER).clip(*BOUNDS)
+    rarity = ((usual / numbers) ** RARITY_POWER).clip(*BOUNDS)
+    return np.asarray((1 - scores) * size * rarity)
+
+
+def review_queue(labeled: Labeled) -> list[Suspect]:
+    """All labels that a person has not corrected yet, the largest expected loss first.
+
+    Args:
+        labeled: A file whose objects have `score`; one without counts as 0.
+    """
+    objects = [one for one in labeled.objects if one.entry.get("source") != HUMAN_SOURCE]
+    scores = np.array([one.score or 0.0 for one in objects], dtype=np.float64).clip(0, 1)
+    areas = np.array([_box_area(one.entry) for one in objects], dtype=np.float64)
+    losses = expected_losses(scores, areas, [one.entry["category_id"] for one in objects])
+    order = sorted(range(len(objects)), key=lambda index: (-losses[index], objects[index].id))
+    return [_suspect(objects[index], float(losses[index])) for index in order]
+
+
+def _box_area(entry: Mapping[str, Any]) -> float:
+    return float(entry["bbox"][2]) * float(entry["bbox"][3])
+
+
+def _suspect(one: LabeledObject, loss: float) -> Suspect:
+    interval, components = one.entry.get(INTERVAL), components_of(one.entry)
+    return Suspect(
+        labeled=one,
+        loss=loss,
+        score=one.score or 0.0,
+        interval=_interval(interval),
+        reasons=reasons_for(components),
+        components=components,
+    )
+
+
+def components_of(entry: Mapping[str, Any]) -> dict[str, float]:
+    """What the score of a label was made from, as far as it is numbers."""
+    given = entry.get(COMPONENTS)
+    if not isinstance(given, dict):
+        return {}
+    return {name: float(value) for name, value in given.items() if _is_number(value)}
+
+
+def _interval(given: object) -> tuple[float, float] | None:
+    if isinstance(given, list) and len(given) == 2 and all(map(_is_number, given)):
+        return float(given[0]), float(given[1])
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
+
+
+def score_problems(labeled: Labeled) -> list[str]:
+    """Scores that are none."""
+    return [
+        f"annotation {one.id} has score={reprlib.repr(one.entry['score'])}, but a score is a "
+        "number from 0 to 1. Correct or drop it."
+        for one in labeled.objects
+        if "score" in one.entry
+        and not (_is_number(one.entry["score"]) and 0 <= one.entry["score"] <= 1)
+    ]
+
+
+def without_scores(labeled: Labeled) -> tuple[int, ...]:
+    """Ids of labels that cannot be ordered or explained: no score, or nothing it was made from."""
+    return tuple(
+        one.id
+        for one in labeled.objects
+        if one.entry.get("source") != HUMAN_SOURCE
+        and (one.score is None or not components_of(one.entry))
+    )

@@ -1,0 +1,83 @@
+"""Why a mask is suspected: the components that pull its score down, in words."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mal_core.quality.score import default_model
+
+MOST = 3
+FAINT = 0.05
+"""Pull on the log-odds below which a component is no reason."""
+NO_REASON = "nothing stands out; the sum of small doubts is what lowers the score"
+
+
+class Words(NamedTuple):
+    """What a component says when it is lower than usual, and when it is higher."""
+
+    low: str
+    high: str
+
+
+WORDS: dict[str, Words] = {
+    "fill": Words("the mask fills little of its box", "the mask fills nearly all of its box"),
+    "gap": Words("the mask touches all sides of its box", "one side of the box is left empty"),
+    "gaps": Words(
+        "the mask touches all sides of its box", "the mask keeps away from the sides of its box"
+    ),
+    "flush": Words(
+        "the mask barely touches the sides of its box", "the mask runs along the sides of its box"
+    ),
+    "compact": Words("the outline is ragged or thin", "the mask is a plain round blob"),
+    "solid": Words("the outline has deep bays", "the outline has no bays at all"),
+    "fragments": Words("the mask is one piece", "parts of the mask lie apart"),
+    "holes": Words("the mask has no holes", "the mask has holes"),
+    "contrast": Words(
+        "object and surroundings have the same colors", "object and surroundings differ strongly"
+    ),
+    "edges": Words("the outline follows no edge of the photo", "the outline follows strong edges"),
+    "colors": Words("the colors suggest another mask", "the colors agree with the mask"),
+    "size": Words("the object is small", "the object is large and has much detail"),
+    "share": Words("the object is a small part of the photo", "the object fills the photo"),
+    "narrow": Words("the box is nearly square", "the box is long and narrow"),
+    "border": Words("the object lies inside the photo", "the photo cuts the object off"),
+    "crowded": Words("no other box is near", "other boxes cover its box"),
+    "claimed": Words("no other box covers the mask", "other boxes cover the mask"),
+    "belief": Words("the labeler is unsure inside the mask", "the labeler is sure inside the mask"),
+    "doubt": Words("the labeler has no doubt", "the labeler doubts many pixels of the box"),
+    "steady": Words("the outline moves with the threshold", "the outline stands firm"),
+    "refined": Words(
+        "refinement changed the mask much", "refinement left the mask nearly as it was"
+    ),
+    "views": Words("crops of the box disagree", "crops of the box agree"),
+    "second": Words("a second opinion differs", "a second opinion agrees"),
+    "margin": Words(
+        "a second opinion hardly tells object from ground", "a second opinion is clear"
+    ),
+    "spill": Words(
+        "nothing alike lies around the box", "the object seems to go on outside its box"
+    ),
+}
+
+
+def reasons_for(components: Mapping[str, float]) -> tuple[str, ...]:
+    """What pulls a score down most, the strongest first, each with its component's value.
+
+    Args:
+        components: As `score_components` of the labels has them.
+
+    Returns:
+        At most three sentences, at least one.
+    """
+    model = default_model("labels" if "belief" in components else "masks")
+    values = model.design([components])[0, :-1]
+    pulls = values * np.array(model.weights)
+    found: dict[str, str] = {}
+    for index in np.argsort(pulls, kind="stable").tolist():
+        if pulls[index] > -FAINT or len(found) == MOST:
+            break
+        name = model.names[index]
+        words = WORDS[name].high if values[index] > 0 else WORDS[name].low
+        found.setdefault(words, f"{words} ({name} {components[name]:.2f})")
+    return tuple(found.values()) or (NO_REASON,)
