@@ -16,6 +16,7 @@ from mal_core.errors import ConfigError, DatasetError, told_of
 
 if TYPE_CHECKING:
     from mal_core.formats.exports.labeled import Labeled
+    from mal_core.review.queue import Suspect
 
 WORST = 100
 FOLDER = "review"
@@ -43,24 +44,49 @@ def review(config: RunConfig) -> list[str]:
     plain = in_utf8(Run(config), labels)
     with told_of({plain: labels}), publish.writable(target):
         labeled = _scored(plain, images)
-        queue = review_queue(labeled)
+        queue = _undecided(review_queue(labeled), config.corrections)
         if not queue:
-            raise DatasetError(labels, ["every mask of it is a human's: nothing to review."])
+            message = "every mask of it is a human's or decided: nothing is left to review."
+            raise DatasetError(labels, [message])
         worst = queue[: _count(config, len(queue))]
         photos = Photos(folder=images, url=config.image_url or "")
         total = len(labeled.objects)
         context = Context(labels=labels.name, total=total, seconds_per_mask=config.seconds_per_mask)
         write_review(labeled, worst, photos, target, context=context)
     reviews.remember(config.store / composing.REVIEWS, target)
+    url = reviews.review_url(config.serve_port, target)
+    megabytes = (target / PAGE).stat().st_size / 1e6
     hours = len(worst) * config.seconds_per_mask / 3600
     return [
         f"{len(worst)} of {total} masks to review, expected IoU {worst[0].score:.2f} to "
         f"{max(one.score for one in worst):.2f}; to draw all of them anew takes {hours:.1f} h",
-        f"page: {target / PAGE}, or {reviews.review_url(config.serve_port, target)} while "
-        "`mal serve` runs",
+        f"page ({megabytes:.1f} MB): {target / PAGE}, or {url} while `mal serve` runs",
         f"Label Studio: {target / LABEL_STUDIO}",
         f"CVAT: {target / CVAT}",
         str(target),
+    ]
+
+
+def _undecided(queue: "list[Suspect]", decided: Path | None) -> "list[Suspect]":
+    """The queue without what a file of decisions accepts or rejects, as the masks are now."""
+    if decided is None:
+        return queue
+    from mal_core.review.corrections import read_corrections
+    from mal_core.review.digests import mask_digest
+
+    given = read_corrections(decided)
+    if given.shapes:
+        message = (
+            f"corrections={decided} has masks. Take them back with `mal review import` first; "
+            "here only the decisions of a page are left out."
+        )
+        raise ConfigError(message)
+    masks = {one.annotation_id: one.mask for one in given.decisions if one.choice != "fix"}
+    return [
+        one
+        for one in queue
+        if one.labeled.id not in masks
+        or masks[one.labeled.id] not in (None, mask_digest(one.labeled.rle))
     ]
 
 

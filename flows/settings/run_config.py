@@ -119,7 +119,7 @@ class RunConfig(Config):
         image_url: What stands before file names in Label Studio's tasks.
         worst, share: How many masks `mal review` shows, or which share of all of them.
         corrections: What `mal review import` takes back: Label Studio's JSON, CVAT's XML or COCO,
-            or the decisions of the page.
+            or the decisions of the page; `mal review` leaves out what such decisions settle.
     """
 
     data: Data[DataSource]

@@ -23,6 +23,7 @@ from mal_core.report.plots import (
     read_curve,
 )
 from mal_core.report.tables import quality_rows, retention_rows, verdict_lines
+from mal_core.review.curve import worth_of_review
 from mal_core.types import LabelQuality
 
 TEMPLATE = "report_template.html"
@@ -84,6 +85,7 @@ def write_report(
         failures=_failures(report, sources),
         cost=report.cost,
         quality=quality_rows(report),
+        review=_review(report, quality, sources.labeled),
         counts=None if report.quality is None else report.quality.counts,
         accounting=report.accounting.line(),
         skipped=report.accounting.skipped,
@@ -99,6 +101,13 @@ def write_report(
     )
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _review(report: RetentionReport, quality: LabelQuality | None, labeled: Path) -> str | None:
+    """What a review of the labels would be worth, where human masks tell."""
+    if quality is None or report.cost is None:
+        return None
+    return worth_of_review(labeled, quality.iou_of, report.cost.seconds_per_mask)
 
 
 def _failures(

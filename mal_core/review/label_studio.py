@@ -41,13 +41,14 @@ def read_label_studio(tasks: list[Any], path: Path) -> Given:
     found = Given(tool="Label Studio")
     if not any(isinstance(task, dict) and "annotations" in task for task in tasks):
         raise DatasetError(path, [_no_export(tasks)])
-    waiting = cancelled = rectangles = 0
+    waiting = cancelled = rectangles = drafts = 0
     for index, task in enumerate(tasks):
         place = _Place(_task_name(task, index), _file_name(task))
         annotations = _annotations(task, place.task, problems)
         drawn = [one for one in annotations if not one.get("was_cancelled")]
         cancelled += bool(annotations) and not drawn
         waiting += not annotations
+        drafts += not annotations and bool(isinstance(task, dict) and task.get("drafts"))
         if not drawn:
             continue
         if len(drawn) > 1:
@@ -57,6 +58,7 @@ def read_label_studio(tasks: list[Any], path: Path) -> Given:
         rectangles += _take(max(drawn, key=_changed), task, place, found, problems)
     for count, what in (
         (waiting, "tasks have no annotation yet"),
+        (drafts, "of these have a draft that was not submitted"),
         (cancelled, "tasks were skipped by their annotators"),
         (rectangles, "rectangles are no masks and are left out"),
     ):

@@ -75,13 +75,14 @@ def review_queue(labeled: Labeled) -> list[Suspect]:
     """
     objects = [one for one in labeled.objects if one.entry.get("source") != HUMAN_SOURCE]
     scores = np.array([one.score or 0.0 for one in objects], dtype=np.float64).clip(0, 1)
-    areas = np.array([_box_area(one.entry) for one in objects], dtype=np.float64)
+    areas = np.array([box_area_of(one.entry) for one in objects], dtype=np.float64)
     losses = expected_losses(scores, areas, [one.entry["category_id"] for one in objects])
     order = sorted(range(len(objects)), key=lambda index: (-losses[index], objects[index].id))
     return [_suspect(objects[index], float(losses[index])) for index in order]
 
 
-def _box_area(entry: Mapping[str, Any]) -> float:
+def box_area_of(entry: Mapping[str, Any]) -> float:
+    """Area of an annotation's box, px^2."""
     return float(entry["bbox"][2]) * float(entry["bbox"][3])
 
 

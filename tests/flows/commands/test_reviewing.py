@@ -50,6 +50,8 @@ def test_a_review_goes_out_and_comes_back(mal, files, tmp_path):
     record = json.loads((tmp_path / "c.changes.json").read_text())
     assert record["rejected"] == ids[:1]
     assert by_id(tmp_path / "c.json")[ids[0]]["review"] == "rejected"
+    status, out, _ = mal("review", labels, images, "corrections=d.json", "share=1", "output=q1")
+    assert out.splitlines()[0].startswith(f"{MASKS - 1} of {MASKS} masks to review")
     # What is decided is not asked again.
     status, out, _ = mal("review", "labels=c.json", images, "share=1", "output=q2")
     assert out.splitlines()[0].startswith(f"{MASKS - 1} of {MASKS - 1} masks to review")

@@ -124,6 +124,11 @@ def test_the_view_zooms_and_its_layers_can_be_hidden(browser, review):
 
 def test_through_the_server_decisions_lie_beside_the_page(browser, served):
     port, review = served
+    first = browser.new_page()
+    first.goto(f"http://127.0.0.1:{port}/")
+    first.get_by_text(str(review)).click()
+    first.get_by_text("Expected IoU").wait_for(state="visible")
+    first.close()
     page, wrong = opened(browser, reviews.review_url(port, review))
     page.keyboard.press("r")
     page.get_by_text("saved in decisions.json").wait_for(state="visible")

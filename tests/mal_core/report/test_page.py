@@ -188,3 +188,15 @@ def test_a_curve_keeps_its_steps_and_its_level(tmp_path):
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 3, "lr": 0.1}\n{"step": 5, "loss": 2.0}\n')
     assert smooth(read_curve(path, "loss")) == [(1, 2.0), (5, pytest.approx(2.0))]
     assert read_curve(tmp_path / "absent.jsonl", "loss") == []
+
+
+def test_the_page_says_what_a_review_of_the_labels_would_give(scene_files, tmp_path):
+    human, labeled = scene_files
+    _, page = make_report(scene_files, tmp_path)
+    assert "mal review" not in page  # all labels have one score here
+    content = json.loads(labeled.read_text())
+    for number, entry in enumerate(content["annotations"]):
+        entry["score"] = number / len(content["annotations"])
+    write_json(tmp_path / "scored.json", content)
+    _, page = make_report((human, tmp_path / "scored.json"), tmp_path)
+    assert "Redrawing the labels with the largest expected loss (`mal review`)" in page
