@@ -53,6 +53,8 @@ HELP = {
     "evaluate": "score the segmenters and write the retention report, or score a labeled file",
     "score": "score the masks of any labeled file",
     "calibrate": "fit the scores of a labeled file to some human masks",
+    "refine": "refine the masks of any labeled file by colors, and by a trained labeler",
+    "bake-off": "compare labelers on your boxes without human masks, and say which to take",
     "predict": "predict images without annotations, as result files for COCO's server",
     "export": "write the labeling network as an ONNX file",
     "export-labels": "write the masks for another tool, and count what it cannot say",
@@ -98,6 +100,7 @@ EXAMPLES = {
   mal label checkpoint=FILE {FILES} boxes=detections.json output=masks.json
   mal label labeler=sam2 labeler.weights=DIR {FILES} output=masks.json
                                            others: sam, sam3, hq_sam, grabcut, ellipse, box
+  mal label labeler=ensemble "labeler.members=[mal,grabcut]" checkpoint=FILE {FILES}
   mal label data=yolo {FILES}                   other formats: lvis, objects365, voc, ytvis""",
     "segment": f"""\
   mal segment {FILES} {VAL_FILES} workdir=runs/mine
@@ -113,6 +116,14 @@ EXAMPLES = {
   mal score ... checkpoint=FILE                                asks a labeler about each mask""",
     "calibrate": """\
   mal calibrate labels=masks.json human=some.json output=calibrated.json""",
+    "refine": """\
+  mal refine pseudo_labels=FILE images=DIR output=refined.json   any COCO file with masks
+  mal refine ... checkpoint=FILE                                 also asks a trained labeler""",
+    "bake-off": f"""\
+  mal bake-off labelers=[mal,grabcut,ellipse] checkpoint=FILE {FILES}
+                                           leaves bake_off.html and .json in workdir, or output
+  mal bake-off 'labelers=[grabcut,{{name:sam2,weights:DIR}}]' sample=200 {FILES}
+  mal bake-off ... human=instances.json    also says how right the ranking was""",
     "predict": f"""\
   mal predict {FILES} {VAL_FILES} workdir=runs/mine \\
               data.test.images=DIR data.test.annotations=image_info_test-dev2017.json""",
@@ -151,7 +162,7 @@ EXAMPLES = {
 }
 UNFORCED = (
     *("sweep", "check", "report", "serve", "history", "export", "export-labels", "cache"),
-    *("score", "calibrate", "estimate", "review"),
+    *("score", "calibrate", "estimate", "review", "refine", "bake-off"),
 )
 CACHE_ACTIONS = ("ls", "why", "rm", "gc")
 OVERRIDES_HELP = "settings, as KEY=VALUE (see conf/ for all keys)"

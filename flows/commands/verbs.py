@@ -75,8 +75,10 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "review": review,
             "predict": predict,
             "serve": serve,
-            "score": score,
-            "calibrate": calibrate,
+            "score": _rewriting("scored_labels", "score"),
+            "calibrate": _rewriting("scored_labels", "calibrate"),
+            "refine": _rewriting("refined_labels", "refine"),
+            "bake-off": bake_off,
         }
         single[verb](overrides, force)
 
@@ -235,10 +237,10 @@ def evaluate(overrides: Sequence[str], force: bool) -> None:
 
     with session.joined() as opened:
         config = opened.config(overrides)
+    if (config.labels is None) != (config.human is None):
+        message = "labels=FILE and human=FILE go together: one is compared with the other."
+        raise ConfigError(message)
     if config.labels is not None:
-        if config.human is None:
-            message = "labels=FILE and human=FILE go together: one is compared with the other."
-            raise ConfigError(message)
         score_labels(config)
         return
     config, _ = _performed(overrides, EVALUATE, force)
@@ -254,22 +256,27 @@ def score_labels(config: RunConfig) -> None:
     say(target)
 
 
-def score(overrides: Sequence[str], _force: bool) -> None:
-    """Score the masks of a labeled file."""
-    from flows.commands import scored_labels
+def _rewriting(module: str, work: str) -> Callable[[Sequence[str], bool], None]:
+    """A verb that writes a labeled file again, by a function of its module."""
 
-    config = composing.compose(overrides)
-    say(scored_labels.score(config))
-    say(str(config.output))
+    def verb(overrides: Sequence[str], _force: bool) -> None:
+        config = composing.compose(overrides)
+        say(getattr(importlib.import_module(f"flows.commands.{module}"), work)(config))
+        say(str(config.output))
+
+    return verb
 
 
-def calibrate(overrides: Sequence[str], _force: bool) -> None:
-    """Fit the scores of a labeled file to the human masks there are."""
-    from flows.commands import scored_labels
+def bake_off(overrides: Sequence[str], _force: bool) -> None:
+    """Compare labelers on a sample of the training file's boxes."""
+    from flows.commands import bake_off as comparing
+    from flows.stages import graph, session
 
-    config = composing.compose(overrides)
-    say(scored_labels.calibrate(config))
-    say(str(config.output))
+    with session.joined() as opened:
+        run = opened.run(overrides, graph.BY_NAME[LABEL].required)
+        graph.begin(run)
+        for line in comparing.bake_off(run):
+            say(line)
 
 
 def predict(overrides: Sequence[str], force: bool) -> None:

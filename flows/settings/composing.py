@@ -101,6 +101,7 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
     raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
     raw["labeler"] = recipes.labeler(raw["labeler"])
+    raw["labelers"] = recipes.labelers(raw["labelers"])
     raw["store"] = raw["store"] or default_store()
     upstream.resolve(raw, Path(raw["store"]).expanduser().absolute(), _settings())
     raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from flows.settings.run_config import SegmenterChanges
 from mal_core.errors import ConfigError
+from mal_core.labelers.recipes import member_values
 from mal_core.models.encoder_names import check_encoder_name
 from mal_core.models.weight_packages import packaged_weights
 
@@ -63,7 +64,25 @@ def chosen(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
 
 
 def labeler(chosen: dict[str, Any]) -> dict[str, Any]:
-    """The labeler of a run as plain data; a local place of its weights becomes absolute."""
+    """The labeler of a run as plain data: members whole, local places of weights absolute.
+
+    Raises:
+        ConfigError: A member is no labeler.
+    """
+    return {**_with_local_weights(chosen), "members": labelers(chosen.get("members"))}
+
+
+def labelers(chosen: Any) -> list[dict[str, Any]]:
+    """Several labelers as plain data, each whole: a name stands for that labeler's defaults.
+
+    Raises:
+        ConfigError: One is no labeler.
+    """
+    listed = chosen if isinstance(chosen, list) else [chosen] if chosen else []
+    return [_with_local_weights(member_values(one)) for one in listed]
+
+
+def _with_local_weights(chosen: dict[str, Any]) -> dict[str, Any]:
     weights = chosen.get("weights")
     place = None if weights is None else Path(str(weights)).expanduser()
     if place is None or not place.exists():

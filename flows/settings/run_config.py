@@ -17,7 +17,7 @@ from mal_core.config import (
     SegmenterConfig,
     SplitConfig,
 )
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import LabelerConfig, MemberConfig
 from mal_core.config.roles import (
     Data,
     Labeling,
@@ -112,6 +112,9 @@ class RunConfig(Config):
         pseudo_labels: Masks from elsewhere for the training file's boxes, by annotation id;
             phase 2 uses them and nothing is trained in phase 1.
         serve_port: Of `mal serve`, on the loopback interface; the dashboard links to it.
+        trust: Of `mal refine`: how far the masks that come in are believed, in (0, 1).
+        labelers, sample: Of `mal bake-off`: who is compared, each with settings of its own, and
+            on how many boxes.
         labels, human: Labels and human masks, for `mal evaluate` to compare instead of
             segmenters: COCO files, or of the format that `data` says.
         images: Photos of `human` or `labels`.
@@ -155,6 +158,9 @@ class RunConfig(Config):
     fix: Operation[bool] = False
     boxes: Annotated[Path | None, Role.DATA, Role.FILE] = None
     pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED, LABELS] = None
+    trust: Operation[float] = 0.6
+    labelers: Operation[tuple[MemberConfig, ...]] = ()
+    sample: Operation[int] = 100
     labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
     human: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
     images: Annotated[Path | None, Role.REPORTING, Role.PLACE] = None
@@ -177,17 +183,12 @@ class RunConfig(Config):
         if self.human_arm == "published":
             self._require_published()
         self._check_shared_store()
-        if self.labels is None and self.human is not None:
-            message = "labels=FILE and human=FILE go together: one is compared with the other."
-            raise ConfigError(message)
         self._require_one_labeler()
 
     def _require_one_labeler(self) -> None:
         """Refuse settings that name two sources of masks, or boxes without any."""
-        if self.pseudo_labels is not None and (self.checkpoint or self.boxes):
-            message = (
-                "pseudo_labels=FILE replaces phase 1: give no checkpoint and no boxes with it."
-            )
+        if self.pseudo_labels is not None and self.boxes:
+            message = "pseudo_labels=FILE replaces phase 1: give no boxes with it."
             raise ConfigError(message)
         trained = self.labeler.is_trained
         if self.pseudo_labels is not None and not trained:
@@ -242,6 +243,10 @@ class RunConfig(Config):
             if seen is not None and seen <= 0:
                 message = f"{key}={seen} is not possible: wanted > 0."
                 raise ConfigError(message)
+
+        if not 0 < self.trust < 1:
+            message = f"trust={self.trust} is not possible: wanted between 0 and 1."
+            raise ConfigError(message)
 
     def _require_part(self) -> None:
         if self.worst is not None and self.share is not None:

@@ -1,5 +1,6 @@
 """Who draws the masks of a run, and what of that decides the labels."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from flows.store.code_version import code_version
 from mal_core.artifacts import sha256_json
 from mal_core.config.labelers import FOUNDATIONS, LabelerConfig
 from mal_core.config.roles import Role, deciding
+from mal_core.errors import ConfigError
 from mal_core.labelers.weights import find_weights, require_package, weight_files
 
 TORCH = ("torch", "torchvision", "timm")
@@ -45,12 +47,22 @@ def check_labeler(config: RunConfig) -> None:
     """Refuse a labeler whose package or weights are not there; fetches weights from the hub.
 
     Raises:
-        ConfigError: The message says what to install or to give.
+        ConfigError: The message says what to install or to give; or labels are given together
+            with a network, which only `mal refine` takes.
         CheckpointError: The weights are not complete.
     """
-    if config.labeler.name in FOUNDATIONS and config.pseudo_labels is None:
-        require_package(config.labeler.name)
-        find_weights(config.labeler)
+    if config.pseudo_labels is not None and config.checkpoint is not None:
+        message = (
+            "pseudo_labels=FILE replaces phase 1: give no checkpoint with it. (`mal refine` takes "
+            "both.)"
+        )
+        raise ConfigError(message)
+    if config.pseudo_labels is not None:
+        return
+    for one in config.labeler.drawn_by:
+        if one.name in FOUNDATIONS:
+            require_package(one.name)
+            find_weights(one)
 
 
 def find_drawer(run: Run, checkpoint: Callable[[Run], tuple[Path, str]]) -> Chosen:
@@ -64,40 +76,59 @@ def find_drawer(run: Run, checkpoint: Callable[[Run], tuple[Path, str]]) -> Chos
         ConfigError, CheckpointError: As `check_labeler`.
     """
     labeler = run.config.labeler
+    path, inputs, settings = None, {}, {}
     if labeler.is_trained:
-        path, digest = checkpoint(run)
-        return Chosen(
-            checkpoint=path,
-            labeler=labeler,
-            settings=deciding(run.config.mal, Role.LABELING),
-            inputs={"checkpoint": digest},
-            code=_code("mal_core.labeling.work", "mal_core.models.checkpoints", packages=TORCH),
-        )
-    settings = deciding(labeler, Role.LABELING)
-    if labeler.name not in FOUNDATIONS:
-        return Chosen(
-            checkpoint=None,
-            labeler=labeler,
-            settings={"labeler": settings},
-            inputs={},
-            code=_code(_MODULES[labeler.name], packages=("numpy", "opencv-python-headless")),
-        )
-    folder = find_weights(labeler)
-    content = {path.name: str(run.store.digests.digest(path)) for path in weight_files(folder)}
+        path, inputs["checkpoint"] = checkpoint(run)
+        settings = deciding(run.config.mal, Role.LABELING)
+    local, weights = _local(run, labeler)
+    if weights:
+        inputs["weights"] = sha256_json(weights if labeler.members else weights[0])
+    if labeler.name != "mal":
+        settings = {**({"mal": settings} if settings else {}), "labeler": _told(labeler)}
+    modules = [name for one in labeler.drawn_by for name in _MODULES[one.name]]
+    packages = [name for one in labeler.drawn_by for name in _PACKAGES.get(one.name, IMAGES)]
+    if labeler.members:
+        modules.append("mal_core.labelers.ensemble")
     return Chosen(
-        checkpoint=None,
-        labeler=LabelerConfig(**{**settings, "weights": str(folder)}),
-        settings={"labeler": {**settings, "weights": None}},
-        inputs={"weights": sha256_json(content)},
-        code=_code("mal_core.labelers.foundations", packages=("torch", "transformers")),
+        checkpoint=path,
+        labeler=local,
+        settings=settings,
+        inputs=inputs,
+        code=_code(*dict.fromkeys(modules), packages=tuple(dict.fromkeys(packages))),
     )
 
 
+def _local(run: Run, labeler: LabelerConfig) -> tuple[LabelerConfig, list[dict[str, str]]]:
+    """Settings with the folders of all weights, and the digests of what lies in each."""
+    found, contents = [], []
+    for one in labeler.drawn_by:
+        if one.name not in FOUNDATIONS:
+            found.append(one)
+            continue
+        folder = find_weights(one)
+        files = weight_files(folder)
+        contents.append({path.name: str(run.store.digests.digest(path)) for path in files})
+        found.append(dataclasses.replace(one, weights=str(folder)))
+    if labeler.members:
+        return dataclasses.replace(labeler, members=tuple(found)), contents
+    return dataclasses.replace(labeler, weights=found[0].weights), contents
+
+
+def _told(labeler: LabelerConfig) -> dict[str, Any]:
+    """What decides the labels; of weights the content does, not the place."""
+    members = [{**deciding(one, Role.LABELING), "weights": None} for one in labeler.members]
+    return {**deciding(labeler, Role.LABELING), "weights": None, "members": members}
+
+
 _MODULES = {
-    "box": "mal_core.labelers.shapes",
-    "ellipse": "mal_core.labelers.shapes",
-    "grabcut": "mal_core.labelers.grabcut",
+    "mal": ("mal_core.labeling.work", "mal_core.models.checkpoints"),
+    "box": ("mal_core.labelers.shapes",),
+    "ellipse": ("mal_core.labelers.shapes",),
+    "grabcut": ("mal_core.labelers.grabcut",),
+    **dict.fromkeys(FOUNDATIONS, ("mal_core.labelers.foundations",)),
 }
+IMAGES = ("numpy", "opencv-python-headless")
+_PACKAGES = {"mal": TORCH, **dict.fromkeys(FOUNDATIONS, ("torch", "transformers"))}
 
 
 def _code(*modules: str, packages: tuple[str, ...]) -> str:

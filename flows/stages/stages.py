@@ -158,7 +158,7 @@ def generate_pseudo_labels(run: Run) -> Stored:
     if run.config.pseudo_labels is not None:
         return given_labels(run, inputs(run).train, run.config.pseudo_labels)
     train, config = inputs(run).train, run.config
-    drawer, stripped = drawing.find_drawer(run, _checkpoint), boxes(run)
+    drawer, stripped = drawing.find_drawer(run, labeler_checkpoint), boxes(run)
 
     def work(folder: Path) -> None:
         from flows.stages.label_runners import label
@@ -200,7 +200,12 @@ def accounting(stored: Stored) -> Accounting:
     return read_record(Accounting, stored.path / ACCOUNTING)
 
 
-def _checkpoint(run: Run) -> tuple[Path, str]:
+def labeler_checkpoint(run: Run) -> tuple[Path, str]:
+    """Our own network and its digest: the one that the settings name, else trained in this run.
+
+    Raises:
+        ConfigError: The one that the settings name cannot be read.
+    """
     chosen = run.config.checkpoint
     if chosen is None:
         trained = train_mal(run)

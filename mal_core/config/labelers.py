@@ -7,14 +7,16 @@ from mal_core.config import Config, _require
 from mal_core.config.roles import Labeling
 from mal_core.errors import ConfigError
 
-LabelerName = Literal["mal", "sam", "sam2", "sam3", "hq_sam", "box", "ellipse", "grabcut"]
+LabelerName = Literal[
+    "mal", "sam", "sam2", "sam3", "hq_sam", "box", "ellipse", "grabcut", "ensemble"
+]
 FOUNDATIONS = ("sam", "sam2", "sam3", "hq_sam")
 """Labelers that need weights which somebody else has trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelerConfig(Config):
-    """Who draws the masks of a run; our own network draws as `mal` says and reads nothing here.
+class MemberConfig(Config):
+    """One labeler; our own network draws as `mal` says and reads nothing here.
 
     Attributes:
         name: Which one.
@@ -60,3 +62,57 @@ class LabelerConfig(Config):
     def is_trained(self) -> bool:
         """Whether it draws with a network that phase 1 trains on boxes."""
         return self.name == "mal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelerConfig(MemberConfig):
+    """Who draws the masks of a run: one labeler, or several that are heard together.
+
+    Attributes:
+        members: Of an ensemble: its labelers, each with its own settings. On the command line
+            a name stands for that labeler's defaults.
+        mode: Of an ensemble. agree: every pixel goes by the votes of all members, which count
+            by the scores of their masks; choose: each box gets the mask with the best score.
+        leader: The member that the others must beat; null: the one whose masks score best on
+            a sample of the boxes.
+        per_class: Find a leader for each class that has enough boxes.
+    """
+
+    members: Labeling[tuple[MemberConfig, ...]] = ()
+    mode: Labeling[Literal["agree", "choose"]] = "agree"
+    leader: Labeling[LabelerName | None] = None
+    per_class: Labeling[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [one.name for one in self.members]
+        if self.name != "ensemble":
+            if self.members or self.leader is not None:
+                message = (
+                    f"labeler.members and labeler.leader are of labeler=ensemble, but "
+                    f"labeler={self.name} draws."
+                )
+                raise ConfigError(message)
+            return
+        if len(names) < 2 or "ensemble" in names:
+            message = (
+                f"labeler.members={names}: wanted two or more labelers, such as "
+                "labeler.members=[mal,grabcut], and no ensemble among them."
+            )
+            raise ConfigError(message)
+        if names.count("mal") > 1:
+            message = "labeler.members: a run has one network, so mal can be a member once."
+            raise ConfigError(message)
+        if self.leader is not None and names.count(self.leader) != 1:
+            message = f"labeler.leader={self.leader}: wanted one of the members {names}."
+            raise ConfigError(message)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a network that phase 1 trains on boxes draws, alone or with others."""
+        return self.name == "mal" or any(one.is_trained for one in self.members)
+
+    @property
+    def drawn_by(self) -> tuple[MemberConfig, ...]:
+        """The labelers that draw: the members, or itself."""
+        return self.members or (self,)

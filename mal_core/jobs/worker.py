@@ -16,6 +16,7 @@ from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs.phase1 import LabelJob, TrainJob
 from mal_core.jobs.reads import certify, require_no_masks, watch_reads
 from mal_core.jobs.shards import ShardJob, is_wanted, report_shard
+from mal_core.labelers.ensemble import prepared
 from mal_core.labelers.registry import photo_labeler
 from mal_core.labelers.weights import weight_files, weights_name
 from mal_core.labeling.protocol import PhotoLabeler
@@ -99,20 +100,21 @@ def run_shard(job_path: Path) -> None:
 
 
 def _label_origin(job: LabelJob) -> EncoderOrigin | None:
-    """Where the weights that draw come from; None where there are none."""
+    """Where the weights that draw come from, our own network's first; None where there are none."""
     if job.checkpoint is not None:
         return checkpoint_origin(job.checkpoint)
-    if job.labeler.weights is None:
-        return None
-    name = weights_name(job.labeler.weights)
-    return EncoderOrigin(name=job.labeler.name, weights=name, licence=None, stated_by="nobody")
+    for one in job.labeler.drawn_by:
+        if one.weights is not None:
+            name = weights_name(one.weights)
+            return EncoderOrigin(name=one.name, weights=name, licence=None, stated_by="nobody")
+    return None
 
 
 def _weights(job: LabelJob) -> list[Path]:
     """The files of weights that a job reads."""
-    if job.checkpoint is not None:
-        return [job.checkpoint]
-    return [] if job.labeler.weights is None else weight_files(Path(job.labeler.weights))
+    own = [] if job.checkpoint is None else [job.checkpoint]
+    folders = [Path(one.weights) for one in job.labeler.drawn_by if one.weights is not None]
+    return [*own, *(path for folder in folders for path in weight_files(folder))]
 
 
 def _label_inputs(job: LabelJob) -> tuple[BoxDataset, PhotoLabeler]:
@@ -123,7 +125,7 @@ def _label_inputs(job: LabelJob) -> tuple[BoxDataset, PhotoLabeler]:
         strict=job.strict,
         crowds_as_objects=writer.crowds_as_objects,
     )
-    return dataset, writer
+    return dataset, prepared(writer, dataset, job.output.parent)
 
 
 def main() -> int:

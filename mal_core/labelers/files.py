@@ -17,6 +17,7 @@ from mal_core.formats import FORMATS, align_classes
 from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.images.frames import Orientation
 from mal_core.images.plan import plan_images, show_plan, write_all_pixels
+from mal_core.labelers.ensemble import prepared
 from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.types import BoxDataset, PseudoLabelSet
@@ -144,11 +145,11 @@ def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) ->
             decode=True,
             crowds_as_objects=writer.crowds_as_objects,
         )
-    _begin(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
+    begin_attempt(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
     labeled, ledger = folder / "labels" / "train.json", folder / "labels" / LEDGER
     result = generate_pseudo_labels(
         dataset,
-        writer,
+        prepared(writer, dataset, labeled.parent),
         source=split.annotations,
         output=labeled,
         ledger=ledger,
@@ -175,7 +176,7 @@ def _content(work: Labeling, split: NormalSplit, dataset: BoxDataset) -> list[An
     return [sha256_file(split.annotations), work.strict, work.orientation, stamps]
 
 
-def _begin(folder: Path, key: str) -> None:
+def begin_attempt(folder: Path, key: str) -> None:
     """Make the folder; forget what lies there of another attempt."""
     mark = folder / KEY
     if not (mark.is_file() and mark.read_text() == key):

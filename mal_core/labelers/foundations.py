@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import MemberConfig
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import Drawing, Map, PixelBox
@@ -81,7 +81,7 @@ class Foundation:
         CheckpointError: The weights do not fit the model.
     """
 
-    def __init__(self, folder: Path, config: LabelerConfig) -> None:
+    def __init__(self, folder: Path, config: MemberConfig) -> None:
         self.config = config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         family = _FAMILIES[config.name]

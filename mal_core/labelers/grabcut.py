@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import MemberConfig
 from mal_core.geometry.boxes import expand_box, fixed_margins, pixel_box
 from mal_core.labelers.drawing import Drawing, PixelBox, flat
 from mal_core.types import BoxAnnotation
@@ -20,7 +20,7 @@ UNKNOWN_IOU = 0.5
 class GrabCut:
     """Cuts the object of each box out of a crop that shows its surroundings."""
 
-    def __init__(self, config: LabelerConfig) -> None:
+    def __init__(self, config: MemberConfig) -> None:
         self.config = config
 
     def draw(self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]) -> Iterator[Drawing]:

@@ -20,10 +20,9 @@ from mal_core.data.box_table import ALLOWED_OVERHANG, ROUNDING
 from mal_core.errors import ArgumentError, ConfigError, RecordError
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.images.frames import Orientation
-from mal_core.labelers.drawing import DrawnPhotos
 from mal_core.labelers.files import Labeling, label_into
-from mal_core.labelers.recipes import drawer_recipe
-from mal_core.labelers.registry import DRAWERS, labeling_config
+from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
+from mal_core.labelers.registry import labeling_config, photo_labeler
 from mal_core.labelers.weights import with_local_weights
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.work import MaskWriter
@@ -153,8 +152,9 @@ def load_labeler(
     """Make a labeler: our own network from its file, or one that needs no training here.
 
     Args:
-        checkpoint: Of labeler="mal", the file that `mal train`, `train_labeler` or the paper's
-            own code has written, such as `runs/mine/mal/checkpoint.pth`.
+        checkpoint: Of our own network, alone or in an ensemble: the file that `mal train`,
+            `train_labeler` or the paper's own code has written, such as
+            `runs/mine/mal/checkpoint.pth`.
         labeler: Who draws; a name in `conf/labeler`.
         settings: How to draw: of our own network all settings that decide labels, where they
             shall differ from those it was trained with (`mask_threshold=0.4`); of other
@@ -174,12 +174,23 @@ def load_labeler(
         config = _with_choices(trained, settings)
         writer = MaskWriter(network, config)
         return Labeler(writer, config, checkpoint=path, weights=sha256_file(path))
-    if checkpoint is not None:
-        message = f"load_labeler: labeler={labeler!r} takes no checkpoint."
-        raise ConfigError(message)
+    return _other_labeler(labeler, None if checkpoint is None else Path(checkpoint), settings)
+
+
+def _other_labeler(labeler: str, path: Path | None, settings: dict[str, Any]) -> Labeler:
     chosen = drawer_recipe(labeler, **settings)
+    if (path is not None) != chosen.is_trained:
+        message = f"load_labeler: labeler={labeler!r} takes no checkpoint."
+        if chosen.is_trained:
+            message = f"load_labeler: {labeler!r} has mal for a member, which needs a checkpoint."
+        raise ConfigError(message)
     found, weights = with_local_weights(chosen)
-    return Labeler(DrawnPhotos(DRAWERS[found.name](found)), chosen, weights=weights)
+    mal, own = labeler_recipe(), None
+    if path is not None:
+        own, mal = sha256_file(path), checkpoints.load_labeler(path)[1]
+    writer = photo_labeler(found, path, mal)
+    digest = weights if own is None else f"{own} {weights}"
+    return Labeler(writer, chosen, checkpoint=path, weights=digest)
 
 
 def _with_choices(trained: MalConfig, settings: dict[str, Any]) -> MalConfig:

@@ -1,5 +1,6 @@
 """The recipes of conf/ as settings, for those who call the library without the command."""
 
+import dataclasses
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import yaml
 
 from mal_core.config import EncoderConfig, MalConfig, SegmenterConfig
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import LabelerConfig, MemberConfig
 from mal_core.errors import ConfigError, RecordError
 from mal_core.processes.records import from_json, to_json
 
@@ -57,13 +58,16 @@ def drawer_recipe(name: str, **changes: Any) -> LabelerConfig:
 
     Args:
         name: One of the files of `conf/labeler`.
-        changes: Fields of `LabelerConfig`, such as `weights="facebook/sam2.1-hiera-tiny"`.
+        changes: Fields of `LabelerConfig`, such as `weights="facebook/sam2.1-hiera-tiny"`. A
+            member of an ensemble is a name, or a mapping with `name` and what differs.
 
     Raises:
         ConfigError: There is no such labeler or field, or a value is impossible.
     """
+    values = {**_read("labeler", name), **changes}
+    values["members"] = [member_values(one) for one in values.get("members", ())]
     try:
-        return from_json(LabelerConfig, to_json({**_read("labeler", name), **changes}), "labeler")
+        return from_json(LabelerConfig, to_json(values), "labeler")
     except RecordError as error:
         raise ConfigError(str(error)) from error
 
@@ -83,6 +87,36 @@ def segmenter_recipe(name: str, **changes: Any) -> SegmenterConfig:
         return from_json(SegmenterConfig, values, "segmenter")
     except RecordError as error:
         raise ConfigError(str(error)) from error
+
+
+def member_values(member: object) -> dict[str, Any]:
+    """One of several labelers as plain data: its defaults, and what was said of it.
+
+    Args:
+        member: A name in `conf/labeler`, a mapping with `name` and what differs, or settings.
+
+    Raises:
+        ConfigError: There is no such labeler, or it has no name.
+    """
+    if isinstance(member, MemberConfig):
+        return dict(to_json(member))
+    said = {"name": member} if isinstance(member, str) else member
+    if not isinstance(said, Mapping) or not isinstance(said.get("name"), str):
+        message = (
+            f"labeler.members: {member!r} names no labeler; wanted a name such as grabcut, or "
+            "{name: sam2, weights: DIR}."
+        )
+        raise ConfigError(message)
+    own = {one.name for one in dataclasses.fields(MemberConfig)}
+    unknown = sorted(set(said) - own)
+    if unknown:
+        message = (
+            f"labeler.members: {said['name']} has no setting {unknown[0]!r}. Known here: "
+            f"{', '.join(sorted(own))}."
+        )
+        raise ConfigError(message)
+    defaults = {key: value for key, value in _read("labeler", said["name"]).items() if key in own}
+    return {**defaults, **said}
 
 
 def _no_field(group: str, error: TypeError) -> str:

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mal_core.config import MalConfig
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import LabelerConfig, MemberConfig
 from mal_core.config.roles import Role, keys_with
 from mal_core.errors import ConfigError
 from mal_core.labelers.drawing import Drawer, DrawnPhotos
@@ -14,8 +15,11 @@ from mal_core.labelers.shapes import Boxes, Ellipses
 from mal_core.labelers.weights import find_weights, require_package
 from mal_core.labeling.protocol import PhotoLabeler
 
+if TYPE_CHECKING:  # torch
+    from mal_core.labeling.work import MaskWriter
 
-def _foundation(config: LabelerConfig) -> Drawer:
+
+def _foundation(config: MemberConfig) -> Drawer:
     require_package(config.name)
     folder = find_weights(config)
     from mal_core.labelers.foundations import Foundation
@@ -23,7 +27,7 @@ def _foundation(config: LabelerConfig) -> Drawer:
     return Foundation(folder, config)
 
 
-DRAWERS: Mapping[str, Callable[[LabelerConfig], Drawer]] = {
+DRAWERS: Mapping[str, Callable[[MemberConfig], Drawer]] = {
     "sam": _foundation,
     "sam2": _foundation,
     "sam3": _foundation,
@@ -32,7 +36,7 @@ DRAWERS: Mapping[str, Callable[[LabelerConfig], Drawer]] = {
     "ellipse": lambda _config: Ellipses(),
     "grabcut": GrabCut,
 }
-"""Labelers that need no training here; `mal` is the one that does."""
+"""Labelers that need no training here; `mal` is the one that does, `ensemble` has several."""
 
 
 def photo_labeler(config: LabelerConfig, checkpoint: Path | None, mal: MalConfig) -> PhotoLabeler:
@@ -47,8 +51,38 @@ def photo_labeler(config: LabelerConfig, checkpoint: Path | None, mal: MalConfig
         ConfigError: Its package or its weights are not there.
         CheckpointError: Its weights do not fit.
     """
-    if config.name != "mal":
+    if config.name == "mal":
+        return _trained(checkpoint, mal)
+    if config.name != "ensemble":
         return DrawnPhotos(DRAWERS[config.name](config))
+    from mal_core.labelers.ensemble import Ensemble
+
+    drawers = [drawer_of(one, checkpoint, mal, asks_second=False) for one in config.members]
+    return Ensemble(config, drawers)
+
+
+def drawer_of(
+    config: MemberConfig, checkpoint: Path | None, mal: MalConfig, *, asks_second: bool = True
+) -> Drawer:
+    """A labeler that draws box by box, our own network too.
+
+    Args:
+        config: Which one.
+        checkpoint: Of our own network, if it draws.
+        mal: How that network labels.
+        asks_second: It forms the second opinion that scores of its own need.
+
+    Raises:
+        ConfigError, CheckpointError: As `photo_labeler`.
+    """
+    if config.name != "mal":
+        return DRAWERS[config.name](config)
+    from mal_core.labelers.trained import Trained
+
+    return Trained(_trained(checkpoint, mal, asks_second=asks_second))
+
+
+def _trained(checkpoint: Path | None, mal: MalConfig, *, asks_second: bool = True) -> "MaskWriter":
     if checkpoint is None:
         message = "labeler=mal needs a checkpoint: train one, or give checkpoint=FILE."
         raise ConfigError(message)
@@ -56,7 +90,7 @@ def photo_labeler(config: LabelerConfig, checkpoint: Path | None, mal: MalConfig
     from mal_core.models.checkpoints import load_labeler
 
     network, trained = load_labeler(checkpoint)
-    return MaskWriter(network, labeling_config(trained, mal))
+    return MaskWriter(network, labeling_config(trained, mal), asks_second=asks_second)
 
 
 def labeling_config(trained: MalConfig, chosen: MalConfig) -> MalConfig:

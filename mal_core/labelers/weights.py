@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mal_core.artifacts import sha256_file, sha256_json
-from mal_core.config.labelers import FOUNDATIONS, LabelerConfig
+from mal_core.config.labelers import FOUNDATIONS, LabelerConfig, MemberConfig
 from mal_core.errors import CheckpointError, ConfigError
 
 EXTRA = "pip install 'mal-pipeline[sam]'"
@@ -45,7 +45,7 @@ def require_package(name: str) -> None:
         raise ConfigError(message)
 
 
-def find_weights(config: LabelerConfig) -> Path:
+def find_weights(config: MemberConfig) -> Path:
     """The folder with the weights of a foundation model; fetches them from the hub.
 
     Raises:
@@ -68,12 +68,22 @@ def find_weights(config: LabelerConfig) -> Path:
 
 
 def with_local_weights(config: LabelerConfig) -> tuple[LabelerConfig, str | None]:
-    """Settings whose weights lie in a folder here, and a digest of that folder's content.
+    """Settings whose weights lie in folders here, and a digest of these folders' contents.
 
     Raises:
         ConfigError: The package or the weights are not there.
         CheckpointError: The weights are not complete.
     """
+    found = [_local(one) for one in config.drawn_by]
+    digests = [digest for _, digest in found]
+    if not any(digests):
+        return config, None
+    if not config.members:
+        return replace(config, weights=found[0][0].weights), digests[0]
+    return replace(config, members=tuple(one for one, _ in found)), sha256_json(digests)
+
+
+def _local(config: MemberConfig) -> tuple[MemberConfig, str | None]:
     if config.name not in FOUNDATIONS:
         return config, None
     require_package(config.name)
@@ -111,7 +121,7 @@ def _fetched(name: str) -> Path:
         raise ConfigError(message) from error
 
 
-def _require_complete(folder: Path, config: LabelerConfig) -> None:
+def _require_complete(folder: Path, config: MemberConfig) -> None:
     description = folder / CONFIG
     if not description.is_file():
         message = f"labeler.weights={folder} lacks {CONFIG}, which says what model it is."

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.config import MalConfig
+from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import resize_crop, wrap_crop
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.geometry.rle import crop_mask_to_rle
@@ -174,7 +174,7 @@ def draw_mask(
         for values, view in zip(logits, item.views, strict=True)
     ]
     network = in_box[0] if len(in_box) == 1 else np.asarray(np.mean(in_box, axis=0))
-    final = _refine(item, network, box, config) if config.refinement.enabled else network
+    final = _refine(item, network, config) if config.refinement.enabled else network
     cut = np.float32(_threshold(annotation.area, config))
     other = None
     if second is not None:
@@ -252,18 +252,42 @@ def _threshold(area: float, config: MalConfig) -> float:
     return math.log(cut / (1 - cut))
 
 
-def _refine(item: BoxViews, logits: Map, box: PixelBox, config: MalConfig) -> Map:
+def _refine(item: BoxViews, logits: Map, config: MalConfig) -> Map:
     """Let the colors around the box speak; logits of the box in, logits of the box out."""
-    height, width = item.record.height, item.record.width
-    around_box = expand_box(np.array(item.annotation.box_xyxy), fixed_margins(CONTEXT))
+    corners = np.array(item.annotation.box_xyxy)
+    return refined_in_photo(item.image, item.record, corners, logits, config.refinement)
+
+
+def refined_in_photo(
+    image: NDArray[np.uint8],
+    record: ImageRecord,
+    box_xyxy: NDArray[np.float64],
+    logits: Map,
+    config: RefinementConfig,
+) -> Map:
+    """Log-odds of a box after the colors in it and around it have been heard.
+
+    Args:
+        image: RGB, shape (H, W, 3).
+        record: Its size.
+        box_xyxy: The box in px of the image, shape (4,).
+        logits: Log-odds at the pixels that the box touches, shape (h, w).
+        config: How loud the colors are.
+
+    Returns:
+        Float32, shape (h, w).
+    """
+    height, width = record.height, record.width
+    box = pixel_box(box_xyxy, height, width)
+    around_box = expand_box(box_xyxy, fixed_margins(CONTEXT))
     x0, y0, x1, y1 = around_box.clip(0, [width, height, width, height])
     inside = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     around = np.zeros(inside.shape, dtype=np.float32)
     rows, columns = slice(box[1] - y0, box[3] - y0), slice(box[0] - x0, box[2] - x0)
     inside[rows, columns] = True
     around[rows, columns] = logits
-    pixels = np.ascontiguousarray(item.image[y0:y1, x0:x1])
-    return refine_logits(pixels, around, inside, config.refinement)[rows, columns]
+    pixels = np.ascontiguousarray(image[y0:y1, x0:x1])
+    return refine_logits(pixels, around, inside, config)[rows, columns]
 
 
 def resize_logits(

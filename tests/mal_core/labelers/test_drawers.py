@@ -147,7 +147,7 @@ def test_the_command_writes_what_the_library_does_and_trains_nothing(tmp_path):
         (["labeler=box", "pseudo_labels={file}"], "leave labeler=box out"),
         (["labeler=sam2", "labeler.weights=null"], "needs labeler.weights="),
         (["labeler=sam", "labeler.weights={file}/x"], "no such folder or file"),
-        (["labeler=crayon"], "Available: box, ellipse, grabcut"),
+        (["labeler=crayon"], "Available: box, ellipse, ensemble, grabcut"),
     ],
 )
 def test_the_command_refuses_with_status_2(tmp_path, capsys, settings, words):

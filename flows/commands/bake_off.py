@@ -1,0 +1,268 @@
+"""`mal bake-off`: labelers compared on a sample of the user's boxes, without human masks."""
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.settings.run_config import RunConfig
+from flows.stages import publish, stages
+from flows.stages.run import Run
+from mal_core.artifacts import write_json
+from mal_core.errors import ConfigError
+
+if TYPE_CHECKING:  # torch and pycocotools
+    from mal_core.config.labelers import MemberConfig
+    from mal_core.evaluation.ranking import Place, Truth
+    from mal_core.labelers.bake_off import Drawn, Shown
+    from mal_core.report.bake_off import Subject
+    from mal_core.types import Rle
+
+PAGE, NUMBERS = "bake_off.html", "bake_off.json"
+MOST_SHOWN = 24
+
+
+def bake_off(run: Run) -> list[str]:
+    """Compare labelers; leaves a page and its numbers in the working folder, or in `output`.
+
+    Returns:
+        The table, what to take, how right that is where human masks are given, and the places.
+
+    Raises:
+        ConfigError: Fewer than two labelers, or one that cannot work.
+        DatasetError: The input is wrong.
+    """
+    from mal_core.data.coco import read_boxes
+    from mal_core.evaluation.ranking import ranked, recommendation
+    from mal_core.labelers.bake_off import BakeOff, Entrant
+    from mal_core.labelers.registry import drawer_of
+    from mal_core.report.bake_off import Page, write_page
+    from mal_core.report.text_tables import text_table
+
+    config = run.config
+    _require_labelers(config)
+    folder = config.output or config.workdir
+    train, stripped = stages.inputs(run).train, stages.boxes(run)
+    own = any(one.is_trained for one in config.labelers)
+    network = stages.labeler_checkpoint(run)[0] if own else None
+    names = _names(config.labelers)
+    entrants = [
+        Entrant(name=name, drawer=drawer_of(one, network, config.mal))
+        for name, one in zip(names, config.labelers, strict=True)
+    ]
+    boxes = stripped.path / "boxes.json"
+    dataset = read_boxes(train.images, boxes, strict=config.data.strict)
+    if not dataset.boxes:
+        message = f"{train.annotations} has no box to draw."
+        raise ConfigError(message)
+    drawn = BakeOff(entrants).run(dataset, config.sample)
+    places = ranked(names, drawn.evidence)
+    advice = recommendation(places, drawn.seconds)
+    human = {} if config.human is None else _human_masks(run, config.human, drawn)
+    truth = _truth(places, drawn, human)
+    table = _table(places, drawn, truth)
+    with publish.writable(folder / PAGE):
+        write_json(folder / NUMBERS, _numbers(places, drawn, advice, truth), indent=1)
+        page = Page(
+            names=drawn.names,
+            table=table,
+            advice=advice,
+            truth=truth,
+            subjects=_subjects(drawn, human, train.images),
+            notes=_notes(drawn),
+        )
+        write_page(page, folder / PAGE)
+    return [text_table(table), advice, *_said(truth), str(folder / PAGE)]
+
+
+def _require_labelers(config: RunConfig) -> None:
+    names = [one.name for one in config.labelers]
+    if len(names) < 2 or "ensemble" in names:
+        message = (
+            f"labelers={names}: wanted two or more to compare, such as "
+            "labelers=[mal,grabcut,ellipse], and no ensemble among them."
+        )
+        raise ConfigError(message)
+    if names.count("mal") > 1:
+        message = "labelers: a run has one network, so mal can take part once."
+        raise ConfigError(message)
+    if config.checkpoint is not None and "mal" not in names:
+        message = f"checkpoint={config.checkpoint} is of mal, which is not among the labelers."
+        raise ConfigError(message)
+    if config.sample < 1:
+        message = f"sample={config.sample} is not possible: it must be at least 1."
+        raise ConfigError(message)
+
+
+def _names(labelers: "Sequence[MemberConfig]") -> list[str]:
+    """What each is called: by its name, and with its weights or its number where two have it."""
+    counts = Counter(one.name for one in labelers)
+    numbers: Counter[str] = Counter()
+    found = []
+    for one in labelers:
+        numbers[one.name] += 1
+        suffix = Path(one.weights).name if one.weights else str(numbers[one.name])
+        found.append(one.name if counts[one.name] == 1 else f"{one.name} {suffix}")
+    repeated = Counter(found)
+    return [
+        name if repeated[name] == 1 else f"{name} ({place})"
+        for place, name in enumerate(found, start=1)
+    ]
+
+
+def _human_masks(run: Run, human: Path, drawn: "Drawn") -> "dict[int, Rle]":
+    """Human masks of the sample, by annotation id.
+
+    Raises:
+        DatasetError: The file is wrong or has no mask for any object of the sample.
+    """
+    from flows.stages.normal_form import in_utf8
+    from mal_core.data.view import read_view
+    from mal_core.errors import DatasetError, MaskError, told_of
+    from mal_core.evaluation.masked import read_masked
+
+    plain = in_utf8(run, human)
+    with told_of({plain: human}):
+        read_view(plain)
+        objects = {one.annotation_id: one for one in read_masked(plain).judged()}
+        found, problems = {}, []
+        for one in drawn.shown:
+            other = objects.get(one.box.annotation_id)
+            if other is None:
+                continue
+            if other.image.size != one.record.size:
+                problems.append(
+                    f"annotation {other.annotation_id} is on an image of another size than the "
+                    "box of that id. Is it the right file?"
+                )
+                continue
+            try:
+                found[other.annotation_id] = other.rle()
+            except MaskError as error:
+                problems.append(f"annotation {other.annotation_id} {error}")
+        if not found and not problems:
+            problems.append("has no mask for any box of the sample. Is it the right file?")
+        if problems:
+            raise DatasetError(plain, problems)
+    return found
+
+
+def _ious(one: "Shown", human: "dict[int, Rle]") -> list[float] | None:
+    from mal_core.geometry.masks import rle_iou
+
+    known = human.get(one.box.annotation_id)
+    if known is None:
+        return None
+    return [0.0 if mask is None else rle_iou(mask, known) for mask in one.masks]
+
+
+def _truth(places: "Sequence[Place]", drawn: "Drawn", human: "dict[int, Rle]") -> "Truth | None":
+    from mal_core.evaluation.ranking import truth_of
+
+    rows = [row for one in drawn.shown if (row := _ious(one, human)) is not None]
+    if not rows:
+        return None
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    return truth_of(places, dict(zip(drawn.names, means, strict=True)), len(rows))
+
+
+def _table(
+    places: "Sequence[Place]", drawn: "Drawn", truth: "Truth | None"
+) -> list[dict[str, str]]:
+    rows = []
+    for one in places:
+        traits, (low, high) = drawn.traits[one.name], one.interval
+        row = {
+            "labeler": one.name,
+            "expected IoU": f"{one.expected:.3f}",
+            "95 %": f"[{low:.2f}, {high:.2f}]",
+            "best in": f"{100 * one.best_share:.0f} %",
+            "on composites": f"{traits['composites']:.3f}",
+            "agreement": f"{traits['agreement']:.3f}",
+            "tight": f"{traits['tight']:.3f}",
+            "edges": f"{traits['edges']:.3f}",
+            "no mask": f"{traits['empty']:.0f}",
+            "s per 1,000": f"{drawn.seconds[one.name]:.1f}",
+        }
+        if truth is not None:
+            row["human IoU"] = f"{truth.ious[one.name]:.3f}"
+        rows.append(row)
+    return rows
+
+
+def _said(truth: "Truth | None") -> list[str]:
+    if truth is None:
+        return []
+    right = "the recommendation is right" if not truth.lost else f"it loses {truth.lost:.3f}"
+    order = "" if truth.order is None else f"; rank correlation {truth.order:.2f}"
+    return [f"by {truth.objects} human masks {truth.best} is best: {right}{order}"]
+
+
+def _numbers(
+    places: "Sequence[Place]", drawn: "Drawn", advice: str, truth: "Truth | None"
+) -> dict[str, Any]:
+    return {
+        "recommendation": advice,
+        "ranking": [dataclasses.asdict(one) for one in places],
+        "seconds_per_1000_boxes": dict(drawn.seconds),
+        "traits": {name: dict(traits) for name, traits in drawn.traits.items()},
+        "objects": len(drawn.shown),
+        "composites": len(drawn.evidence.composite_ious),
+        "truth": None if truth is None else dataclasses.asdict(truth),
+    }
+
+
+def _notes(drawn: "Drawn") -> list[str]:
+    photos = len({one.record.image_id for one in drawn.shown})
+    composites = len(drawn.evidence.composite_ious)
+    return [
+        f"{len(drawn.shown)} boxes of {photos} photos; seconds are those of this machine, without "
+        f"reading photos. {composites} composites were made of objects that the labelers agree on."
+        if composites
+        else f"{len(drawn.shown)} boxes of {photos} photos; seconds are those of this machine, "
+        "without reading photos. Too few objects could be cut out for composites: scores alone.",
+        "Expected IoU: mean score of the masks, less half of what the score favors this labeler by "
+        "on composites, whose masks are known. Intervals and shares: resamples of photos and "
+        "composites, each with another part of that correction. Agreement: mean IoU with the "
+        "others' masks. Tight: 1 - mean gap to the sides of the box; shapes are by construction. "
+        "Edges: rank of the edges of the photo under the outline, 0.5 is chance; who draws along "
+        "colors is high by construction.",
+    ]
+
+
+def _subjects(drawn: "Drawn", human: "dict[int, Rle]", images: Path) -> "list[Subject]":
+    """The objects on which the labelers differ most, and some at random."""
+    import numpy as np
+
+    from mal_core.geometry.masks import rle_iou
+    from mal_core.report.bake_off import Subject
+
+    def differ(one: "Shown") -> float:
+        masks = [mask for mask in one.masks if mask is not None]
+        pairs = itertools.combinations(masks, 2)
+        return float(np.mean([1 - rle_iou(a, b) for a, b in pairs])) if len(masks) > 1 else 1.0
+
+    ordered = sorted(drawn.shown, key=lambda one: (-differ(one), one.box.annotation_id))
+    step = max(1, len(ordered) // MOST_SHOWN)
+    subjects = []
+    for one in ordered[::step][:MOST_SHOWN]:
+        ious = _ious(one, human)
+        captions = [
+            ("no mask" if mask is None else f"score {score:.2f}")
+            + ("" if ious is None else f", IoU {ious[k]:.2f}")
+            for k, (mask, score) in enumerate(zip(one.masks, one.scores, strict=True))
+        ]
+        subjects.append(
+            Subject(
+                title=f"{one.record.file_name} #{one.box.annotation_id}",
+                image=images / one.record.file_name,
+                record=one.record,
+                box_xyxy=np.array(one.box.box_xyxy),
+                masks=one.masks,
+                captions=tuple(captions),
+                human=human.get(one.box.annotation_id),
+            )
+        )
+    return subjects

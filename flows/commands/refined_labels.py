@@ -1,0 +1,49 @@
+"""`mal refine`: better versions of masks that are there already, whoever drew them."""
+
+import logging
+
+from flows.settings.run_config import RunConfig
+from flows.stages import publish
+from flows.stages.images import plain_images
+from flows.stages.normal_form import in_utf8
+from flows.stages.run import Run
+from mal_core.config import SplitConfig
+from mal_core.errors import ConfigError, told_of
+
+logger = logging.getLogger(__name__)
+
+
+def refine(config: RunConfig) -> str:
+    """Write a labeled COCO file again with its masks refined.
+
+    Returns:
+        Where every annotation went, and the mean scores before and after.
+
+    Raises:
+        ConfigError: A setting is missing, or the target is the input.
+        DatasetError: The file or an image is wrong.
+        CheckpointError: The checkpoint is none.
+    """
+    from mal_core.labelers.refined_file import refine_file
+
+    given = config.pseudo_labels or config.labels
+    if given is None or config.images is None or config.output is None:
+        message = "mal refine needs pseudo_labels=FILE images=DIR output=FILE."
+        raise ConfigError(message)
+    publish.check_output(config.output, [given, config.images])
+    run = Run(config)
+    labels = in_utf8(run, given)
+    with told_of({labels: given}):
+        plain, notes = plain_images(run, SplitConfig(images=config.images, annotations=labels))
+        for note in notes:
+            logger.info("images: %s", note)
+        with publish.writable(config.output):
+            found = refine_file(
+                labels,
+                plain.images,
+                config.output,
+                mal=config.mal,
+                checkpoint=config.checkpoint,
+                trust=config.trust,
+            )
+    return found.summary()

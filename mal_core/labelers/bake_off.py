@@ -1,0 +1,250 @@
+"""Several labelers on the same boxes: what each draws, how it scores, and what it costs.
+
+Nothing here reads a human mask. Letters: K labelers, N objects, C composites.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mal_core.evaluation.ranking import Evidence
+from mal_core.geometry.rle import crop_mask_to_rle
+from mal_core.labelers.drawing import Drawer, Drawing, PixelBox
+from mal_core.labelers.judging import Judge, JudgedBox
+from mal_core.labelers.sampling import Sampled, sample_boxes
+from mal_core.processes.progress import Progress
+from mal_core.quality.composites import PLACES_NEEDED, Composite, Cutout, compose, cut_out
+from mal_core.quality.patch import mask_iou
+from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Rle
+
+COMPOSITES, TRIES = 48, 3
+SHAPES = ("box", "ellipse")
+"""Labelers that look at no photo: nothing is cut out by their masks while others are there."""
+MOST_SOURCES = 24
+LEAST_SIDE = 12
+SEED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """A labeler under the name that it is shown by."""
+
+    name: str
+    drawer: Drawer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An object of the sample as all labelers drew it.
+
+    Attributes:
+        record: Its photo.
+        box: Its box.
+        masks: Of each labeler; None where it found nothing.
+        scores: Of these masks, by the photo alone.
+    """
+
+    record: ImageRecord
+    box: BoxAnnotation
+    masks: tuple[Rle | None, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What came of a bake-off before anybody ranks it.
+
+    Attributes:
+        names: Of the labelers.
+        shown: The objects.
+        evidence: What the ranking is made from.
+        seconds: Of each labeler for 1,000 boxes, on this machine.
+        traits: By labeler: IoU with the others' masks (`agreement`), how near it comes to the
+            sides of its boxes (`tight`), rank of the edges under its outline (`edges`), mean IoU
+            on composites (`composites`), boxes without a mask (`empty`).
+    """
+
+    names: tuple[str, ...]
+    shown: tuple[Shown, ...]
+    evidence: Evidence
+    seconds: Mapping[str, float]
+    traits: Mapping[str, Mapping[str, float]]
+
+
+class BakeOff:
+    """Draws a sample of boxes, and composites made of its photos, with every labeler.
+
+    Args:
+        entrants: Two or more.
+    """
+
+    def __init__(self, entrants: Sequence[Entrant]) -> None:
+        self.entrants = list(entrants)
+        self.names = tuple(one.name for one in entrants)
+        self.seconds = np.zeros(len(self.entrants))
+        self.boxes_timed = 0
+
+    def run(self, dataset: BoxDataset, sample: int) -> Drawn:
+        """Everything that is measured.
+
+        Args:
+            dataset: All boxes.
+            sample: How many of them are drawn.
+
+        Raises:
+            DatasetError: A photo cannot be read.
+        """
+        sources: list[_Source] = []
+        shown: list[Shown] = []
+        judged: list[JudgedBox] = []
+        photos = sample_boxes(dataset, sample)
+        with Progress("draw boxes", sum(len(one.photo.boxes) for one in photos), 0) as progress:
+            for one in photos:
+                image = one.photo.pixels()
+                for found in self._judged(image, one):
+                    judged.append(found)
+                    shown.append(_shown(one.photo.record, found))
+                    sources.append(self._source(image, found))
+                    progress.update(len(shown))
+        composites = list(self._composites(sources))
+        evidence = Evidence(
+            scores=np.array([one.scores for one in shown]),
+            photos=np.array([one.record.image_id for one in shown]),
+            composite_scores=_table([one[0] for one in composites], len(self.names)),
+            composite_ious=_table([one[1] for one in composites], len(self.names)),
+        )
+        per_box = 1000 * self.seconds / max(self.boxes_timed, 1)
+        return Drawn(
+            names=self.names,
+            shown=tuple(shown),
+            evidence=evidence,
+            seconds={n: round(float(s), 2) for n, s in zip(self.names, per_box, strict=True)},
+            traits=self._traits(judged, evidence),
+        )
+
+    def _judged(self, image: NDArray[np.uint8], one: Sampled) -> Iterator[JudgedBox]:
+        boxes = one.photo.boxes
+        drawn: list[list[Drawing]] = []
+        for place, entrant in enumerate(self.entrants):
+            started = time.perf_counter()
+            drawn.append(list(entrant.drawer.draw(image, boxes)))
+            self.seconds[place] += time.perf_counter() - started
+        self.boxes_timed += len(boxes)
+        yield from Judge(image, one.photo.record, one.company).judged(boxes, drawn)
+
+    def _source(self, image: NDArray[np.uint8], found: JudgedBox) -> "_Source":
+        """The object as most labelers that look at the photo see it, ready to be cut out."""
+        seeing = [
+            one
+            for name, one in zip(self.names, found.drawings, strict=True)
+            if one is not None and name not in SHAPES
+        ] or [one for one in found.drawings if one is not None]
+        x0, y0, x1, y1 = found.window
+        if not seeing:
+            return _Source(agreement=0.0, cutout=None, ground=image)
+        votes = np.sum([one.quality.score * np.tanh(one.logits / 2) for one in seeing], axis=0)
+        pairs = itertools.combinations([one.mask for one in seeing], 2)
+        ious = [mask_iou(a, b) for a, b in pairs] or [seeing[0].quality.score]
+        pixels = np.ascontiguousarray(image[y0:y1, x0:x1])
+        large = min(x1 - x0, y1 - y0) >= LEAST_SIDE
+        own = 0, 0, x1 - x0, y1 - y0
+        cutout = cut_out(pixels, own, votes > 0) if large else None
+        return _Source(agreement=float(np.mean(ious)), cutout=cutout, ground=image)
+
+    def _composites(
+        self, sources: Sequence["_Source"]
+    ) -> Iterator[tuple[list[float], list[float]]]:
+        """Score and true IoU of each labeler's mask, composite by composite."""
+        usable = sorted(
+            (one for one in sources if one.cutout is not None), key=lambda one: -one.agreement
+        )
+        kept = usable[: max(PLACES_NEEDED, min(MOST_SOURCES, len(usable) // 2))]
+        if len(kept) < PLACES_NEEDED:
+            return
+        generator, made = np.random.default_rng(SEED), 0
+        with Progress("draw composites", COMPOSITES, 0) as progress:
+            for _ in range(TRIES * COMPOSITES):
+                chosen = generator.integers(0, len(kept), PLACES_NEEDED)
+                ground = kept[int(generator.integers(0, len(kept)))].ground
+                cutouts = [one for k in chosen if (one := kept[int(k)].cutout) is not None]
+                composite = compose(ground, cutouts, generator)
+                if composite is None:
+                    continue
+                yield self._tried(composite)
+                made += 1
+                progress.update(made)
+                if made == COMPOSITES:
+                    return
+
+    def _tried(self, composite: Composite) -> tuple[list[float], list[float]]:
+        height, width = composite.mask.shape
+        record = ImageRecord(image_id=0, file_name="", height=height, width=width)
+        corners = [composite.box_xyxy, *composite.others_xyxy]
+        boxes = [
+            BoxAnnotation(annotation_id=k, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
+            for k, (x0, y0, x1, y1) in enumerate(np.asarray(one).tolist() for one in corners)
+        ]
+        drawn = [list(one.drawer.draw(composite.image, boxes[:1])) for one in self.entrants]
+        (found,) = Judge(composite.image, record, boxes).judged(boxes[:1], drawn)
+        x0, y0, x1, y1 = found.window
+        known = composite.mask[y0:y1, x0:x1]
+        scores = [0.0 if one is None else one.quality.score for one in found.drawings]
+        ious = [0.0 if one is None else mask_iou(one.mask, known) for one in found.drawings]
+        return scores, ious
+
+    def _traits(
+        self, judged: Sequence[JudgedBox], evidence: Evidence
+    ) -> dict[str, dict[str, float]]:
+        found = {}
+        for place, name in enumerate(self.names):
+            own = [one.drawings[place] for one in judged]
+            drawn = [one for one in own if one is not None]
+            parts = [one.quality.components for one in drawn]
+            composites = evidence.composite_ious[:, place]
+            found[name] = {
+                "agreement": _mean([_agreement(one, place) for one in judged]),
+                "tight": _mean([1 - part["gaps"] for part in parts]),
+                "edges": _mean([part["edges"] for part in parts]),
+                "composites": _mean(composites.tolist()),
+                "empty": float(len(own) - len(drawn)),
+            }
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """An object that may be cut out, and its photo."""
+
+    agreement: float
+    cutout: Cutout | None
+    ground: NDArray[np.uint8]
+
+
+def _shown(record: ImageRecord, found: JudgedBox) -> Shown:
+    origin: PixelBox = found.window
+    masks = [
+        None if one is None else crop_mask_to_rle(one.mask, origin[:2], record.height, record.width)
+        for one in found.drawings
+    ]
+    scores = [0.0 if one is None else one.quality.score for one in found.drawings]
+    return Shown(record=record, box=found.box, masks=tuple(masks), scores=tuple(scores))
+
+
+def _agreement(found: JudgedBox, place: int) -> float:
+    own = found.drawings[place]
+    others = [one for k, one in enumerate(found.drawings) if k != place]
+    if own is None:
+        return 0.0
+    return _mean([0.0 if one is None else mask_iou(own.mask, one.mask) for one in others])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4) if len(values) else 0.0
+
+
+def _table(rows: Sequence[Sequence[float]], columns: int) -> NDArray[np.float64]:
+    return np.array(rows, dtype=np.float64).reshape(len(rows), columns)

@@ -1,0 +1,88 @@
+"""`mal bake-off` from the user's end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.commands.cli import main
+from mal_core.geometry.masks import ellipse_to_rle
+from tests.mal_core.labelers.test_ensemble import disks_file
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("disks")
+    files = disks_file(folder, photos=6)
+    content = json.loads(files.annotations.read_text())
+    sizes = {record["id"]: (record["height"], record["width"]) for record in content["images"]}
+    for entry in content["annotations"]:
+        x, y, w, h = entry["bbox"]
+        if not entry["iscrowd"]:
+            box = np.array([x, y, x + w, y + h], dtype=float)
+            entry["segmentation"] = ellipse_to_rle(box, *sizes[entry["image_id"]])
+    (folder / "human.json").write_text(json.dumps(content))
+    given = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
+    return [*given, f"store={folder / 's'}", f"workdir={folder / 'w'}"]
+
+
+def folder_of(data: list[str]) -> Path:
+    return Path(data[-1].partition("=")[2])
+
+
+def test_the_best_is_found_without_human_masks_and_shown(data, capsys):
+    human = f"human={folder_of(data).parent / 'human.json'}"
+    listed = "labelers=[box,ellipse,{name:grabcut,iterations:3}]"
+    assert main(["bake-off", listed, *data, human, "sample=12"]) == 0
+    said = capsys.readouterr().out
+    found = json.loads((folder_of(data) / "bake_off.json").read_text())
+    names = [one["name"] for one in found["ranking"]]
+    assert names[-1] == "box"
+    assert names[0] == found["truth"]["best"] or found["truth"]["lost"] < 0.02
+    assert found["truth"]["objects"] == found["objects"] == 12
+    assert f"Take {names[0]}" in said
+    assert f"by 12 human masks {found['truth']['best']} is best" in said
+    assert set(found["seconds_per_1000_boxes"]) == {"box", "ellipse", "grabcut"}
+    assert found["seconds_per_1000_boxes"]["grabcut"] > found["seconds_per_1000_boxes"]["box"] > 0
+    page = (folder_of(data) / "bake_off.html").read_text()
+    assert found["recommendation"] in page
+    assert page.count("data:image/jpeg;base64,") == 12 * 4
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_ranking_reads_no_human_mask(data, tmp_path, capsys):
+    """With and without them the same order, and nothing said of a truth."""
+    for number, more in enumerate(([], [f"human={folder_of(data).parent / 'human.json'}"])):
+        output = tmp_path / str(number)
+        told = ["labelers=[box,ellipse]", *data, f"output={output}", "sample=8", *more]
+        assert main(["bake-off", *told]) == 0
+    capsys.readouterr()
+    one, two = (json.loads((tmp_path / k / "bake_off.json").read_text()) for k in ("0", "1"))
+    assert one["ranking"] == two["ranking"]
+    assert one["truth"] is None
+    assert "Green" not in (tmp_path / "0" / "bake_off.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (["labelers=[grabcut]"], "wanted two or more to compare"),
+        ([], "wanted two or more to compare"),
+        (["labelers=[box,ensemble]"], "no ensemble among them"),
+        (["labelers=[mal,mal]"], "mal can take part once"),
+        (["labelers=[box,ellipse]", "sample=0"], "sample=0 is not possible"),
+        (["labelers=[box,elipse]"], "there is no such choice"),
+        (["labelers=[box,ellipse]", "checkpoint={file}"], "not among the labelers"),
+        (["labelers=[box,ellipse]", "human={empty}"], "has no mask for any box"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_status_2(data, told, words, tmp_path, capsys):
+    content = json.loads((folder_of(data).parent / "human.json").read_text())
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps({**content, "annotations": []}))
+    given = [one.format(file=empty, empty=empty) for one in told]
+    assert main(["bake-off", *given, *data, f"output={tmp_path / 'out'}"]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
