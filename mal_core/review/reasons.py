@@ -14,50 +14,44 @@ NO_REASON = "nothing stands out; the sum of small doubts is what lowers the scor
 
 
 class Words(NamedTuple):
-    """What a component says when it is lower than usual, and when it is higher."""
+    """What a component says when it is lower than usual, and when it is higher; None: no reason.
 
-    low: str
-    high: str
+    A curve over all components may well lower a score because a box is square; nobody could look
+    for that in a picture.
+    """
+
+    low: str | None
+    high: str | None
 
 
 WORDS: dict[str, Words] = {
     "fill": Words("the mask fills little of its box", "the mask fills nearly all of its box"),
-    "gap": Words("the mask touches all sides of its box", "one side of the box is left empty"),
-    "gaps": Words(
-        "the mask touches all sides of its box", "the mask keeps away from the sides of its box"
-    ),
+    "gap": Words(None, "one side of the box is left empty"),
+    "gaps": Words(None, "the mask keeps away from the sides of its box"),
     "flush": Words(
         "the mask barely touches the sides of its box", "the mask runs along the sides of its box"
     ),
     "compact": Words("the outline is ragged or thin", "the mask is a plain round blob"),
-    "solid": Words("the outline has deep bays", "the outline has no bays at all"),
-    "fragments": Words("the mask is one piece", "parts of the mask lie apart"),
-    "holes": Words("the mask has no holes", "the mask has holes"),
-    "contrast": Words(
-        "object and surroundings have the same colors", "object and surroundings differ strongly"
-    ),
-    "edges": Words("the outline follows no edge of the photo", "the outline follows strong edges"),
-    "colors": Words("the colors suggest another mask", "the colors agree with the mask"),
+    "solid": Words("the outline has deep bays", None),
+    "fragments": Words(None, "parts of the mask lie apart"),
+    "holes": Words(None, "the mask has holes"),
+    "contrast": Words("object and surroundings have the same colors", None),
+    "edges": Words("the outline follows no edge of the photo", None),
+    "colors": Words("the colors suggest another mask", None),
     "size": Words("the object is small", "the object is large and has much detail"),
     "share": Words("the object is a small part of the photo", "the object fills the photo"),
-    "narrow": Words("the box is nearly square", "the box is long and narrow"),
-    "border": Words("the object lies inside the photo", "the photo cuts the object off"),
-    "crowded": Words("no other box is near", "other boxes cover its box"),
-    "claimed": Words("no other box covers the mask", "other boxes cover the mask"),
-    "belief": Words("the labeler is unsure inside the mask", "the labeler is sure inside the mask"),
-    "doubt": Words("the labeler has no doubt", "the labeler doubts many pixels of the box"),
-    "steady": Words("the outline moves with the threshold", "the outline stands firm"),
-    "refined": Words(
-        "refinement changed the mask much", "refinement left the mask nearly as it was"
-    ),
-    "views": Words("crops of the box disagree", "crops of the box agree"),
-    "second": Words("a second opinion differs", "a second opinion agrees"),
-    "margin": Words(
-        "a second opinion hardly tells object from ground", "a second opinion is clear"
-    ),
-    "spill": Words(
-        "nothing alike lies around the box", "the object seems to go on outside its box"
-    ),
+    "narrow": Words(None, "the box is long and narrow"),
+    "border": Words(None, "the photo cuts the object off"),
+    "crowded": Words(None, "other boxes cover its box"),
+    "claimed": Words(None, "other boxes cover the mask"),
+    "belief": Words("the labeler is unsure inside the mask", None),
+    "doubt": Words(None, "the labeler doubts many pixels of the box"),
+    "steady": Words("the outline moves with the threshold", None),
+    "refined": Words("refinement changed the mask much", None),
+    "views": Words("crops of the box disagree", None),
+    "second": Words("a second opinion differs", None),
+    "margin": Words("a second opinion hardly tells object from ground", None),
+    "spill": Words(None, "the object seems to go on outside its box"),
 }
 
 
@@ -79,5 +73,6 @@ def reasons_for(components: Mapping[str, float]) -> tuple[str, ...]:
             break
         name = model.names[index]
         words = WORDS[name].high if values[index] > 0 else WORDS[name].low
-        found.setdefault(words, f"{words} ({name} {components[name]:.2f})")
+        if words is not None:
+            found.setdefault(words, f"{words} ({name} {components[name]:.2f})")
     return tuple(found.values()) or (NO_REASON,)

@@ -48,6 +48,7 @@ def test_the_reasons_are_what_pulls_a_score_down():
     assert first == "other boxes cover the mask (claimed 1.00)"
     first, *_ = reasons_for({**usual, "contrast": 0.0, "size": 0.0})
     assert first == "object and surroundings have the same colors (contrast 0.00)"
+    assert reasons_for({**usual, "narrow": 0.0}) == (NO_REASON,)  # a square box is none
     assert len(reasons_for(dict.fromkeys(model.names, 0.0))) <= 3
     assert reasons_for({}) == (NO_REASON,)
 
