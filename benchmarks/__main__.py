@@ -24,7 +24,7 @@ import torch
 
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import TrainBatches
-from mal_core.labeling.views import cut_views, draw_mask, to_label
+from mal_core.labeling.views import Seen, cut_views, draw_mask, to_label
 from mal_core.quality.score import default_model
 from mal_core.training.losses import mean_field
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
@@ -206,6 +206,7 @@ def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str)
     rows, columns = np.mgrid[:side, :side]
     distance = np.hypot((rows - side / 2) / side, (columns - side / 2) / side)
     logits = (8 - 25 * distance + generator.normal(0, 0.2, distance.shape)).astype(np.float32)
+    seen = Seen(logits=logits)
     model = default_model("labels")
     ratios = []
     for _ in range(repeats):
@@ -218,7 +219,7 @@ def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str)
             yardstick += len(boxes) * seconds(lambda path=path: cv2.imread(str(path)))  # type: ignore[misc]
             work += seconds(
                 lambda record=record, boxes=boxes: [  # type: ignore[misc]
-                    to_label(draw_mask(item, [logits] * len(item.views), logits, config), model)
+                    to_label(draw_mask(item, [seen] * len(item.views), config), model)
                     for item in cut_views(record, boxes, dataset.image_root, config)
                 ]
             )

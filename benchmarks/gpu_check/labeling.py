@@ -13,23 +13,24 @@ from benchmarks.gpu_check.sizes import Sizes
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.labeling.journal import LabelJournal
 from mal_core.labeling.work import LabelWork, MaskWriter
-from mal_core.models.labeler import build_labeler
+from mal_core.models.labeler import Sight, build_labeler
 
 
 class WithoutNetwork(MaskWriter):
     """All of labeling but the forward passes: logits of a fixed blob."""
 
-    def logits(
+    def see(
         self,
         crops_u8: torch.Tensor,
         boxes_xyxy: torch.Tensor,
         box_masks: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Shape (B, S/4, S/4)."""
+    ) -> Sight:
+        """Logits of shape (B, S/4, S/4), and one feature."""
         side = crops_u8.shape[1] // 4
         line = torch.linspace(-1, 1, side)
         blob = 4 - 8 * torch.hypot(line[:, None], line[None, :])
-        return blob.expand(len(crops_u8), side, side)
+        blobs = blob.expand(len(crops_u8), side, side)
+        return Sight(blobs, blobs, blobs[:, None, ::4, ::4])
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
 
 
 def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
-    from mal_core.evaluation.scores import label_quality, score_histogram
+    from mal_core.evaluation.scores import drift, label_quality, score_histogram
 
     ruler, accounting = stages.second_ruler(run), stages.accounting(labels)
     file = run.config.second_ruler
@@ -131,6 +131,7 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
         context={
             **_context(shown),
             **_provenance(run, labels),
+            **drift(labels.path / "train.json"),
             **estimate_and_truth(_estimate_file(run), list(_costs(run, labels, trained))),
         },
         second=None

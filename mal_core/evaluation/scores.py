@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import drop_mask, parse_coco
+from mal_core.data.pseudo_labels import COMPONENTS
 from mal_core.data.results import read_results
 from mal_core.evaluation.masked import MaskedObject, masks_by_id, read_masked
 from mal_core.evaluation.matching import match_predictions, match_results
 from mal_core.geometry.boxes import SIZE_NAMES, box_area, size_bin
 from mal_core.geometry.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
+from mal_core.quality.score import drift_line
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
 
 
@@ -108,6 +110,13 @@ def _means(values: NDArray[np.float64], bins: NDArray[np.int64]) -> SizeMeans:
         for index, name in enumerate(SIZE_NAMES)
     }
     return SizeMeans(all=float(values.mean()), **means)
+
+
+def drift(labeled: Path) -> dict[str, str]:
+    """What the report says of boxes unlike the training crops; nothing where it is not known."""
+    entries = parse_coco(labeled, drop_mask)["annotations"]
+    line = drift_line(entry.get(COMPONENTS) or {} for entry in entries)
+    return {} if line is None else {"drift": line}
 
 
 def score_histogram(labeled: Path) -> tuple[int, ...]:

@@ -101,7 +101,7 @@ def refine_file(
     if checkpoint is not None:
         labeler, trained = load_labeler(checkpoint)
         mal, network = labeling_config(trained, mal), sha256_file(checkpoint)
-        writer = MaskWriter(labeler, mal, asks_second=False)
+        writer = MaskWriter(labeler, mal)
     folder = output.absolute().with_name(f".{output.name}.refining")
     decisive = [sha256_file(labels), network, to_json(mal), trust, _stamps(dataset)]
     begin_attempt(folder, sha256_json(decisive))

@@ -57,20 +57,17 @@ def photo_labeler(config: LabelerConfig, checkpoint: Path | None, mal: MalConfig
         return DrawnPhotos(DRAWERS[config.name](config))
     from mal_core.labelers.ensemble import Ensemble
 
-    drawers = [drawer_of(one, checkpoint, mal, asks_second=False) for one in config.members]
+    drawers = [drawer_of(one, checkpoint, mal) for one in config.members]
     return Ensemble(config, drawers)
 
 
-def drawer_of(
-    config: MemberConfig, checkpoint: Path | None, mal: MalConfig, *, asks_second: bool = True
-) -> Drawer:
+def drawer_of(config: MemberConfig, checkpoint: Path | None, mal: MalConfig) -> Drawer:
     """A labeler that draws box by box, our own network too.
 
     Args:
         config: Which one.
         checkpoint: Of our own network, if it draws.
         mal: How that network labels.
-        asks_second: It forms the second opinion that scores of its own need.
 
     Raises:
         ConfigError, CheckpointError: As `photo_labeler`.
@@ -79,10 +76,10 @@ def drawer_of(
         return DRAWERS[config.name](config)
     from mal_core.labelers.trained import Trained
 
-    return Trained(_trained(checkpoint, mal, asks_second=asks_second))
+    return Trained(_trained(checkpoint, mal))
 
 
-def _trained(checkpoint: Path | None, mal: MalConfig, *, asks_second: bool = True) -> "MaskWriter":
+def _trained(checkpoint: Path | None, mal: MalConfig) -> "MaskWriter":
     if checkpoint is None:
         message = "labeler=mal needs a checkpoint: train one, or give checkpoint=FILE."
         raise ConfigError(message)
@@ -90,7 +87,7 @@ def _trained(checkpoint: Path | None, mal: MalConfig, *, asks_second: bool = Tru
     from mal_core.models.checkpoints import load_labeler
 
     network, trained = load_labeler(checkpoint)
-    return MaskWriter(network, labeling_config(trained, mal), asks_second=asks_second)
+    return MaskWriter(network, labeling_config(trained, mal))
 
 
 def labeling_config(trained: MalConfig, chosen: MalConfig) -> MalConfig:

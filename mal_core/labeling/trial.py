@@ -4,7 +4,7 @@ Cut out are objects that the labeler itself drew with confidence, so no human ma
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ SOURCES_PER_COMPOSITE = 0.5
 LEAST_AREA = 12.0**2
 """Smallest mask that is cut out, px^2."""
 CONFIDENT = 0.5
-"""Share of the sources that are cut out: those whose views agree best."""
+"""Share of the sources that are cut out: those with the best scores so far."""
 TRIES = 3
 """Attempts per composite: of some hardly anything stays visible."""
 SEED = 3
@@ -89,7 +89,7 @@ class _Bench:
         self._box_of = {box.annotation_id: box for box in dataset.boxes}
         homes = [records[self._box_of[label.annotation_id].image_id] for label in sources]
         self.grounds = sorted(set(homes), key=lambda record: record.image_id)
-        order = sorted(range(len(sources)), key=lambda k: -_agreement(sources[k].components))
+        order = sorted(range(len(sources)), key=lambda k: -sources[k].score)
         kept = order[: max(1, int(CONFIDENT * len(order)))]
         cutouts = (self._cut(sources[k], homes[k]) for k in kept)
         self.cutouts = [cutout for cutout in cutouts if cutout is not None]
@@ -143,7 +143,3 @@ class _Bench:
 
     def _photo(self, record: ImageRecord) -> NDArray[np.uint8]:
         return self._cache.load(self._root / record.file_name)
-
-
-def _agreement(components: Mapping[str, float]) -> float:
-    return min(components.get(name, 1.0) for name in ("second", "steady", "views"))

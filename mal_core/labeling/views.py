@@ -18,7 +18,7 @@ from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins,
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.images.loading import load_image
 from mal_core.labeling.refinement import refine_logits
-from mal_core.quality.agreement import Beliefs
+from mal_core.quality.agreement import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask
 from mal_core.quality.regression import QualityModel
 from mal_core.quality.score import components_of, quality_of
@@ -33,10 +33,6 @@ from mal_core.types import (
 )
 
 SMALLEST_PROBABILITY = 1e-6
-SECOND_SIDE = 0.6
-"""Of the crop that a second opinion is formed on, relative to the others."""
-SMALLEST_SIDE = 32
-"""Crops have multiples of this side, in px."""
 NOBODY = np.zeros((0, 4))
 CONTEXT = 0.6
 """Growth of the box within which a photo's colors refine its mask, whatever the network saw."""
@@ -62,7 +58,6 @@ class BoxViews:
     """A box waiting for its mask: its views, the widest one first, and its photo.
 
     Attributes:
-        second: The widest view again, for a second opinion on the mask.
         others_xyxy: The other boxes of the photo in px, shape (N, 4).
     """
 
@@ -70,8 +65,25 @@ class BoxViews:
     record: ImageRecord
     image: NDArray[np.uint8]
     views: tuple[View, ...]
-    second: View
     others_xyxy: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What a network makes of one view.
+
+    Attributes:
+        logits: Float32, shape (G, G).
+        unaware: Those of before anyone told it where the box lies, shape (S/4, S/4); None: nobody
+            has.
+        features: Of its encoder, shape (E, h, w); None: not known.
+        unlike: How unlike the training crops it is (see `FamiliarCrops`); None: not known.
+    """
+
+    logits: Map
+    unaware: Map | None = None
+    features: Map | None = None
+    unlike: float | None = None
 
 
 def cut_views(
@@ -109,18 +121,12 @@ def views_of(
             record=record,
             image=image,
             views=tuple(_view(image, crop_xyxy, side) for crop_xyxy in crops_xyxy),
-            second=_view(image, crops_xyxy[0], second_side(side)),
             others_xyxy=np.concatenate([np.delete(corners, index, axis=0), company_xyxy]),
         )
 
 
 def _view(image: NDArray[np.uint8], crop_xyxy: NDArray[np.int64], side: int) -> View:
     return View(crop_xyxy=crop_xyxy, crop=resize_crop(wrap_crop(image, crop_xyxy), side))
-
-
-def second_side(side: int) -> int:
-    """Side of the crop for a second opinion: a third of the work of a crop of this side."""
-    return max(SMALLEST_SIDE, round(SECOND_SIDE * side / SMALLEST_SIDE) * SMALLEST_SIDE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,37 +161,31 @@ class DrawnMask:
         return components_of(self.item.image, corners, chosen, self.item.others_xyxy, self.beliefs)
 
 
-def draw_mask(
-    item: BoxViews, logits: Sequence[Map], second: Map | None, config: MalConfig
-) -> DrawnMask:
+def draw_mask(item: BoxViews, seen: Sequence[Seen], config: MalConfig) -> DrawnMask:
     """Average the views in the box's own pixels and threshold (spec 6).
 
     Args:
         item: The box and its views.
-        logits: One map per view, in the order of `item.views`, shape (G, G).
-        second: Map of `item.second`, shape (G, G); None where nobody was asked.
+        seen: One per view, in the order of `item.views`.
         config: Threshold and refinement.
     """
     annotation, record = item.annotation, item.record
     box = pixel_box(np.array(annotation.box_xyxy), record.height, record.width)
     to_pixels = _official_logits if config.compat_official else resize_logits
     in_box = [
-        _cut(to_pixels(values, view.crop_xyxy, annotation.box_xyxy), view.crop_xyxy, box)
-        for values, view in zip(logits, item.views, strict=True)
+        _cut(to_pixels(one.logits, view.crop_xyxy, annotation.box_xyxy), view.crop_xyxy, box)
+        for one, view in zip(seen, item.views, strict=True)
     ]
     network = in_box[0] if len(in_box) == 1 else np.asarray(np.mean(in_box, axis=0))
     final = _refine(item, network, config) if config.refinement.enabled else network
     cut = np.float32(_threshold(annotation.area, config))
-    other = None
-    if second is not None:
-        around = item.second.crop_xyxy
-        other = _cut(resize_logits(second, around), around, box) - cut
+    unaware = seen[0].unaware
     beliefs = Beliefs(
         final=final - cut,
         network=network - cut,
-        views=[one - cut for one in in_box],
-        second=other,
-        spill=_spill(logits[0], item, box),
+        spill=_spill(seen[0].logits if unaware is None else unaware, item, box),
+        tokens=_tokens(seen[0], item, box),
+        unlike=seen[0].unlike,
     )
     clean = clean_mask(final > cut, fragments=config.drop_fragments, holes=config.fill_holes)
     return DrawnMask(
@@ -219,6 +219,16 @@ def to_label(drawn: DrawnMask, model: QualityModel) -> Outcome:
         dropped=drawn.dropped,
         filled=drawn.filled,
     )
+
+
+def _tokens(seen: Seen, item: BoxViews, box: PixelBox) -> Tokens | None:
+    """The widest view's features, with the place of the box among them."""
+    if seen.features is None:
+        return None
+    crop = item.views[0].crop_xyxy
+    scale = np.array(seen.features.shape[:0:-1] * 2) / np.tile(crop[2:] - crop[:2], 2)
+    place = (np.array(box) - np.tile(crop[:2], 2)) * scale
+    return Tokens(features=seen.features, box_xyxy=place)
 
 
 def _spill(logits: Map, item: BoxViews, box: PixelBox) -> float:

@@ -1,7 +1,6 @@
 """Write a mask for every box: one decode per photo, paste and encode inside the crop."""
 
 import dataclasses
-import functools
 import logging
 import shutil
 from collections import defaultdict, deque
@@ -21,11 +20,11 @@ from mal_core.geometry.boxes import box_mask_in_crop
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.trial import fit_quality
-from mal_core.labeling.views import BoxViews, DrawnMask, draw_mask, to_label, views_of
+from mal_core.labeling.views import BoxViews, DrawnMask, Seen, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
-from mal_core.models.labeler import LOGIT_STRIDE, MaskAutoLabeler
+from mal_core.models.labeler import LOGIT_STRIDE, MaskAutoLabeler, Sight
 from mal_core.processes.progress import Progress
-from mal_core.quality.score import default_model, quality_of
+from mal_core.quality.score import default_model, drift_line, quality_of
 from mal_core.types import (
     BoxAnnotation,
     BoxDataset,
@@ -47,7 +46,6 @@ JOURNAL = "journal"
 
 Crop = tuple[BoxViews, int, NDArray[np.uint8]]
 """A box, and one of its crops at network size, (S, S, 3), with its place among them."""
-Logits = NDArray[np.float32]
 Report = Callable[[int, int], None]
 """Told how many boxes are done and how many there are."""
 
@@ -57,21 +55,16 @@ class MaskWriter:
 
     Attributes:
         crowds_as_objects: Crowds are labeled like any other box, as in the reference.
-        asks_second: Each box gets a second opinion, which its score needs and its mask does not.
     """
 
-    def __init__(
-        self, labeler: MaskAutoLabeler, config: MalConfig, *, asks_second: bool = True
-    ) -> None:
+    def __init__(self, labeler: MaskAutoLabeler, config: MalConfig) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.labeler = labeler.to(self.device).eval()
         self.config = config
         self.crowds_as_objects = config.compat_official
         chosen = {"student": ["student"], "teacher": ["teacher"], "both": ["student", "teacher"]}
         self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
-        other = {"student": "teacher", "teacher": "student", "both": "teacher"}
-        self.second = getattr(labeler, other[config.label_network])
-        self.asks_second = asks_second
+        self.sees_box = self.networks[0].outline_head is not None
         self.quality = default_model("labels")
 
     @torch.inference_mode()
@@ -83,34 +76,37 @@ class MaskWriter:
         Args:
             crops_u8: uint8 RGB, shape (B, S, S, 3).
             boxes_xyxy: Shape (B, 4), px of the original image.
-            box_masks: Filled boxes in the crops, for the outline head; shape (B, S/4, S/4).
+            box_masks: As for `see`, shape (B, S/4, S/4).
 
         Returns:
             Shape (B, S/4, S/4), or (B, S/2, S/2) from the outline head; on the CPU.
         """
+        return self.see(crops_u8, boxes_xyxy, box_masks).logits
+
+    @torch.inference_mode()
+    def see(self, crops_u8: Tensor, boxes_xyxy: Tensor, box_masks: Tensor | None = None) -> Sight:
+        """Means over networks and, with the flip test, over mirror images.
+
+        Args:
+            crops_u8: uint8 RGB, shape (B, S, S, 3).
+            boxes_xyxy: Shape (B, 4), px of the original image.
+            box_masks: Filled boxes in the crops, for the outline head; shape (B, S/4, S/4).
+
+        Returns:
+            On the CPU: logits, shape (B, S/4, S/4), or (B, S/2, S/2) from the outline head; those
+            of before it, shape (B, S/4, S/4); features, shape (B, E, h, w).
+        """
         image = normalize(crops_u8.to(self.device), self.labeler.mean, self.labeler.std)
         boxes = boxes_xyxy.to(self.device)
         masks = None if box_masks is None else box_masks.to(self.device)
-        views = [network(image, boxes, masks) for network in self.networks]
+        views = [network.see(image, boxes, masks) for network in self.networks]
         if self.config.flip_test:
             mirrored = None if masks is None else masks.flip(2)
-            views += [network(image.flip(3), boxes, mirrored).flip(3) for network in self.networks]
-        return torch.stack(views).mean(0).squeeze(1).float().cpu()
-
-    @torch.inference_mode()
-    def second_logits(self, crops_u8: Tensor, boxes_xyxy: Tensor) -> Tensor:
-        """Logits of the other network on mirror images, for a second opinion.
-
-        Args:
-            crops_u8: uint8 RGB, shape (B, S, S, 3); S is smaller than for `logits`.
-            boxes_xyxy: Shape (B, 4), px of the original image.
-
-        Returns:
-            Shape (B, S/4, S/4), on the CPU.
-        """
-        image = normalize(crops_u8.to(self.device), self.labeler.mean, self.labeler.std)
-        logits = self.second(image.flip(3), boxes_xyxy.to(self.device)).flip(3)
-        return logits.squeeze(1).float().cpu()
+            for network in self.networks:
+                seen = network.see(image.flip(3), boxes, mirrored)
+                views.append(Sight(*(values.flip(3) for values in seen)))
+        means = [torch.stack(values).mean(0).float().cpu() for values in zip(*views, strict=True)]
+        return Sight(means[0].squeeze(1), means[1].squeeze(1), means[2])
 
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One outcome per box, photo by photo; boxes of several photos share forward passes."""
@@ -120,6 +116,14 @@ class MaskWriter:
         """The boxes of all photos with their crops; each photo is decoded when its turn comes."""
         views = (views_of(one.pixels(), one.record, one.boxes, self.config) for one in photos)
         return chain.from_iterable(views)
+
+    def features(self, photos: Iterable[Photo]) -> Iterator[NDArray[np.float32]]:
+        """What the encoder sees of each box in its widest view, shape (E, h, w)."""
+        crops = _crops(self.views(photos), deque(maxlen=0))
+        while part := list(islice(crops, self.config.label_batch_size)):
+            for seen, (_, place, _) in zip(self._sights(part), part, strict=True):
+                if place == 0 and seen.features is not None:
+                    yield seen.features
 
     def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
@@ -144,34 +148,35 @@ class MaskWriter:
         crops exist than fit into one, however many boxes a photo has.
         """
         waiting: deque[BoxViews] = deque()
-        logits: deque[Logits] = deque()
-        seconds: deque[Logits] = deque()
+        sights: deque[Seen] = deque()
         crops = _crops(boxes, waiting)
         while part := list(islice(crops, self.config.label_batch_size)):
-            logits.extend(self._own_logits(part))
-            fresh = [item for item, place, _ in part if place == 0]
-            if fresh and self.asks_second:
-                owners = [item.annotation for item in fresh]
-                small = [item.second.crop for item in fresh]
-                seconds.extend(_forward(self.second_logits, owners, small))
+            sights.extend(self._sights(part))
             part.clear()  # or its crops would stay while those of the next pass are cut
-            fresh.clear()
             # The views of the last box may go on in the next pass.
-            while waiting and len(waiting[0].views) <= len(logits):
+            while waiting and len(waiting[0].views) <= len(sights):
                 item = waiting.popleft()
-                own = [logits.popleft() for _ in item.views]
-                second = seconds.popleft() if self.asks_second else None
-                yield draw_mask(item, own, second, self.config)
+                own = [sights.popleft() for _ in item.views]
+                yield draw_mask(item, own, self.config)
 
-    def _own_logits(self, part: Sequence[Crop]) -> Logits:
+    def _sights(self, part: Sequence[Crop]) -> Iterator[Seen]:
         owners = [item.annotation for item, _, _ in part]
-        told = self._box_masks(part)
-        ask = self.logits if told is None else functools.partial(self.logits, box_masks=told)
-        return _forward(ask, owners, [crop for _, _, crop in part])
+        pixels, boxes_xyxy = _batch(owners, [crop for _, _, crop in part])
+        familiar = self.labeler.familiar
+        logits, unaware, features = self.see(pixels, boxes_xyxy, self._box_masks(part))
+        for own, before, tokens in zip(
+            logits.numpy(), unaware.numpy(), features.numpy(), strict=True
+        ):
+            yield Seen(
+                logits=own,
+                unaware=before if self.sees_box else None,
+                features=tokens,
+                unlike=None if familiar is None else familiar.unlikeness(tokens),
+            )
 
     def _box_masks(self, part: Sequence[Crop]) -> Tensor | None:
         """What the outline head is told, (B, S/4, S/4), where there is one."""
-        if self.networks[0].outline_head is None:
+        if not self.sees_box:
             return None
         filled = [
             box_mask_in_crop(
@@ -184,14 +189,12 @@ class MaskWriter:
         return torch.from_numpy(np.stack(filled))
 
 
-def _forward(
-    network: Callable[[Tensor, Tensor], Tensor],
-    owners: Sequence[BoxAnnotation],
-    crops: Sequence[NDArray[np.uint8]],
-) -> Logits:
-    pixels = torch.from_numpy(np.stack(crops))
+def _batch(
+    owners: Sequence[BoxAnnotation], crops: Sequence[NDArray[np.uint8]]
+) -> tuple[Tensor, Tensor]:
+    """Crops, shape (B, S, S, 3), and the boxes they were cut for, shape (B, 4)."""
     boxes_xyxy = torch.tensor([annotation.box_xyxy for annotation in owners])
-    return network(pixels, boxes_xyxy).numpy()
+    return torch.from_numpy(np.stack(crops)), boxes_xyxy
 
 
 def _crops(boxes: Iterable[BoxViews], waiting: deque[BoxViews]) -> Iterator[Crop]:
@@ -323,6 +326,8 @@ def generate_pseudo_labels(
     skipped = [*dataset.skipped, *skipped]
     compat = writer.crowds_as_objects
     _say_what_was_cleaned(labels)
+    if drift := drift_line([label.components for label in labels]):
+        logger.info("%s", drift)
     result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
     shutil.rmtree(journal.folder)
     logger.info("%s", result.summary())

@@ -14,8 +14,11 @@ from mal_core.models.official import is_official, labeler_from_official, officia
 from mal_core.models.provenance import EncoderOrigin, official_origin, origin_of
 from mal_core.models.safe_weights import read_weights
 from mal_core.processes.records import from_json
+from mal_core.quality.familiarity import FamiliarCrops
 
 FORMAT = 1
+FAMILIAR = "familiar"
+"""Absent in checkpoints of before drift was told."""
 RETRAIN = "Give one that `mal train` of this version wrote, workdir/mal/checkpoint.pth."
 
 
@@ -36,6 +39,7 @@ def save_labeler(
         "load_report": load_report,
         "student": labeler.student.state_dict(),
         "teacher": labeler.teacher.state_dict(),
+        FAMILIAR: _packed(labeler.familiar),
     }
     # Through a file of Python's: torch's own hides a full disk behind an internal error.
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -60,6 +64,7 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
         encoder = from_json(EncoderConfig, settings, "encoder")
         mal = from_json(MalConfig, content["mal"], "mal")
         networks = {name: content[name] for name in ("student", "teacher")}
+        familiar = _unpacked(content.get(FAMILIAR))
     except (KeyError, TypeError, ValueError) as error:
         message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"
         raise CheckpointError(message) from error
@@ -70,7 +75,20 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
         except (RuntimeError, TypeError, AttributeError) as error:
             message = f"{path}: the {name}'s tensors do not fit its settings: {error}"
             raise CheckpointError(message) from error
+    labeler.familiar = familiar
     return labeler.eval(), mal
+
+
+def _packed(familiar: FamiliarCrops | None) -> dict[str, Any] | None:
+    if familiar is None:
+        return None
+    return {"points": torch.from_numpy(familiar.points), "limit": familiar.limit}
+
+
+def _unpacked(content: Mapping[str, Any] | None) -> FamiliarCrops | None:
+    if content is None:
+        return None
+    return FamiliarCrops(points=content["points"].numpy(), limit=float(content["limit"]))
 
 
 def checkpoint_origin(path: Path) -> EncoderOrigin:

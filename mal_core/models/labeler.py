@@ -5,6 +5,7 @@ Shape letters: B crops, S crop side.
 
 import copy
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from mal_core.models.encoder import ConvStem, Encoder, build_encoder
 from mal_core.models.hierarchical import HierarchicalEncoder
 from mal_core.models.outline import OutlineHead
 from mal_core.models.pretrained import LoadReport
+from mal_core.quality.familiarity import FamiliarCrops
 
 LOGIT_STRIDE = 4
 """Crop pixels per logit."""
@@ -25,6 +27,21 @@ FEATURE_STRIDES = (32, 16, 8)
 """Crop pixels per feature that the pixel head sees, for small, medium and large boxes."""
 
 NO_BIN = -1
+
+
+class Sight(NamedTuple):
+    """What a network makes of crops.
+
+    Attributes:
+        logits: As `MaskNetwork.forward` returns them.
+        unaware: Logits before the outline head, which nobody has told where the box lies; shape
+            (B, 1, S/4, S/4).
+        features: Of the encoder, shape (B, E, h, w).
+    """
+
+    logits: Tensor
+    unaware: Tensor
+    features: Tensor
 
 
 class MaskNetwork(nn.Module):
@@ -59,6 +76,16 @@ class MaskNetwork(nn.Module):
             `compat_official`: zeros for areas of exactly 32^2 and 96^2 px^2 (spec Q2), and
             S/2 instead of S/4 in evaluation mode without scale adjustment (spec 3.3).
         """
+        return self.see(image, boxes_xyxy, box_mask).logits
+
+    def see(self, image: Tensor, boxes_xyxy: Tensor, box_mask: Tensor | None = None) -> Sight:
+        """The same, with what it was made from.
+
+        Args:
+            image: Normalised crops, shape (B, 3, S, S).
+            boxes_xyxy: Their boxes in px of the original image, shape (B, 4).
+            box_mask: Filled boxes on the logit grid, shape (B, S/4, S/4), or None.
+        """
         features = self.encoder(image)
         instance = self.instance_head(features)
         double = self.compat_official and not (self.scale_adjustment or self.training)
@@ -70,9 +97,9 @@ class MaskNetwork(nn.Module):
             dots = torch.einsum("bc,bchw->bhw", instance[rows], pixels)
             logits[rows] = _resize(dots.float().unsqueeze(1), side)
         if self.outline_head is None or box_mask is None:
-            return logits
+            return Sight(logits, logits, features)
         outlined: Tensor = self.outline_head(image, features, logits, box_mask)
-        return outlined
+        return Sight(outlined, logits, features)
 
     def _scale_groups(
         self, boxes_xyxy: Tensor, crop_size: int
@@ -117,7 +144,10 @@ class MaskAutoLabeler(nn.Module):
             `compat_official` its heads and convolutional stem start from other random
             weights than the student's (spec Q3).
         mean, std: Normalisation of the crops.
+        familiar: The crops it was trained on as its student sees them; None: not known.
     """
+
+    familiar: FamiliarCrops | None = None
 
     def __init__(self, student: MaskNetwork, teacher_momentum: float) -> None:
         super().__init__()

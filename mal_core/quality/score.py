@@ -4,7 +4,7 @@ Letters: N masks, H W px of the image, h w px of a box.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
@@ -16,12 +16,15 @@ from mal_core.geometry.boxes import pixel_box
 from mal_core.processes.records import read_record
 from mal_core.quality.agreement import Beliefs, describe_beliefs
 from mal_core.quality.evidence import describe_colors, describe_place, describe_shape
+from mal_core.quality.familiarity import USUAL
 from mal_core.quality.patch import Mask, cut_patch
 from mal_core.quality.regression import QualityModel, Row
 
 Kind = Literal["labels", "masks"]
 """Masks of a labeler whose probabilities are known, or masks alone."""
 DIGITS = 4
+BESIDE = ("belief", "unlike")
+"""Components that stand in the labels but in no score: what other tools call one, and drift."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +34,17 @@ class Quality:
     Attributes:
         score: Expected IoU, in [0, 1].
         interval: Where the IoU lies with 90 % of the masks that the model was fitted to.
-        components: What the score was made from, by name.
+        components: What the score was made from, by name, and the mean probability.
     """
 
     score: float
     interval: tuple[float, float]
     components: Mapping[str, float]
+
+
+def kind_of(components: Row) -> Kind:
+    """Whether a labeler's probabilities were known when these were made."""
+    return "labels" if "doubt" in components else "masks"
 
 
 @functools.cache
@@ -76,12 +84,29 @@ def components_of(
     return {name: round(float(value), DIGITS) for name, value in found.items()}
 
 
+def drift_line(rows: Iterable[Row]) -> str | None:
+    """How many boxes look unlike the training crops, for people; None: not known.
+
+    Args:
+        rows: Components of the labels.
+    """
+    known = [row["unlike"] for row in rows if "unlike" in row]
+    if not known:
+        return None
+    share = sum(value > 1 for value in known) / len(known)
+    return (
+        f"{share:.1%} of {len(known)} boxes look unlike the training crops "
+        f"({1 - USUAL:.0%} of these do)"
+    )
+
+
 def quality_of(components: Row, model: QualityModel) -> Quality:
     """The score that a model gives to these components."""
     score = round(float(model.predict([components])[0]), DIGITS)
     low, high = model.interval(score)
     interval = round(low, DIGITS), round(high, DIGITS)
-    return Quality(score=score, interval=interval, components=dict(components))
+    used = {name: components[name] for name in (*model.names, *BESIDE) if name in components}
+    return Quality(score=score, interval=interval, components=used)
 
 
 def score_masks(

@@ -10,6 +10,9 @@ from mal_core.quality.regression import FloatArray, QualityModel, Row, conformal
 
 FOLDS = 5
 RIDGE = 10.0
+PRIOR_RIDGE = 100.0
+"""How many trials the weights that come with the library outweigh: those of one data set are
+few, and composites only resemble photos."""
 ODDS = (0.2, 5.0)
 """How much less or more a trial may count than an average one."""
 
@@ -72,9 +75,9 @@ def fit_and_hold_out(
     unseen = np.zeros(len(ious))
     for fold in range(FOLDS):
         held = np.arange(len(ious)) % FOLDS == fold
-        part = fit(design[~held], ious[~held], prior=prior, ridge=RIDGE, weights=count[~held])
+        part = fit(design[~held], ious[~held], prior=prior, ridge=PRIOR_RIDGE, weights=count[~held])
         unseen[held] = 1 / (1 + np.exp(-design[held] @ part))
-    return fit(design, ious, prior=prior, ridge=RIDGE, weights=count), unseen
+    return fit(design, ious, prior=prior, ridge=PRIOR_RIDGE, weights=count), unseen
 
 
 def likeness(design: FloatArray, own: FloatArray) -> FloatArray:

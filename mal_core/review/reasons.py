@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mal_core.quality.score import default_model
+from mal_core.quality.score import default_model, kind_of
 
 MOST = 3
 FAINT = 0.05
@@ -44,14 +44,10 @@ WORDS: dict[str, Words] = {
     "border": Words(None, "the photo cuts the object off"),
     "crowded": Words(None, "other boxes cover its box"),
     "claimed": Words(None, "other boxes cover the mask"),
-    "belief": Words("the labeler is unsure inside the mask", None),
     "doubt": Words(None, "the labeler doubts many pixels of the box"),
-    "steady": Words("the outline moves with the threshold", None),
     "refined": Words("refinement changed the mask much", None),
-    "views": Words("crops of the box disagree", None),
-    "second": Words("a second opinion differs", None),
-    "margin": Words("a second opinion hardly tells object from ground", None),
     "spill": Words(None, "the object seems to go on outside its box"),
+    "kinship": Words("the encoder sees no change where the mask ends", None),
 }
 
 
@@ -64,7 +60,7 @@ def reasons_for(components: Mapping[str, float]) -> tuple[str, ...]:
     Returns:
         At most three sentences, at least one.
     """
-    model = default_model("labels" if "belief" in components else "masks")
+    model = default_model(kind_of(components))
     values = model.design([components])[0, :-1]
     pulls = values * np.array(model.weights)
     found: dict[str, str] = {}

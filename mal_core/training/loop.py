@@ -25,6 +25,7 @@ from mal_core.models.safe_weights import read_weights
 from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group, joined_group, without_exchange
 from mal_core.training.divergence import DivergenceWatch
+from mal_core.training.familiar import familiar_crops
 from mal_core.training.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.training.scalars import Scalars, check_trackers
 from mal_core.training.schedule import learning_rate_at, peak_rate, ramp
@@ -309,6 +310,7 @@ def train_labeler(
             _run_round(number, trainer, dataset, output_dir)
         checkpoint = output_dir / "checkpoint.pth"
         if group.is_main:
+            labeler.familiar = familiar_crops(labeler, dataset, config)
             settings = dataclasses.asdict(encoder), dataclasses.asdict(config)
             save_labeler(
                 checkpoint, labeler, encoder=settings[0], mal=settings[1], load_report=str(report)

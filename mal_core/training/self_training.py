@@ -113,7 +113,7 @@ def _label(
     """This process's share of the labels."""
     work = LabelWork(dataset)
     batches = work.shard(group.rank, group.world_size)
-    writer = MaskWriter(labeler, labeling_of_rounds(config), asks_second=False)
+    writer = MaskWriter(labeler, labeling_of_rounds(config))
     labels: dict[int, Rle] = {}
     total = max(1, work.num_boxes(batches))
     done = 0

@@ -26,7 +26,7 @@ def write_pair(folder: Path, count: int = COUNT, **extra: object) -> tuple[Path,
     images, labels, human = [], [], []
     for key in range(1, count + 1):
         width = float(generator.uniform(8, 30))
-        found = dict.fromkeys(names, 0.5) | {"contrast": round(width / 30, 4)}
+        found = dict.fromkeys(names, 0.5) | {"edges": round(width / 30, 4)}
         entry = {"id": key, "image_id": key, "category_id": 1, "iscrowd": 0, "bbox": BOX}
         images.append({"id": key, "file_name": f"{key}.png", "height": SIDE, "width": SIDE})
         labels.append(

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core.config import MalConfig
 from mal_core.errors import ConfigError
-from mal_core.labeling.views import BoxViews, Outcome, cut_views, draw_mask, second_side, to_label
+from mal_core.labeling.views import BoxViews, Outcome, Seen, cut_views, draw_mask, to_label
 from mal_core.quality.score import default_model
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, SkippedBox
 
@@ -38,8 +38,9 @@ def label(tmp_path, box, level: float, **changes: object) -> Outcome:
 
 
 def decided(item: BoxViews, logits: list[np.ndarray], config: MalConfig) -> Outcome:
-    """The label that these logits make; the second opinion is the first view's."""
-    return to_label(draw_mask(item, logits, logits[0], config), default_model("labels"))
+    """The label that these logits make."""
+    seen = [Seen(logits=one) for one in logits]
+    return to_label(draw_mask(item, seen, config), default_model("labels"))
 
 
 SMALL, MEDIUM, LARGE = (10, 10, 41, 42), (10, 10, 42, 42), (10, 10, 106, 106)
@@ -72,30 +73,44 @@ def test_a_label_says_what_its_score_was_made_from(tmp_path):
     assert outcome.mask_area == 32 * 32
     low, high = outcome.interval
     assert 0 <= low <= outcome.score <= high <= 1
+    assert outcome.components["refined"] == 1.0
+    assert outcome.components["gaps"] == 0.0
+    assert set(outcome.components) < {*default_model("labels").names, "belief"}
     assert outcome.components["belief"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-3)
-    assert outcome.components["fill"] == 1.0
-    assert outcome.components["second"] == 1.0
     assert outcome.score == pytest.approx(
         float(default_model("labels").predict([outcome.components])[0]), abs=1e-4
     )
 
 
-def test_a_second_opinion_takes_a_third_of_the_work_of_a_crop():
-    assert second_side(320) == 192
-    assert second_side(512) == 320
-    assert second_side(32) == 32
-
-
-def test_a_disputed_mask_has_a_lower_score(tmp_path):
+def test_a_mask_is_doubted_whose_object_goes_on_beyond_its_box_for_all_who_do_not_know_it(tmp_path):
     config = settings()
     item = views(tmp_path, LARGE, config)
-    logits = [np.full((32, 32), 2.0, dtype=np.float32)]
-    agreed, disputed = (
-        to_label(draw_mask(item, logits, second, config), default_model("labels"))
-        for second in (logits[0], -logits[0])
+    logits = np.full((32, 32), 2.0, dtype=np.float32)
+    held = np.full((32, 32), -5.0, dtype=np.float32)
+    held[5:27, 5:27] = 5
+    contained, spilt = (
+        to_label(
+            draw_mask(item, [Seen(logits=logits, unaware=unaware)], config),
+            default_model("labels"),
+        )
+        for unaware in (held, logits)
     )
-    assert disputed.rle == agreed.rle
-    assert disputed.score < agreed.score
+    assert contained.rle == spilt.rle
+    assert contained.components["spill"] < spilt.components["spill"]
+    assert contained.score > spilt.score
+
+
+def test_features_of_the_widest_view_speak_for_a_mask(tmp_path):
+    config = settings(extra_expansions=(0.2,))
+    item = views(tmp_path, LARGE, config)
+    logits = np.full((32, 32), -4.0, dtype=np.float32)
+    logits[:, 16:] = 4
+    features = np.random.default_rng(0).normal(0, 0.1, (5, 8, 8)).astype(np.float32)
+    features[0, :, 4:] += 1
+    seen = [Seen(logits=logits, features=features), Seen(logits=logits, features=-features)]
+    drawn = draw_mask(item, seen, config)
+    assert drawn.components()["kinship"] > 0.6
+    assert drawn.components(np.ones_like(drawn.mask))["kinship"] < 0.3
 
 
 def test_views_come_widest_first_and_equal_ones_once(tmp_path):
@@ -132,7 +147,7 @@ def test_stray_fragments_go_and_pinholes_close_when_asked(tmp_path):
     logits[15, 15] = -9.0
     item = views(tmp_path, (100.0, 100.0, 400.0, 400.0), settings())
     plain, cleaned = (
-        draw_mask(item, [logits], logits, settings(**changes))
+        draw_mask(item, [Seen(logits=logits)], settings(**changes))
         for changes in ({}, {"drop_fragments": 0.1, "fill_holes": 0.1})
     )
     assert (plain.dropped, plain.filled) == (0, 0)

@@ -18,7 +18,14 @@ from mal_core.errors import CheckpointError, LabelingError
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.labeling import work as labeling
 from mal_core.labeling.journal import LabelJournal
-from mal_core.labeling.views import BoxViews, cut_views, draw_mask, resize_logits, to_label
+from mal_core.labeling.views import (
+    BoxViews,
+    Seen,
+    cut_views,
+    draw_mask,
+    resize_logits,
+    to_label,
+)
 from mal_core.labeling.work import (
     JOURNAL,
     LabelWork,
@@ -218,20 +225,11 @@ def test_boxes_of_several_photos_share_forward_passes_as_when_all_were_cut_at_on
     writer = MaskWriter(labeler, config)
     crops = torch.from_numpy(np.stack([view.crop for item in items for view in item.views]))
     boxes = torch.tensor([item.annotation.box_xyxy for item in items for _ in item.views])
-    logits = torch.cat(
-        [writer.logits(crops[i : i + 4], boxes[i : i + 4]) for i in range(0, len(crops), 4)]
-    ).numpy()
-    seconds = [
-        writer.second_logits(
-            torch.from_numpy(item.second.crop)[None], torch.tensor([item.annotation.box_xyxy])
-        )[0].numpy()
-        for item in items
-    ]
+    sights = [writer.see(crops[i : i + 4], boxes[i : i + 4]) for i in range(0, len(crops), 4)]
+    logits, _, features = (torch.cat(values).numpy() for values in zip(*sights, strict=True))
+    seen = [Seen(logits=one, features=own) for one, own in zip(logits, features, strict=True)]
     expected = [
-        to_label(
-            draw_mask(item, list(logits[3 * index : 3 * index + 3]), seconds[index], config),
-            writer.quality,
-        )
+        to_label(draw_mask(item, seen[3 * index : 3 * index + 3], config), writer.quality)
         for index, item in enumerate(items)
     ]
     labels = list(writer.label(iter(items)))

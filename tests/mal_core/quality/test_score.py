@@ -32,7 +32,7 @@ def wrong_masks(mask: np.ndarray) -> dict[str, np.ndarray]:
 def test_a_right_mask_scores_above_wrong_ones_of_the_same_box(kind):
     image, mask = scene()
     final = np.where(mask[10:50, 20:60], 3, -3).astype(np.float32)
-    beliefs = Beliefs(final=final, network=final, views=[final, final], second=final, spill=0.05)
+    beliefs = Beliefs(final=final, network=final, spill=0.05)
     known = None if kind == "masks" else [beliefs]
     (right,) = mal_core.score_masks(image, BOX[None], [mask], beliefs=known)
     for name, wrong in wrong_masks(mask).items():

@@ -22,7 +22,7 @@ from tests.builders import HEIGHT, WIDTH, CocoFiles, write_coco
 
 Json = dict[str, Any]
 MASKS = 8
-COMPONENTS = {"fill": 0.9, "gap": 0.4, "gaps": 0.3, "claimed": 0.9, "belief": 0.6, "views": 0.5}
+COMPONENTS = {"gaps": 0.3, "claimed": 0.9, "belief": 0.6, "doubt": 0.4, "kinship": 0.5}
 
 
 def write_labels(folder: Path, masks: int = MASKS) -> CocoFiles:
