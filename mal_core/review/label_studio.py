@@ -10,12 +10,14 @@ from urllib.parse import unquote
 
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.brush_rle import BrushError, brush_to_mask
-from mal_core.formats.exports.label_studio import MASKS, OUTLINES
+from mal_core.formats.exports.label_studio import BOXES, MASKS, OUTLINES
 from mal_core.geometry.masks import mask_to_rle
 from mal_core.review.given import Given, Shape
 
 Json = dict[str, Any]
 REGION = re.compile(rf"({MASKS}|{OUTLINES})_(-?[0-9]+)(?:_[0-9]+)?", re.ASCII)
+OWN_BOX = re.compile(rf"{BOXES}_-?[0-9]+", re.ASCII)
+"""The given boxes, which our tasks show and nobody can change."""
 MAX_SIDE = 1 << 20
 EXPORT = "Export the project as JSON (not JSON-MIN, CSV or COCO)."
 
@@ -108,7 +110,7 @@ def _changed(annotation: Json) -> tuple[str, int]:
 
 
 def _take(annotation: Json, task: Json, place: _Place, found: Given, problems: list[str]) -> int:
-    """Add the masks of an annotation; returns how many rectangles were left out."""
+    """Add the masks of an annotation; returns how many drawn rectangles were left out."""
     result = annotation.get("result")
     if not isinstance(result, list):
         problems.append(f"{place.task} has an annotation without a list 'result'. {EXPORT}")
@@ -123,7 +125,7 @@ def _take(annotation: Json, task: Json, place: _Place, found: Given, problems: l
             seen |= {shape.key for shape in shapes}
             found.shapes += shapes
         elif {"x", "y", "width", "height"} <= value.keys():
-            rectangles += 1
+            rectangles += not OWN_BOX.fullmatch(str(region.get("id", "")))
         elif str(region.get("type", "")).startswith("bitmask"):
             problems.append(
                 f"{place.task}, region {_name(region)} is a bitmask, which is not read. Use the "
