@@ -56,6 +56,7 @@ from mal_core.processes.records import write_record
 from phase2_configs.backbones.explained_weights import load_backbone
 from phase2_configs.backbones.timm_backbone import TimmBackbone
 from phase2_configs.runner import detections, instances, plain_weights, recipe, sizing
+from phase2_configs.runner.formatted import FormattedConfig
 from phase2_configs.runner.label_weights import weigh_labels
 from phase2_configs.runner.monitor import Monitor
 from phase2_configs.runner.users_config import read_config, users_config
@@ -207,7 +208,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     weigh_labels(config, settings.label_weights, settings.label_threshold)
     recipe.set_options(config, settings.options)
     detections.check_limits(config, len(classes))
-    return Config(config)
+    return FormattedConfig(config)
 
 
 def _fit_sizes(config: dict[str, Any], job: SegmenterJob) -> None:
