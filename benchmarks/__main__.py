@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,8 +86,8 @@ def _record(image: dict[str, object]) -> ImageRecord:
     )
 
 
-def _box(entry: dict[str, object]) -> BoxAnnotation:
-    x, y, w, h = entry["bbox"]  # type: ignore[misc]
+def _box(entry: dict[str, Any]) -> BoxAnnotation:
+    x, y, w, h = entry["bbox"]
     return BoxAnnotation(
         annotation_id=int(str(entry["id"])),
         image_id=int(str(entry["image_id"])),
@@ -185,8 +186,8 @@ def bench_large_photos(repeats: int) -> Result:
             cv2.imwrite(str(path), large)
             records.append(replace(record, height=3000, width=4000))
         for box in small.boxes:
-            corners = tuple(6.25 * value for value in box.box_xyxy)
-            boxes.append(replace(box, box_xyxy=corners))
+            x0, y0, x1, y1 = (6.25 * value for value in box.box_xyxy)
+            boxes.append(replace(box, box_xyxy=(x0, y0, x1, y1)))
         dataset = _dataset(Path(folder) / "drawn", Path(folder), tuple(records), tuple(boxes))
         config = replace(SETTINGS, crop_size=224)
         ratios = _sample_ratios(dataset, dataset.boxes, config, repeats)

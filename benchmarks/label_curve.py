@@ -135,7 +135,8 @@ def grown(pixels: int) -> Callable[[Any, Any, Path], Any]:
 def grabcut(entry: Any, record: Any, image: Path) -> Any:
     """OpenCV's GrabCut, five iterations from the box, in a crop that shows its surroundings."""
     height, width = record["height"], record["width"]
-    x0, y0, x1, y1 = pixel_box(expand_box(_box(entry), fixed_margins(SURROUNDINGS)), height, width)
+    surroundings = expand_box(_box(entry), fixed_margins(SURROUNDINGS)).astype(np.float64)
+    x0, y0, x1, y1 = pixel_box(surroundings, height, width)
     left, top, right, bottom = pixel_box(_box(entry), height, width)
     state = np.full((y1 - y0, x1 - x0), cv2.GC_BGD, np.uint8)
     state[top - y0 : bottom - y0, left - x0 : right - x0] = cv2.GC_PR_FGD

@@ -54,11 +54,13 @@ def main() -> int:
         folder = (chosen.folder or Path(temporary)).absolute()
         inputs = prepared(folder, chosen.boxes)
         sharded = [f"label_shards={chosen.shards}", f"label_workers={chosen.workers}"]
-        kinds = {ONE: []} | {
+        kinds: dict[str, list[str]] = {ONE: []}
+        kinds |= {
             f"{runner}, {chosen.workers} workers": [f"label_runner={runner}", *sharded]
             for runner in ("threads", "dask", "ray")
         }
-        rows, digests = [], set()
+        rows: list[dict[str, str]] = []
+        digests: set[str] = set()
         for name, settings in kinds.items():
             seconds, digest, boxes = label(folder / "runs", [*inputs, *settings])
             digests.add(digest)

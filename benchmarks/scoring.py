@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ def write_files(folder: Path, images: int, objects: int, detections: int) -> Non
     from mal_core.geometry.masks import segmentation_to_rle
 
     rng = np.random.default_rng(0)
-    entries, results = [], []
+    entries: list[dict[str, Any]] = []
+    results = []
     for number in range(1, objects + 1):
         x, y, w, h = _box(rng)
         entries.append(

@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +32,7 @@ from mal_core.training.loop import IMAGENET_MEAN, IMAGENET_STD, LabelerTrainer
 from mal_core.training.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.types import BoxDataset
 
+Result = TypeVar("Result")
 TOLERANCE = 1e-4
 """Relative difference of losses; sums of other order leave 1e-7 and labels at 0.5 may turn."""
 
@@ -90,6 +93,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Processor time of one call, and what it returned."""
+    results: list[Result] = []
+    seconds = cpu_seconds(lambda: results.append(work()))
+    return seconds, results[0]
+
+
 def main() -> int:
     """Print the table; 1 when the losses differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -123,16 +133,13 @@ def measure(dataset: BoxDataset, encoder: EncoderConfig, config: MalConfig) -> i
     for step in range(config.max_steps):
         losses = []
         for which, (trainer, source) in enumerate(zip(trainers, batches, strict=True)):
-            made: list[BoxCropBatch] = []
-            rows["sample"][which].append(
-                cpu_seconds(lambda s=source, m=made, i=step: m.append(s[i]))
-            )  # type: ignore[misc]
-            told: list[dict[str, float]] = []
-            work = cpu_seconds(lambda t=trainer, m=made, o=told: o.append(t.train_step(m[0])))  # type: ignore[misc]
-            rows["step"][which].append(work)
-            losses.append(told[0]["loss"])
+            seconds, batch = timed(partial(source.__getitem__, step))
+            rows["sample"][which].append(seconds)
+            seconds, told = timed(partial(trainer.train_step, batch))
+            rows["step"][which].append(seconds)
+            losses.append(told["loss"])
         worst = max(worst, abs(losses[0] - losses[1]) / abs(losses[0]))
-        for which, field in enumerate(fields(made[0], config)):
+        for which, field in enumerate(fields(batch, config)):
             rows["field"][which].append(cpu_seconds(field))
     table(rows, worst)
     return int(worst > TOLERANCE)

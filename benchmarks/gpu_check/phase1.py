@@ -21,7 +21,7 @@ from mal_core.training.mean_field import settle_step_by_step
 
 TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 """Relative difference of losses from the CPU's float32 that rounding explains."""
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "eager fp32": {"precision": "fp32"},
     "eager bf16": {"precision": "bf16"},
     "compiled bf16": {"precision": "bf16", "compile": True},

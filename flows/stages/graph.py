@@ -6,7 +6,7 @@ One record per stage. Whoever goes through stages (`mal run` and its single stag
 `mal cache why`, sweeps, the Prefect flows) walks these records.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from flows.stages import (
     retention,
     stages,
 )
-from flows.stages.run import Run, ShardRunner
+from flows.stages.run import Run
 from flows.stages.trainings import Training, trainings
 from flows.store.local import Stored
 from flows.store.stage_names import (
@@ -299,25 +299,6 @@ def walk(config: RunConfig, last: str = EVALUATE) -> tuple[Stage, ...]:
         if stage.name in wanted:
             wanted.update(name for name in stage.inputs if name not in unused)
     return tuple(one for one in STAGES if one.name in wanted and not one.per_file)
-
-
-def open_run(
-    config: RunConfig, *, force: Sequence[str] = (), shard_runner: ShardRunner | None = None
-) -> Run:
-    """Start a run: refuse impossible settings, leave the composed ones in the working folder.
-
-    Args:
-        config: All settings.
-        force: Stages to compute again.
-        shard_runner: Labels in shards; None knows threads only.
-
-    Raises:
-        ConfigError: An encoder or a recipe does not exist.
-    """
-    stages.check_settings(config)
-    run = Run(config, force=force, shard_runner=shard_runner)
-    begin(run)
-    return run
 
 
 def begin(run: Run) -> None:

@@ -35,9 +35,9 @@ def test_a_run_that_only_opens_the_store_imports_neither_torch_nor_matplotlib(tm
     program = (
         "import sys\n"
         "from flows import pipeline\n"
-        "from flows.settings import composing\n"
-        "from flows.stages import graph\n"
-        "graph.open_run(composing.compose(sys.argv[1:]))\n"
+        "from flows.stages import graph, session\n"
+        "with session.joined() as opened:\n"
+        "    graph.begin(opened.run(sys.argv[1:]))\n"
         "print([name for name in ('torch', 'timm', 'matplotlib') if name in sys.modules])"
     )
     places = [f"workdir={tmp_path / 'work'}", f"store={tmp_path / 'store'}"]
