@@ -1,11 +1,16 @@
 """The Prefect server on a real PostgreSQL, which also restarts and goes away."""
 
+import contextlib
 import json
+import signal
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from tests.flows.held_training import hold_training, signal_all
 from tests.flows.postgres_process import Postgres, running_postgres
 from tests.flows.prefect_server_process import Server, running
 
@@ -38,10 +43,26 @@ def state_in(postgres: Postgres, run: str) -> str:
     return str(rows[0]["state_type"])
 
 
+def times_of(folder: Path, pattern: str) -> set[int]:
+    """When files were written last; none that is gone."""
+    found = set()
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(path.stat().st_mtime_ns)
+    return found
+
+
+@pytest.fixture(scope="module")
+def short(tiny, drawn: Path, places) -> list[str]:
+    """One training of a segmenter, on given masks: what it comes to is shown elsewhere."""
+    given = f"pseudo_labels={drawn / 'train' / 'annotations.json'}"
+    return [*tiny, *places, given, "human_arm=none", "data.name=scenes"]
+
+
 def test_full_deployment_completes_and_its_rows_are_in_postgresql(
-    server: Server, postgres: Postgres, tiny, places
+    server: Server, postgres: Postgres, short
 ) -> None:
-    run = server.run("full", [*tiny, *places, "data.name=scenes"])
+    run = server.run("full", short)
     assert server.finish(run) == "COMPLETED", server.logs(run)
     assert state_in(postgres, run) == "COMPLETED"
     assert json.loads(server.ask("/artifacts/retention-scenes-solov2-r18/latest")["data"])
@@ -50,12 +71,12 @@ def test_full_deployment_completes_and_its_rows_are_in_postgresql(
 
 
 def test_server_and_worker_survive_a_restart_of_the_database(
-    server: Server, postgres: Postgres, tiny, places
+    server: Server, postgres: Postgres, short
 ) -> None:
     postgres.stop()
     postgres.start()
     server.wait("answer after the restart", lambda: server.ask("/ready"))
-    run = server.run("evaluate-retention", [*tiny, *places])
+    run = server.run("evaluate-retention", short)
     assert server.finish(run) == "COMPLETED", server.logs(run)
     assert state_in(postgres, run) == "COMPLETED"
 
@@ -64,14 +85,19 @@ def test_training_goes_on_while_the_database_is_away_and_its_run_completes(
     server: Server, postgres: Postgres, tiny, places, processes_with
 ) -> None:
     store = places[1].removeprefix("store=")
-    run = server.run("train-mal", [*tiny, *places, "mal.max_steps=800"])
-    server.wait("training", lambda: "train MAL: 0/800" in server.logs(run))
+    run = server.run("train-mal", [*tiny, *places, "mal.max_steps=90", "mal.checkpoint_every=10"])
+    saved = partial(times_of, Path(store), "train-mal/*.partial/state.pth")
+    server.wait("training", saved, every=0.1)
+    held = hold_training(Path(store))
     children = processes_with(store)
-    assert children
+    assert held
 
     postgres.stop("immediate")
     time.sleep(AWAY_SECONDS)
     assert processes_with(store) == children
+    before = saved()
+    signal_all(held, signal.SIGCONT)
+    server.wait("progress", lambda: saved() != before, every=0.1)
     postgres.start()
     assert server.finish(run) == "COMPLETED", server.logs(run)
     assert state_in(postgres, run) == "COMPLETED"

@@ -46,7 +46,7 @@ def test_killed_and_repeated_two_nodes_make_what_one_node_makes(
 ) -> None:
     """SIGKILL of node 1 ends node 0; the same commands then finish the very same checkpoint."""
     mal = fresh_mal
-    settings = [*files()[:2], *phase_1, "mal.max_steps=120"]
+    settings = [*files()[:2], *phase_1, "mal.max_steps=60"]
     nodes = together()
     first = mal.start("train", *settings, *nodes)
     other = mal.start("train", *settings, *nodes, "node_rank=1")

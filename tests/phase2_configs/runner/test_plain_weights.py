@@ -11,11 +11,13 @@ import pytest
 
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import CheckpointError, ConfigError
-from mal_core.jobs.segmenter import SegmenterJob, train_segmenter
+from mal_core.jobs.segmenter import INPUT_IS_WRONG, SegmenterJob, train_segmenter
 from mal_core.models.safe_weights import WANTED
+from mal_core.processes.child_errors import read_failure
 from mal_core.processes.children import child_environment
 from tests.malicious import write_checkpoint
 from tests.phase2_configs.conftest import DrawnSet
+from tests.phase2_configs.jobs import write_job
 
 pytestmark = pytest.mark.slow
 
@@ -224,14 +226,28 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from pathlib import Path
+from phase2_configs.runner.train import main
+statuses = [main([path]) for path in sys.argv[1:]]
+print("@", json.dumps({"statuses": statuses}))
+"""
+
+
 def test_a_config_that_cannot_be_read_is_one_sentence(
-    name: str, job: Callable[..., SegmenterJob], tmp_path: Path
+    job: Callable[..., SegmenterJob], tmp_path: Path
 ) -> None:
-    text, words = CONFIGS[name]
-    (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        train_segmenter(job(config=tmp_path / "mine.py"), tmp_path / "work", on_line=lambda _: None)
-    assert str(caught.value).startswith(f"segmenter.config={tmp_path / 'mine.py'}")
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
+    jobs = []
+    for name, (text, _) in CONFIGS.items():
+        config = tmp_path / f"{name}.py"
+        config.write_text(text)
+        jobs.append(write_job(job(config=config), tmp_path / name))
+    found = run_python(ONE_AFTER_THE_OTHER, *jobs)
+    assert found["statuses"] == [INPUT_IS_WRONG] * len(CONFIGS)
+    for path, (name, (_, words)) in zip(jobs, CONFIGS.items(), strict=True):
+        error = read_failure(path)
+        assert isinstance(error, ConfigError)
+        assert str(error).startswith(f"segmenter.config={tmp_path / name}.py")
+        assert words in str(error)
+        assert "\n" not in str(error)
