@@ -57,15 +57,15 @@ def test_full_disk_is_said_and_the_run_continues_when_there_is_room(
 
 def test_full_disk_in_phase_2_is_said_too(disk: Disk, fresh_mal, tiny) -> None:
     assert disk.mount(f"remount,size={12 * MEGABYTE}")
-    store = f"store={disk.path / 'store'}"
-    process = fresh_mal.start("segment", *tiny, store)
+    settings = [*tiny, "human_arm=none", f"store={disk.path / 'store'}"]
+    process = fresh_mal.start("segment", *settings)
     output = process.communicate()[0]
     assert process.returncode == 1, output
     assert "no space is left on this disk" in output
     assert "Traceback" not in output
     fresh_mal.wait_until_alone()
     assert disk.mount(f"remount,size={600 * MEGABYTE}")
-    output = fresh_mal.run("segment", *tiny, store)
+    output = fresh_mal.run("segment", *settings)
     assert "train-mal: cached" in output
 
 
