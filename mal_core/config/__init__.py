@@ -152,7 +152,8 @@ class RefinementConfig(Config):
         smoothness: Weight of neighbors of similar color.
         iterations: Mean-field updates.
         affinity_weight: Weight of all pixels that look alike, near and far; 0: unheard. Halved
-            or dropped for a crop where it empties rows or columns of the box.
+            or dropped for a crop where it empties rows or columns of the box, and never more
+            than half where the network is unsure of the crop.
         affinity_reach: Distance at which they count, as a share of the crop's longer side.
         affinity_contrast: Difference of colors at which they count, as a share of the crop's
             own contrast.

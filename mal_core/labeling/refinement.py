@@ -5,12 +5,16 @@ know where its parts end, but not which part is meant. As in GrabCut (Rother et 
 foreground and background get a color distribution each, fitted to this crop alone; unlike
 there, the network's log-odds stay in the sum, so colors decide only where it is unsure.
 
-How far a crop's colors may be believed is decided by its box. The object fills every row and
-every column of a tight box: where look-alikes would empty some that the network had filled,
-they are other things of the same color, and they are heard less or not at all.
+How far anybody may be believed is decided by the box: the object fills every row and every
+column of a tight one. A network whose mask leaves many of them empty is taken to be as much too
+shy as it takes to fill them. Where look-alikes would empty what was filled, they are other
+things of the same color, and they are heard less or not at all; less also where the network
+itself is unsure. What colors and neighbors empty all the same is left to the network.
 
 Shape letters: H W pixels of the part of a crop that lies in its image, h w working grid.
 """
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -31,8 +35,17 @@ SPREAD = (0.25, 0.5, 0.25)
 """Each color also counts for its neighbor bins."""
 SHARES = (1.0, 0.5)
 """Shares of the look-alikes' weight that are tried, the loudest first."""
-MAX_EMPTIED = 0.01
-"""Share of the crop's rows and columns that look-alikes may empty."""
+SURE = 0.9
+"""Mean certainty in the box, in [0, 1], from which look-alikes may count in full. A network that
+is sure of the shape errs along its outline, and there they know better; one that is not takes
+other things for the object, and they would only spread that. docs/experiments.md has numbers."""
+MAX_EMPTIED = 0.02
+"""Share of the box's rows and columns that colors and neighbors may empty."""
+LEAST_FILLED = 0.9
+"""Share of them that a mask fills at least. Not all: thin parts reach out of many objects that
+the network does not see, and a mask blown up until it reaches there is worse without them."""
+SHY = np.arange(0.25, 3.01, 0.25)
+"""Log-odds by which a network may be too shy, tried from the least."""
 NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Offsets (dy, dx) of one half of the 3 x 3 window; the other half is their negation."""
 
@@ -61,36 +74,61 @@ def refine_logits(
     outside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 0
     own = np.clip(own, -config.network_bound, config.network_bound)
     own[outside] = -CERTAIN
+    if outside.all():  # a box thinner than a cell of the grid
+        return np.where(inside, logits, np.float32(-CERTAIN))
+    sure = certainty(own[~outside]) >= SURE
+    own = _bold(own, outside)
     unary = own
     bins = color_bins(small)
     for _ in range(config.color_fits):
         unary = own + config.color_weight * color_log_odds(bins, _sigmoid(unary))
         unary[outside] = -CERTAIN
-    field = _believed(unary, small, outside, config)
+    field = _believed(own, unary, small, outside, config, SHARES if sure else SHARES[1:])
     return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
+def certainty(log_odds: Map) -> float:
+    """How far from undecided the pixels are on average, in [0, 1]."""
+    return float(np.abs(np.tanh(log_odds / 2)).mean())
+
+
+def _bold(own: Map, outside: NDArray[np.bool_]) -> Map:
+    """The network's log-odds, raised by the least that makes its mask fill the box."""
+    if not (own > 0).any():
+        return own
+    for shift in (0.0, *SHY):
+        if filled_share(own > -shift, outside) >= LEAST_FILLED:
+            return np.where(outside, own, own + np.float32(shift))
+    return own
+
+
 def _believed(
-    unary: Map, crop: NDArray[np.uint8], outside: NDArray[np.bool_], config: RefinementConfig
+    own: Map,
+    unary: Map,
+    crop: NDArray[np.uint8],
+    outside: NDArray[np.bool_],
+    config: RefinementConfig,
+    shares: Sequence[float],
 ) -> Map:
-    """Log-odds after look-alikes and neighbors; the former as loud as the box bears."""
+    """Log-odds after look-alikes and neighbors, as far as the box bears them; at worst `own`."""
     weights = contrast_weights(crop)
     plain = _smooth(unary, weights, outside, config)
-    if not config.affinity_weight or outside.all():
-        return plain
-    features = appearance(crop, config.affinity_reach, config.affinity_contrast)
-    loudness = [share * config.affinity_weight for share in SHARES]
-    least = filled_share(plain > 0) - MAX_EMPTIED
-    for heard in hear_look_alikes(unary, ~outside, features, loudness):
-        field = _smooth(heard, weights, outside, config)
-        if filled_share(field > 0) >= least:
+    kept = max(filled_share(field > 0, outside) for field in (plain, own))
+    heard: list[Map] = []
+    if config.affinity_weight:
+        features = appearance(crop, config.affinity_reach, config.affinity_contrast)
+        loudness = [share * config.affinity_weight for share in shares]
+        heard = hear_look_alikes(unary, ~outside, features, loudness)
+    for field in (*(_smooth(one, weights, outside, config) for one in heard), plain):
+        if filled_share(field > 0, outside) >= kept - MAX_EMPTIED:
             return field
-    return plain
+    return own
 
 
-def filled_share(mask: NDArray[np.bool_]) -> float:
-    """Share of the rows and columns of a mask, shape (h, w), that hold any of it, in [0, 1]."""
-    return float(mask.any(0).mean() + mask.any(1).mean()) / 2
+def filled_share(mask: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
+    """Share of the box's rows and columns that hold any of a mask, both (h, w), in [0, 1]."""
+    sums = (float(mask.any(axis).sum() / (~outside).any(axis).sum()) for axis in (0, 1))
+    return sum(sums) / 2
 
 
 def color_bins(crop: NDArray[np.uint8]) -> NDArray[np.int64]:

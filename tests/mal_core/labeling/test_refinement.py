@@ -1,9 +1,18 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from mal_core.config import RefinementConfig
 from mal_core.errors import ConfigError
-from mal_core.labeling.refinement import color_bins, color_log_odds, contrast_weights, refine_logits
+from mal_core.labeling import refinement
+from mal_core.labeling.refinement import (
+    color_bins,
+    color_log_odds,
+    contrast_weights,
+    filled_share,
+    refine_logits,
+)
 
 ON = RefinementConfig(enabled=True)
 
@@ -62,7 +71,7 @@ def test_a_crop_of_one_color_keeps_the_networks_mask() -> None:
 
 def test_without_weights_the_logits_come_back() -> None:
     crop, disk, inside = two_colors()
-    logits = blurry_belief(disk)
+    logits = blurry_belief(disk) + 1  # fills its box
     nothing = RefinementConfig(enabled=True, color_weight=0, smoothness=0, grid=100)
 
     refined = refine_logits(crop, logits, inside, nothing)
@@ -88,6 +97,71 @@ def test_contrast_is_measured_against_the_crops_own() -> None:
 
     for a, b in zip(soft, softer, strict=True):
         assert a.mean() == pytest.approx(b.mean(), abs=0.05)
+
+
+def test_a_shy_network_is_raised_until_its_mask_fills_the_box() -> None:
+    _, disk, inside = two_colors()
+    crop = np.full((80, 100, 3), 128, dtype=np.uint8)  # no color to help
+    shy = blurry_belief(disk) - 1
+
+    refined = refine_logits(crop, shy, inside, ON) > 0
+
+    assert iou(shy > 0, disk) < 0.3
+    assert filled_share(refined, ~inside) > 0.88
+    assert iou(refined, disk) > 0.8
+
+
+def test_a_network_that_sees_nothing_is_not_raised() -> None:
+    crop, disk, inside = two_colors()
+
+    refined = refine_logits(crop, np.full(disk.shape, -2, dtype=np.float32), inside, ON) > 0
+
+    assert not refined.any()
+
+
+def test_what_colors_and_neighbors_would_empty_is_left_to_the_network() -> None:
+    _, disk, inside = two_colors()
+    bright = np.zeros_like(disk)
+    bright[30:50, 40:60] = True  # a highlight in an object of its background's color
+    crop = np.where(bright[..., None], [240, 240, 240], [60, 160, 60]).astype(np.uint8)
+    logits = np.where(disk, 0.4, -0.6).astype(np.float32)
+    loud = RefinementConfig(enabled=True, color_weight=2.0, affinity_weight=6.0)
+
+    refined = refine_logits(crop, logits, inside, loud) > 0
+
+    assert filled_share(refined, ~inside) >= filled_share((logits > 0) & inside, ~inside) - 0.03
+
+
+def test_a_box_thinner_than_the_grid_keeps_its_mask() -> None:
+    crop = np.zeros((600, 600, 3), dtype=np.uint8)
+    inside = np.zeros((600, 600), dtype=bool)
+    inside[100:500, 302] = True  # no cell looks at this column
+
+    refined = refine_logits(crop, np.ones((600, 600), np.float32), inside, ON)
+
+    assert ((refined > 0) == inside).all()
+
+
+@pytest.mark.parametrize(("log_odds", "heard"), [(4.0, [6.0, 3.0]), (1.0, [3.0])])
+def test_look_alikes_never_count_in_full_where_the_network_is_unsure(
+    log_odds: float, heard: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop, disk, inside = two_colors(noise=8.0)
+    weights: list[float] = []
+    real = refinement.hear_look_alikes
+
+    def listen(*arguments: Any) -> Any:
+        weights.extend(arguments[3])
+        return real(*arguments)
+
+    monkeypatch.setattr(refinement, "hear_look_alikes", listen)
+    settings = RefinementConfig(enabled=True, affinity_weight=6.0)
+    logits = np.where(disk, log_odds, -log_odds).astype(np.float32)
+
+    refined = refine_logits(crop, logits, inside, settings) > 0
+
+    assert weights == heard
+    assert iou(refined, disk & inside) > 0.95
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (2, 3), (700, 5)])
