@@ -88,7 +88,7 @@ def refine_logits(
 
 
 def certainty(log_odds: Map) -> float:
-    """How far from undecided the pixels are on average, in [0, 1]."""
+    """How far from undecided pixels, shape (n,), are on average, in [0, 1]."""
     return float(np.abs(np.tanh(log_odds / 2)).mean())
 
 
