@@ -126,7 +126,12 @@ def _believed(
 
 
 def filled_share(mask: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
-    """Share of the box's rows and columns that hold any of a mask, both (h, w), in [0, 1]."""
+    """Share of a box's rows and columns in which a mask has pixels, in [0, 1].
+
+    Args:
+        mask: Shape (h, w).
+        outside: False in the box, shape (h, w).
+    """
     sums = (float(mask.any(axis).sum() / (~outside).any(axis).sum()) for axis in (0, 1))
     return sum(sums) / 2
 
