@@ -255,6 +255,8 @@ class MalConfig(Config):
         mask_thresholds: One threshold each for small, medium and large boxes instead.
         drop_fragments: Parts of a mask below this share of its largest part are dropped; 0: none.
         fill_holes: Holes below this share of a mask are filled; 0: none.
+        tighten: Boxes that cut their object off grow where the network is sure of it, by up to a
+            quarter, before they are labeled; masks may reach beyond the given box then.
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
@@ -297,6 +299,7 @@ class MalConfig(Config):
     mask_threshold: Labeling[float] = 0.5
     mask_thresholds: Labeling[tuple[float, float, float] | None] = None
     drop_fragments: Labeling[float] = 0.0
+    tighten: Labeling[bool] = False
     fill_holes: Labeling[float] = 0.0
     label_network: Labeling[Literal["student", "teacher", "both"]] = "student"
     flip_test: Labeling[bool] = False

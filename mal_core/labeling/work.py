@@ -19,6 +19,7 @@ from mal_core.errors import LabelingError
 from mal_core.geometry.boxes import box_mask_in_crop
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
+from mal_core.labeling.tightening import grown_boxes
 from mal_core.labeling.trial import fit_quality
 from mal_core.labeling.views import BoxViews, DrawnMask, Seen, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
@@ -114,8 +115,13 @@ class MaskWriter:
 
     def views(self, photos: Iterable[Photo]) -> Iterator[BoxViews]:
         """The boxes of all photos with their crops; each photo is decoded when its turn comes."""
-        views = (views_of(one.pixels(), one.record, one.boxes, self.config) for one in photos)
-        return chain.from_iterable(views)
+        return chain.from_iterable(map(self._views_of, photos))
+
+    def _views_of(self, photo: Photo) -> Iterator[BoxViews]:
+        pixels, boxes = photo.pixels(), photo.boxes
+        if self.config.tighten:
+            boxes = tuple(grown_boxes(pixels, photo, self.see, self.config))
+        return views_of(pixels, photo.record, boxes, self.config)
 
     def features(self, photos: Iterable[Photo]) -> Iterator[NDArray[np.float32]]:
         """What the encoder sees of each box in its widest view, shape (E, h, w)."""
