@@ -46,22 +46,20 @@ def predictions(annotations: Path, out: Path) -> Path:
 
 def test_rows_tell_what_labels_keep_and_how_good_they_are(data: Data, tmp_path: Path) -> None:
     made = {name: labels(data, name, tmp_path) for name in (HUMAN, "eroded 1 px", "ellipses")}
-    scored, truth = {}, data.train.annotations
+    table, truth = label_table.Table(tmp_path), data.train.annotations
     for name in ("ellipses", HUMAN, "eroded 1 px"):
         cell = Training(data=data, labels=name, recipe="perfect", seed=0)
-        scored[cell] = match_run(truth, predictions(made[name], tmp_path))
-    rows: list[dict[str, Any]] = list(
-        label_table._rows(scored, {(data, name): path for name, path in made.items()})
-    )
+        table.add(cell, match_run(truth, predictions(made[name], tmp_path)), made[name])
+    rows: list[dict[str, Any]] = table.rows()
     assert [row["labels"] for row in rows] == [HUMAN, "ellipses", "eroded 1 px"]
     human, ellipses, eroded = rows
     assert human["kept"]["AP"] == human["kept"]["APbnd"] == human["mask_iou"] == 1
     assert human["boundary_iou"] == 1
     assert ellipses["kept"]["AP"] < eroded["kept"]["AP"] < 1
     assert ellipses["boundary_iou"] < eroded["boundary_iou"] < 1
-    table = label_table._table(rows)
-    assert table.count("\n") == 4
-    assert "100.0 [100, 100]" in table
+    written = (tmp_path / "table.md").read_text()
+    assert written.count("\n") == 5
+    assert "100.0 [100, 100]" in written
 
 
 def test_labels_without_a_pixel_are_left_out(data: Data) -> None:
