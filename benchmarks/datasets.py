@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
+from mal_core.processes.files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)

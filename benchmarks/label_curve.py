@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.artifacts import write_json
+from mal_core.data.images.loading import load_image
 from mal_core.geometry.boxes import expand_box, fixed_margins, pixel_box
 from mal_core.geometry.masks import box_to_rle, ellipse_to_rle, mask_to_rle, segmentation_to_mask
-from mal_core.images.loading import load_image
+from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
 
 Mask = NDArray[np.uint8]

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from mal_core.artifacts import sha256_file
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.models.checkpoints import save_labeler
 from mal_core.models.labeler import build_labeler
+from mal_core.processes.files import sha256_file
 from mal_core.report.text_tables import text_table
 from scenes.write import write_scenes
 

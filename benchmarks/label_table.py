@@ -23,7 +23,6 @@ from typing import Any
 
 from benchmarks.datasets import Data, read_data, write_boxes
 from benchmarks.label_curve import MAKERS
-from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
 from mal_core.data.coco import parse_coco
 from mal_core.data.crowding import most_objects
@@ -36,6 +35,7 @@ from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.jobs.phase1 import LabelJob, TrainJob, label_in_child, train_in_child
 from mal_core.jobs.segmenter import PREDICTIONS_FILE, SegmenterJob, train_segmenter
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe, segmenter_recipe
+from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
 
 HUMAN, OURS = "human masks", "MAL"

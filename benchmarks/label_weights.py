@@ -28,7 +28,6 @@ import numpy as np
 import yaml
 
 from benchmarks.label_curve import filled_box, human_mask
-from mal_core.artifacts import write_json
 from mal_core.config import EncoderConfig, MalConfig, SegmenterConfig, SplitConfig
 from mal_core.data.coco import parse_coco, strip_masks
 from mal_core.data.crowding import most_objects
@@ -39,6 +38,7 @@ from mal_core.jobs.phase1 import LabelJob, TrainJob, label_in_child, train_in_ch
 from mal_core.jobs.segmenter import PREDICTIONS_FILE, SegmenterJob, train_segmenter
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
 from mal_core.labelers.scoring import score_file
+from mal_core.processes.files import write_json
 from mal_core.processes.records import from_json
 from mal_core.report.text_tables import markdown_table
 

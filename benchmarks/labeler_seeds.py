@@ -23,11 +23,11 @@ from typing import Any
 import yaml
 
 from benchmarks.datasets import Data, read_data, write_boxes
-from mal_core.artifacts import write_json
 from mal_core.config import EncoderConfig
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.jobs.phase1 import LabelJob, TrainJob, label_in_child, train_in_child
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
+from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
 
 BAD = 0.5

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_coco, read_boxes
 from mal_core.geometry.boundary import boundary_iou
 from mal_core.geometry.masks import segmentation_to_mask
@@ -31,6 +30,7 @@ from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
 from mal_core.labelers.registry import photo_labeler
 from mal_core.labelers.sampling import Sampled, sample_boxes
 from mal_core.labeling.protocol import Photo
+from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
 from mal_core.types import PseudoLabel
 

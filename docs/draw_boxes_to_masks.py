@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.data.images.loading import load_image
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.images.loading import load_image
 
 Image = NDArray[np.uint8]
 

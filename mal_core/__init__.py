@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mal_core.config import EncoderConfig, MalConfig, RefinementConfig
     from mal_core.config.labelers import LabelerConfig
+    from mal_core.data.images.loading import load_image
     from mal_core.errors import (
         ArgumentError,
         CheckpointError,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         TrainingError,
         WorkerError,
     )
-    from mal_core.images.loading import load_image
     from mal_core.jobs.labeler_training import train_labeler
     from mal_core.labelers.mal import LabeledBoxes, Labeler, load_labeler
     from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
@@ -58,7 +58,7 @@ __all__ = [
 _MODULES = {
     "mal_core.config": ("EncoderConfig", "MalConfig", "RefinementConfig"),
     "mal_core.config.labelers": ("LabelerConfig",),
-    "mal_core.images.loading": ("load_image",),
+    "mal_core.data.images.loading": ("load_image",),
     "mal_core.jobs.labeler_training": ("train_labeler",),
     "mal_core.labelers.mal": ("LabeledBoxes", "Labeler", "load_labeler"),
     "mal_core.labelers.recipes": ("encoder_recipe", "labeler_recipe"),

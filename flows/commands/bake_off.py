@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flows.settings.run_config import RunConfig
 from flows.stages import publish, stages
 from flows.stages.run import Run
-from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError
+from mal_core.processes.files import write_json
 
 if TYPE_CHECKING:  # torch and pycocotools
     from mal_core.config.labelers import MemberConfig

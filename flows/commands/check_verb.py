@@ -7,7 +7,6 @@ from pathlib import Path
 
 from flows.stages import examining, publish, repairing
 from flows.stages.run import Run
-from mal_core.artifacts import write_json
 from mal_core.data.inspection.findings import (
     EXAMPLES,
     Finding,
@@ -17,6 +16,7 @@ from mal_core.data.inspection.findings import (
 )
 from mal_core.data.inspection.repair import Repaired
 from mal_core.errors import ConfigError, DatasetError
+from mal_core.processes.files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings.run_config import RunConfig
-from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
 LIST_SUFFIXES = (".txt", ".xml")

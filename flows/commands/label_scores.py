@@ -11,10 +11,10 @@ from flows.stages import publish
 from flows.stages.images import plain_images
 from flows.stages.normal_form import states_sizes
 from flows.stages.run import Run
-from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 from mal_core.evaluation.label_metrics import Clustering, label_metrics
+from mal_core.processes.files import write_json
 from mal_core.report.label_tables import metrics_text
 
 if TYPE_CHECKING:  # it needs pycocotools

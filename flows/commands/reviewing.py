@@ -11,8 +11,8 @@ from flows.settings.run_config import RunConfig
 from flows.stages import publish, stages
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
-from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.processes.files import write_json
 
 if TYPE_CHECKING:
     from mal_core.formats.exports.labeled import Labeled

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from mal_core.artifacts import append_jsonl
+from mal_core.processes.files import append_jsonl
 
 HOST = "127.0.0.1"
 PAGE = "review.html"

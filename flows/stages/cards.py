@@ -13,11 +13,11 @@ from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import Stored
 from flows.store.manifest import is_intact, read_manifest, sealed
-from mal_core.artifacts import sha256_file, write_json
 from mal_core.data.inspection.licences import LicenceCard, LicensedPart, card_of
 from mal_core.errors import ArtifactError, ConfigError, DatasetError
 from mal_core.jobs.reads import ReadCertificate, read_certificate
 from mal_core.models.provenance import EncoderOrigin, read_origin
+from mal_core.processes.files import sha256_file, write_json
 from mal_core.processes.records import to_json
 
 SUFFIX = ".manifest.json"

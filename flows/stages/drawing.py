@@ -9,11 +9,11 @@ from typing import Any
 from flows.settings.run_config import RunConfig
 from flows.stages.run import Run
 from flows.store.code_version import code_version
-from mal_core.artifacts import sha256_json
 from mal_core.config.labelers import FOUNDATIONS, LabelerConfig
 from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError
 from mal_core.labelers.weights import find_weights, require_package, weight_files
+from mal_core.processes.files import sha256_json
 
 TORCH = ("torch", "torchvision", "timm")
 SHARED_CODE = ("mal_core.labeling.journal", "mal_core.data.coco", "mal_core.data.pseudo_labels")

@@ -11,9 +11,9 @@ from flows.store.code_version import code_version
 from flows.store.local import StageKey
 from flows.store.stage_names import OVERLAP
 from mal_core.config import SplitConfig
+from mal_core.data.images.overlap import Twin, near_twins, same_files
 from mal_core.data.inspection.findings import Finding, errors_by_kind, warning
 from mal_core.errors import DatasetError, MalCoreError
-from mal_core.images.overlap import Twin, near_twins, same_files
 from mal_core.processes.records import read_record, write_record
 
 TWINS = "twins.json"
@@ -157,6 +157,6 @@ def _near(run: Run, train: SplitConfig, val: SplitConfig) -> tuple[Twin, ...]:
         inputs={
             name: run.digests(split).images for name, split in (("train", train), ("val", val))
         },
-        code=code_version(["mal_core.images.overlap"], packages=["opencv-python-headless"]),
+        code=code_version(["mal_core.data.images.overlap"], packages=["opencv-python-headless"]),
     )
     return read_record(Overlap, run.get(key, work).path / TWINS).twins

@@ -8,9 +8,9 @@ from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.stage_names import LABEL
-from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import told_of
+from mal_core.processes.files import write_json
 from mal_core.types import PseudoLabelSet
 
 ACCOUNTING = "accounting.json"

@@ -8,9 +8,9 @@ from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.stage_names import IMAGES
-from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
+from mal_core.processes.files import sha256_json
 from mal_core.processes.records import read_record, write_record
 from mal_core.types import ImageRecord
 
@@ -53,7 +53,7 @@ def plain_images(
     except DatasetError:
         return split, ()
     stored = _planned(run, split.images, listed, sizes_stated=sizes_stated)
-    from mal_core.images.plan import ImagePlan, show_plan
+    from mal_core.data.images.plan import ImagePlan, show_plan
 
     plan = read_record(ImagePlan, stored.path / PLAN)
     if not plan.changes:
@@ -69,7 +69,7 @@ def _planned(
     source, digest = run.config.data, run.images_digest(images, listed)
 
     def work(folder: Path) -> None:
-        from mal_core.images.plan import plan_images, write_all_pixels
+        from mal_core.data.images.plan import plan_images, write_all_pixels
 
         plan = plan_images(
             images,
@@ -90,7 +90,7 @@ def _planned(
         config={**_settings(source), "sizes_stated": sizes_stated},
         inputs=inputs,
         code=code_version(
-            ["mal_core.images.plan"], packages=["numpy", "opencv-python-headless", "pillow"]
+            ["mal_core.data.images.plan"], packages=["numpy", "opencv-python-headless", "pillow"]
         ),
     )
     return run.get(key, work)

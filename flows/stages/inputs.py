@@ -16,9 +16,9 @@ from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.stage_names import CHECK, SCENES
-from mal_core.artifacts import permission_problem, sha256_json, write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ConfigError, DatasetError, raise_together, told_of
+from mal_core.processes.files import permission_problem, sha256_json, write_json
 from mal_core.processes.records import to_json
 
 
@@ -141,7 +141,7 @@ def check_scored(run: Run) -> Stored:
 def _check_second_ruler(run: Run) -> None:
     ruler = run.config.second_ruler
     if ruler is not None and ruler not in _accepted_rulers:
-        from mal_core.data.second_ruler import check_second_ruler
+        from mal_core.data.inspection.second_ruler import check_second_ruler
 
         plain, val = in_utf8(run, ruler), val_split(run).annotations
         with told_of({plain: ruler, val: _own_val(run, val)}):

@@ -23,12 +23,12 @@ from flows.stages.trainings import Training, trainings
 from flows.store.local import Store
 from flows.store.manifest import read_manifest
 from flows.store.stage_names import CHECK, LABEL, SEGMENT, TRAIN
-from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_coco
 from mal_core.errors import WorkerError
 from mal_core.evaluation.costs import Estimate
 from mal_core.processes import progress
 from mal_core.processes.children import end_children
+from mal_core.processes.files import write_json
 
 logger = logging.getLogger(__name__)
 

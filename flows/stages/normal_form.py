@@ -11,9 +11,9 @@ from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.stage_names import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS
-from mal_core.artifacts import sha256_json, write_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError, raise_together, renamed
+from mal_core.processes.files import sha256_json, write_json
 from mal_core.report.text_tables import format_number
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flows.store.local import Stored, copy_out
-from mal_core.artifacts import atomic_path
 from mal_core.errors import ConfigError, lacks_space
+from mal_core.processes.files import atomic_path
 
 logger = logging.getLogger(__name__)
 

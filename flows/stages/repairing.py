@@ -9,15 +9,15 @@ from flows.settings.run_config import RunConfig
 from flows.stages import inputs
 from flows.stages.examining import only
 from flows.stages.run import Run
-from mal_core.artifacts import write_json
 from mal_core.config import SplitConfig
 from mal_core.data.coco import parse_coco
+from mal_core.data.images.headers import UNREADABLE, read_header
+from mal_core.data.images.loading import wrong_images
 from mal_core.data.inspection.repair import RepairChange, Repaired, repair, same_classes, with_sizes
 from mal_core.data.validation import ImageTable
 from mal_core.errors import ConfigError, DatasetError, raise_together
 from mal_core.geometry.mask_forms import is_mask
-from mal_core.images.headers import UNREADABLE, read_header
-from mal_core.images.loading import wrong_images
+from mal_core.processes.files import write_json
 
 CHANGES = "changes.json"
 Json = dict[str, Any]

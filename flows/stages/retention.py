@@ -15,7 +15,6 @@ from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.manifest import read_manifest
 from flows.store.stage_names import EVALUATE, LABEL, TRAIN
-from mal_core.artifacts import write_json
 from mal_core.config.roles import Role, settings_of
 from mal_core.evaluation.costs import ESTIMATE, Cost, StageCost, estimate_and_truth
 from mal_core.evaluation.retention import (
@@ -24,6 +23,7 @@ from mal_core.evaluation.retention import (
     SegmenterResult,
     report_from_json,
 )
+from mal_core.processes.files import write_json
 from mal_core.processes.records import read_record
 
 if TYPE_CHECKING:  # the report draws plots: matplotlib

@@ -11,9 +11,9 @@ from flows.lifetime.interruption import stop_if_asked
 from flows.settings.run_config import Inputs, RunConfig
 from flows.store.local import StageKey, Store, Stored
 from flows.store.shared import SharedStore, connect
-from mal_core.artifacts import sha256_json
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError
+from mal_core.processes.files import sha256_json
 from mal_core.types import ImageRecord
 
 if TYPE_CHECKING:  # it needs pycocotools

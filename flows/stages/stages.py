@@ -26,7 +26,6 @@ from flows.stages.trainings import Arm, Training
 from flows.store.code_version import code_version, recipe_version
 from flows.store.local import StageKey, Stored
 from flows.store.stage_names import BOXES, LABEL, SEGMENT, TRAIN
-from mal_core.artifacts import write_json
 from mal_core.config import (
     SegmenterConfig,
     SplitConfig,
@@ -35,6 +34,7 @@ from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import Accounting
 from mal_core.models.encoder_names import check_encoder_name
+from mal_core.processes.files import write_json
 from mal_core.processes.records import from_json, read_record
 
 logger = logging.getLogger(__name__)

@@ -31,9 +31,9 @@ from flows.store.held_folder import must_stay
 from flows.store.manifest import MANIFEST as MANIFEST
 from flows.store.manifest import Manifest, read_manifest, write_manifest
 from flows.store.shared import SharedStore
-from mal_core.artifacts import atomic_path, sha256_file, sha256_json
 from mal_core.errors import SPACE_ADVICE, ArtifactError, RecordError, lacks_space
 from mal_core.processes.children import children_hold
+from mal_core.processes.files import atomic_path, sha256_file, sha256_json
 
 logger = logging.getLogger(__name__)
 

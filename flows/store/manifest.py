@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import sha256_json, write_json
 from mal_core.errors import RecordError
+from mal_core.processes.files import sha256_json, write_json
 from mal_core.processes.records import from_json, to_json
 
 MANIFEST = "MANIFEST.json"

@@ -27,8 +27,8 @@ from flows.lifetime.interruption import stop_if_asked
 from flows.store.leases import RENEW_S, Lease
 from flows.store.manifest import MANIFEST, parse_manifest
 from flows.store.object_storage import ObjectStorage
-from mal_core.artifacts import sha256_file
 from mal_core.errors import ArtifactError, RecordError
+from mal_core.processes.files import sha256_file
 
 logger = logging.getLogger(__name__)
 

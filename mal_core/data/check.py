@@ -10,12 +10,12 @@ from pathlib import Path
 from mal_core.config import DataConfig, SplitConfig
 from mal_core.data import crowding
 from mal_core.data.categories import category_problems
+from mal_core.data.images.loading import image_problems
 from mal_core.data.inspection.oddities import Oddity, class_order, oddities
 from mal_core.data.mask_census import MaskCensus
 from mal_core.data.object_sizes import ObjectSizes, view_sizes
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import DatasetError, raise_together
-from mal_core.images.loading import image_problems
 
 SHOWN_IDS = 10
 LEAST_SIDE = 32

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mal_core.artifacts import write_json
+from mal_core.data.images.loading import image_problems
 from mal_core.data.json_lists import Piece, read_lists
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
@@ -19,7 +19,7 @@ from mal_core.data.validation import (
 )
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
-from mal_core.images.loading import image_problems
+from mal_core.processes.files import write_json
 from mal_core.types import BoxDataset
 
 Json = dict[str, Any]

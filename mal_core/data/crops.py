@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mal_core.config import MalConfig
-from mal_core.data.augment import augment_colors
+from mal_core.data.images.augment import augment_colors
+from mal_core.data.images.loading import decoded_smaller, load_image
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, sample_margins
-from mal_core.images.loading import decoded_smaller, load_image
 from mal_core.types import BoxAnnotation, BoxDataset, Rle
 
 Image = NDArray[np.uint8]

@@ -5,10 +5,10 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_coco
 from mal_core.geometry.mask_forms import read_mask
 from mal_core.geometry.masks import segmentation_to_rle
+from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
 

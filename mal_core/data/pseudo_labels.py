@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import drop_mask, drop_mask_of_object, parse_coco
 from mal_core.errors import LabelingError
+from mal_core.processes.files import write_json
 from mal_core.types import HUMAN_SOURCE, REPLACED, REVIEW, PseudoLabel, PseudoLabelSet, SkippedBox
 
 SHOWN_IDS = 10

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mal_core.artifacts import atomic_path
+from mal_core.processes.files import atomic_path
 
 GZIP = b"\x1f\x8b"
 PACKED = {

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import by_id, parse_coco
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
 from mal_core.errors import DatasetError
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability
+from mal_core.processes.files import write_json
 from mal_core.quality.regression import QualityModel, conformal_width, fit
 from mal_core.quality.score import default_model, kind_of, quality_of
 from mal_core.types import HUMAN_SOURCE

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from mal_core.config import MalConfig
 from mal_core.data.crops import resize_crop, wrap_crop
+from mal_core.data.images.loading import load_image
 from mal_core.evaluation.label_metrics import Clustering
 from mal_core.evaluation.masked import MaskedFile, MaskedObject
 from mal_core.geometry.boxes import expand_box, fixed_margins
-from mal_core.images.loading import load_image
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.progress import Progress

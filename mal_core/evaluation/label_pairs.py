@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mal_core.data.images.names import canonical
 from mal_core.data.validation import constant_problem
 from mal_core.evaluation.masked import MaskedObject
 from mal_core.geometry.mask_forms import is_mask
-from mal_core.images.names import canonical
 
 Json = dict[str, Any]
 SPLIT = "Are both files of the same split?"

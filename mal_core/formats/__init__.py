@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.data.coco import parse_coco
+from mal_core.data.images.frames import Orientation
 from mal_core.formats.coco_family import lvis_to_coco, objects365_to_coco
 from mal_core.formats.voc import voc_files, voc_notes, voc_to_coco
 from mal_core.formats.voc_masks import write_voc_masks
 from mal_core.formats.yolo import write_yolo_masks, yolo_files, yolo_notes, yolo_to_coco
 from mal_core.formats.ytvis import write_ytvis_masks, ytvis_to_coco
-from mal_core.images.frames import Orientation
 
 Json = dict[str, Any]
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import write_json
 from mal_core.data.results import read_results
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
+from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
 LARGEST = 1e9

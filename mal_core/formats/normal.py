@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import Json
 from mal_core.data.text import TextError, is_plain, write_plain
 from mal_core.data.validation import constant_problem, label_of
 from mal_core.errors import DatasetError
+from mal_core.processes.files import write_json
 
 KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mal_core.artifacts import atomic_path
+from mal_core.data.images.headers import UNREADABLE, NotAFileError, require_file
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
-from mal_core.images.headers import UNREADABLE, NotAFileError, require_file
+from mal_core.processes.files import atomic_path
 from mal_core.types import Rle
 
 Json = dict[str, Any]

@@ -10,16 +10,16 @@ import numpy as np
 import yaml
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import atomic_path
 from mal_core.data.foreign import foreign_row, is_number
+from mal_core.data.images.frames import Orientation
+from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NAME_FILES, NamesError, class_names, name_files, shown
 from mal_core.formats.folder_files import files_below, unread_note
 from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
 from mal_core.geometry.polygons import Points, mask_to_polygon
-from mal_core.images.frames import Orientation
-from mal_core.images.headers import UNREADABLE, NotAFileError, read_header
+from mal_core.processes.files import atomic_path
 
 Json = dict[str, Any]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

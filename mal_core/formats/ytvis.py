@@ -5,11 +5,11 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import write_json
 from mal_core.data.foreign import foreign_json
 from mal_core.data.json_lists import read_whole
 from mal_core.data.validation import constant_problem, label_of
 from mal_core.errors import DatasetError
+from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
 LISTS = ("videos", "annotations", "categories")

@@ -3,7 +3,6 @@
 from os import PathLike
 from pathlib import Path
 
-from mal_core.artifacts import sha256_file
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes, strip_masks
 from mal_core.errors import ConfigError
@@ -11,6 +10,7 @@ from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.labelers.files import normal_split
 from mal_core.labelers.mal import Labeler, load_labeler
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
+from mal_core.processes.files import sha256_file
 from mal_core.processes.records import read_record
 
 Place = str | PathLike[str]

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mal_core.artifacts import atomic_path
 from mal_core.config import SplitConfig
 from mal_core.data.categories import category_problems
+from mal_core.data.images.loading import image_problems
 from mal_core.data.results import read_results
 from mal_core.data.view import read_image_list, read_view
 from mal_core.errors import DatasetError
-from mal_core.images.loading import image_problems
 from mal_core.jobs.segmenter import PREDICTIONS_FILE, SegmenterRun, run_phase_2
+from mal_core.processes.files import atomic_path
 from mal_core.processes.records import write_record
 
 PREDICTOR_MODULE = "phase2_configs.runner.predict"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import READ_EVENT, sha256_file
 from mal_core.data.json_lists import Piece, read_lists
 from mal_core.errors import DatasetError, LeakError
+from mal_core.processes.files import READ_EVENT, sha256_file
 from mal_core.processes.records import read_record, write_record
 
 LOG, CERTIFICATE = "reads.log", "reads.json"

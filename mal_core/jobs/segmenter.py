@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mal_core.artifacts import sha256_file
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.data.categories import category_problems
 from mal_core.data.object_sizes import ObjectSizes
 from mal_core.data.view import CocoView, read_view
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
 from mal_core.processes.child_errors import forget_failure, read_failure
+from mal_core.processes.files import sha256_file
 from mal_core.processes.nodes import run_ranks
 from mal_core.processes.records import read_record, to_json, write_record
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import read_boxes
 from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs.phase1 import LabelJob, TrainJob
@@ -24,6 +23,7 @@ from mal_core.labeling.work import generate_pseudo_labels, label_shard
 from mal_core.models.checkpoints import checkpoint_origin
 from mal_core.models.provenance import EncoderOrigin, origin_of, write_origin
 from mal_core.processes.child_errors import write_failure
+from mal_core.processes.files import write_json
 from mal_core.processes.ranks import record_hardware
 from mal_core.processes.records import read_record
 from mal_core.training.loop import train_labeler

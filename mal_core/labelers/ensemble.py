@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mal_core.artifacts import write_json
 from mal_core.config.labelers import LabelerConfig
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labelers.drawing import Drawer, Map
 from mal_core.labelers.judging import Judge, Judged, JudgedBox
 from mal_core.labelers.sampling import sample_boxes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
+from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.records import from_json, to_json
 from mal_core.quality.patch import mask_iou

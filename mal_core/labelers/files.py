@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import atomic_path, sha256_file, sha256_json
 from mal_core.config import AnnotationFormat
 from mal_core.data.coco import Json, parse_coco, read_boxes
+from mal_core.data.images.frames import Orientation
+from mal_core.data.images.plan import plan_images, show_plan, write_all_pixels
 from mal_core.data.view import read_view
 from mal_core.errors import ConfigError, told_of
 from mal_core.formats import FORMATS, align_classes
 from mal_core.formats.normal import is_utf8, write_normal, write_utf8
-from mal_core.images.frames import Orientation
-from mal_core.images.plan import plan_images, show_plan, write_all_pixels
 from mal_core.labelers.ensemble import prepared
 from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels
+from mal_core.processes.files import atomic_path, sha256_file, sha256_json
 from mal_core.types import BoxDataset, PseudoLabelSet
 
 MAX_PIXELS = 1_000_000_000

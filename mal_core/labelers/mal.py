@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.artifacts import sha256_file
 from mal_core.config import AnnotationFormat, MalConfig
 from mal_core.config.labelers import LabelerConfig
 from mal_core.data.box_table import ALLOWED_OVERHANG, ROUNDING
+from mal_core.data.images.frames import Orientation
 from mal_core.errors import ArgumentError, ConfigError, RecordError
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.images.frames import Orientation
 from mal_core.labelers.files import Labeling, label_into
 from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
 from mal_core.labelers.registry import labeling_config, photo_labeler
@@ -27,6 +26,7 @@ from mal_core.labelers.weights import with_local_weights
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.work import MaskWriter
 from mal_core.models import checkpoints
+from mal_core.processes.files import sha256_file
 from mal_core.processes.records import from_json, to_json
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, PseudoLabelSet
 

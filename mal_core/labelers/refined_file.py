@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from mal_core.artifacts import sha256_file, sha256_json, write_json
 from mal_core.config import MalConfig
 from mal_core.data.coco import parse_coco, read_boxes
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
@@ -21,6 +20,7 @@ from mal_core.labelers.registry import labeling_config
 from mal_core.labeling.journal import LabelJournal
 from mal_core.labeling.work import JOURNAL, LabelWork, MaskWriter
 from mal_core.models.checkpoints import load_labeler
+from mal_core.processes.files import sha256_file, sha256_json, write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.records import to_json
 from mal_core.types import BoxDataset, PseudoLabel

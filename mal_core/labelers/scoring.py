@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_coco, read_boxes
+from mal_core.data.images.loading import load_image
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
 from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.images.loading import load_image
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
+from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.quality.regression import Row
 from mal_core.quality.score import Quality, components_of, default_model, quality_of

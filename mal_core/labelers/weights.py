@@ -8,9 +8,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from mal_core.artifacts import sha256_file, sha256_json
 from mal_core.config.labelers import FOUNDATIONS, LabelerConfig, MemberConfig
 from mal_core.errors import CheckpointError, ConfigError
+from mal_core.processes.files import sha256_file, sha256_json
 
 EXTRA = "pip install 'mal-pipeline[sam]'"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

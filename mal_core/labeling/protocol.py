@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.images.loading import load_image
+from mal_core.data.images.loading import load_image
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Outcome, PseudoLabel
 
 

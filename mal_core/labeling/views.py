@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import resize_crop, wrap_crop
+from mal_core.data.images.loading import load_image
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.geometry.rle import crop_mask_to_rle
-from mal_core.images.loading import load_image
 from mal_core.labeling.refinement import refine_logits
 from mal_core.quality.agreement import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from mal_core.artifacts import atomic_path
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import CheckpointError
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.models.official import is_official, labeler_from_official, official_config
 from mal_core.models.provenance import EncoderOrigin, official_origin, origin_of
 from mal_core.models.safe_weights import read_weights
+from mal_core.processes.files import atomic_path
 from mal_core.processes.records import from_json
 from mal_core.quality.familiarity import FamiliarCrops
 

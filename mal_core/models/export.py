@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mal_core.artifacts import atomic_path
 from mal_core.config import MalConfig
 from mal_core.errors import ConfigError
 from mal_core.geometry.boxes import MEDIUM_AREA, SMALL_AREA
 from mal_core.models.checkpoints import load_labeler
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import FEATURE_STRIDES, LOGIT_STRIDE, MaskAutoLabeler, MaskNetwork
+from mal_core.processes.files import atomic_path
 
 logger = logging.getLogger(__name__)
 OPSET = 18

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from mal_core.artifacts import READ_EVENT
 from mal_core.errors import CheckpointError
+from mal_core.processes.files import READ_EVENT
 
 Source = Path | str | IO[bytes]
 

@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mal_core.artifacts import write_json
 from mal_core.errors import ConfigError
 from mal_core.processes.children import die_with_parent
+from mal_core.processes.files import write_json
 
 _T = TypeVar("_T")
 SECONDS_TO_LET_GO = 0.2

@@ -15,8 +15,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from mal_core.artifacts import write_json
 from mal_core.errors import RecordError
+from mal_core.processes.files import write_json
 
 Record = TypeVar("Record")
 Reader = Callable[[Any], Any]

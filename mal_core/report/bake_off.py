@@ -10,11 +10,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from mal_core.artifacts import atomic_path
+from mal_core.data.images.loading import load_image
 from mal_core.evaluation.ranking import Truth
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.images.loading import load_image
+from mal_core.processes.files import atomic_path
 from mal_core.report.gallery import (
     BOX_COLOR,
     CONTEXT,

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.data.images.loading import load_image
 from mal_core.evaluation.masked import MaskedObject, masks_by_id, read_masked
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.images.loading import load_image
 from mal_core.types import LabelQuality
 
 TILE_PX = 180

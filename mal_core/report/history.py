@@ -14,8 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mal_core.artifacts import append_jsonl, atomic_path
 from mal_core.evaluation.retention import RetentionReport
+from mal_core.processes.files import append_jsonl, atomic_path
 from mal_core.processes.records import from_json
 from mal_core.report.text_tables import format_number, text_table
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mal_core.artifacts import atomic_path
 from mal_core.evaluation.retention import RetentionReport
+from mal_core.processes.files import atomic_path
 from mal_core.report.failures import build_failures
 from mal_core.report.gallery import GalleryRow, build_gallery
 from mal_core.report.plots import (

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import write_json
 from mal_core.data.json_lists import read_whole
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.labeled import Labeled, LabeledObject, read_labeled
+from mal_core.processes.files import write_json
 from mal_core.review.coco import read_coco
 from mal_core.review.cvat import read_cvat
 from mal_core.review.decisions import Decision, is_decisions, read_decisions

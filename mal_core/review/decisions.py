@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from mal_core.artifacts import write_json
 from mal_core.errors import DatasetError
+from mal_core.processes.files import write_json
 
 Choice = Literal["accept", "reject", "fix"]
 CHOICES: tuple[str, ...] = get_args(Choice)

@@ -2,8 +2,8 @@
 
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import sha256_json
 from mal_core.geometry.masks import mask_to_rle
+from mal_core.processes.files import sha256_json
 from mal_core.types import Rle
 
 DIGITS = 12

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mal_core.artifacts import write_json
+from mal_core.data.images.loading import image_problems
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.cvat import write_cvat
 from mal_core.formats.exports.label_studio import write_label_studio
 from mal_core.formats.exports.labeled import Labeled, Photos
-from mal_core.images.loading import image_problems
+from mal_core.processes.files import write_json
 from mal_core.review.page import Context, write_page
 from mal_core.review.queue import Suspect
 from mal_core.types import ImageRecord

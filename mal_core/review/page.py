@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mal_core.artifacts import atomic_path, sha256_json
+from mal_core.processes.files import atomic_path, sha256_json
 from mal_core.review.digests import mask_digest
 from mal_core.review.pictures import Painter, Picture
 from mal_core.review.queue import Suspect

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mal_core.data.images.loading import load_image
 from mal_core.formats.exports.labeled import LabeledObject
 from mal_core.geometry.boxes import expand_box, fixed_margins
-from mal_core.images.loading import load_image
 
 CONTEXT = 1.0
 """Total growth of the shown part, as a fraction of the box."""

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mal_core.artifacts import atomic_path
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.crops import BoxCropBatch, TrainBatches
 from mal_core.errors import CheckpointError, ConfigError, lacks_memory
@@ -22,6 +21,7 @@ from mal_core.models.checkpoints import save_labeler
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.models.safe_weights import read_weights
+from mal_core.processes.files import atomic_path
 from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group, joined_group, without_exchange
 from mal_core.training.divergence import DivergenceWatch

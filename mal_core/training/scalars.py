@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mal_core.artifacts import append_jsonl
 from mal_core.errors import ConfigError
+from mal_core.processes.files import append_jsonl
 
 EXPERIMENT = "mal-pipeline"
 EXTRAS = {"mlflow": "mlflow", "wandb": "wandb"}

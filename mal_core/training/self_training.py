@@ -17,13 +17,13 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from mal_core.artifacts import write_json
 from mal_core.config import MalConfig
 from mal_core.config.roles import Role, keys_with
 from mal_core.data.crops import trainable_boxes
 from mal_core.errors import TrainingError
 from mal_core.labeling.work import LabelWork, MaskWriter
 from mal_core.models.labeler import MaskAutoLabeler
+from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group
 from mal_core.training.losses import dice_loss

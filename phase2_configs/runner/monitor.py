@@ -11,10 +11,10 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mal_core.artifacts import append_jsonl, atomic_path
 from mal_core.errors import ConfigError, TrainingError
 from mal_core.jobs.segmenter import SCALARS_FILE, SegmenterJob
 from mal_core.models.safe_weights import read_weights
+from mal_core.processes.files import append_jsonl, atomic_path
 from mal_core.processes.progress import Progress
 
 logger = logging.getLogger("phase2")

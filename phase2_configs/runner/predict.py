@@ -14,10 +14,10 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mal_core.artifacts import write_json
 from mal_core.data.coco import parse_listing
 from mal_core.errors import MalCoreError
 from mal_core.jobs.predict import PredictJob
+from mal_core.processes.files import write_json
 from mal_core.processes.ranks import record_hardware
 from mal_core.processes.records import read_record
 from phase2_configs.runner import plain_weights, recipe

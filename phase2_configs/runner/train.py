@@ -25,7 +25,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import atomic_path, write_json
 from mal_core.data import crowding
 from mal_core.data.coco import drop_mask, parse_coco, parse_listing
 from mal_core.data.object_sizes import measure_sizes
@@ -51,6 +50,7 @@ from mal_core.jobs.segmenter import (
     read_job,
 )
 from mal_core.processes.child_errors import write_failure
+from mal_core.processes.files import atomic_path, write_json
 from mal_core.processes.ranks import Group, joined_group, record_hardware
 from mal_core.processes.records import write_record
 from phase2_configs.backbones.explained_weights import load_backbone

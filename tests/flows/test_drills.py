@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import sha256_file
+from mal_core.processes.files import sha256_file
 from tests.flows.held_training import family, hold_training, signal_all, training_process
 from tests.flows.prefect_server_process import Server, running
 

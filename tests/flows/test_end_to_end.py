@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.geometry.masks import box_to_rle
+from mal_core.processes.files import write_json
 from scenes.write import write_scenes
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mal_core.images.frames import turned_back
+from mal_core.data.images.frames import turned_back
 
 
 @pytest.mark.slow

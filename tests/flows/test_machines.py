@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.store.object_storage import ObjectStorage
-from mal_core.artifacts import sha256_file
+from mal_core.processes.files import sha256_file
 from tests.flows.conftest import Mal
 
 pytestmark = pytest.mark.slow

@@ -200,7 +200,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("mal_core/labeling/views.py", {TRAIN, LABEL}),
         ("phase2_configs/runner/monitor.py", {HUMAN, PSEUDO}),
         ("mal_core/report/tables.py", {EVALUATE}),
-        ("mal_core/artifacts.py", EVERYTHING),
+        ("mal_core/processes/files.py", EVERYTHING),
         ("scenes/write.py", NOTHING),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import sha256_file
+from mal_core.processes.files import sha256_file
 from mal_core.processes.nodes import free_port
 from tests.flows.browser import chromium, look_at
 from tests.flows.prefect_server_process import Server, running

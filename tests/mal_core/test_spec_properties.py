@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from mal_core.artifacts import write_json
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.crops import resize_crop
 from mal_core.evaluation.scores import evaluate_masks
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.labeling.views import resize_logits
 from mal_core.models.labeler import build_labeler
+from mal_core.processes.files import write_json
 from mal_core.training.loop import LabelerTrainer
 from mal_core.types import MaskMetrics
 from scenes.write import write_scenes

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.config import EncoderConfig, MalConfig
+from mal_core.processes.files import write_json
 from tests.mal_core.drawn import TINY_ENCODER
 
 

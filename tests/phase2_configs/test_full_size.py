@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from flows.settings import composing
-from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig
 from mal_core.evaluation.scores import evaluate_masks
 from mal_core.jobs.segmenter import CONFIG_FILE, config_diff
+from mal_core.processes.files import write_json
 from tests.phase2_configs.jobs import ARMS, make_job, run_runner, run_script, write_job
 
 pytestmark = pytest.mark.slow

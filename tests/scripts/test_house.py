@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "house"
 AT_MOST = {
     "flows: entries at the root": 8,
-    "mal_core: entries at the root": 18,
+    "mal_core: entries at the root": 16,
     "entries of the fullest folder": 20,
     "longest module, lines": 400,
     "flows: function lines, p90": 25,
     "mal_core: function lines, p90": 25,
     "mal_core: function lines, longest": 75,
-    "import contract: rows": 20,
+    "import contract: rows": 19,
     "annotation JSON: modules that parse it": 1,
     "lists of setting names kept by hand": 0,
 }

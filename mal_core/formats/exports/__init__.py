@@ -6,7 +6,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mal_core.artifacts import write_json
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.coco import (
     write_coco_polygon,
@@ -21,6 +20,7 @@ from mal_core.formats.exports.labeled import Labeled, Losses, Photos, read_label
 from mal_core.formats.exports.pngs import write_png
 from mal_core.formats.exports.voc import write_voc
 from mal_core.formats.exports.yolo import write_yolo
+from mal_core.processes.files import write_json
 
 Writer = Callable[[Labeled, Path, Photos], Losses]
 RECORD = "export.json"

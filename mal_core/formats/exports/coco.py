@@ -7,9 +7,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import write_json
 from mal_core.formats.exports.labeled import CROWD, NO_MASK, Labeled, LabeledObject, Losses, Photos
 from mal_core.geometry.polygons import mask_to_polygons, polygons_to_rle
+from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
 Segmentation = Callable[[LabeledObject, Losses], object]

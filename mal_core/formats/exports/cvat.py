@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.artifacts import atomic_path, write_json
 from mal_core.formats.exports.coco import polygon_content
 from mal_core.formats.exports.labeled import (
     Json,
@@ -16,6 +15,7 @@ from mal_core.formats.exports.labeled import (
     Losses,
     Photos,
 )
+from mal_core.processes.files import atomic_path, write_json
 
 XML, COCO, SETUP = "annotations.xml", "instances.json", "labels.json"
 ID, SCORE = "annotation_id", "score"

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from mal_core.artifacts import write_json
 from mal_core.formats.exports.labeled import (
     Json,
     Labeled,
@@ -12,6 +11,7 @@ from mal_core.formats.exports.labeled import (
     require_own_stems,
     stem_of,
 )
+from mal_core.processes.files import write_json
 
 SUBSET = "train"
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from mal_core.artifacts import atomic_path, write_json
 from mal_core.formats.exports.brush_rle import mask_to_brush
 from mal_core.formats.exports.labeled import (
     Json,
@@ -15,6 +14,7 @@ from mal_core.formats.exports.labeled import (
     Photos,
 )
 from mal_core.geometry.polygons import mask_to_polygons
+from mal_core.processes.files import atomic_path, write_json
 
 MASKS, OUTLINES, BOXES, IMAGE = "mask", "outline", "box", "image"
 TASKS, SETUP = "tasks.json", "labeling_setup.xml"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from mal_core.artifacts import atomic_path
 from mal_core.formats.exports.labeled import NO_MASK, Labeled, Losses, Photos
+from mal_core.processes.files import atomic_path
 
 COLUMNS = ("mask", "file_name", "annotation_id", "category", "score")
 

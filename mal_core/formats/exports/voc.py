@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
-from mal_core.artifacts import atomic_path
 from mal_core.formats.exports.labeled import (
     HIDDEN,
     Json,
@@ -17,6 +16,7 @@ from mal_core.formats.exports.labeled import (
 )
 from mal_core.formats.voc_masks import MOST_INDICES, paint_image, voc_color
 from mal_core.geometry.masks import mask_to_rle
+from mal_core.processes.files import atomic_path
 
 
 def write_voc(labeled: Labeled, target: Path, photos: Photos) -> Losses:

@@ -18,8 +18,8 @@ from flows.stages import inputs, stages
 from flows.stages.run import Run
 from flows.store import contents
 from flows.store.local import damage
+from mal_core.data.images.loading import load_image
 from mal_core.errors import DatasetError
-from mal_core.images.loading import load_image
 
 WIDTH, HEIGHT = 60, 40
 ORIENTATION_TAG = 0x0112

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import sha256_file
+from mal_core.processes.files import sha256_file
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import pytest
 
 from flows.store.local import DigestCache, StageKey, Store, copy_out
 from flows.store.manifest import read_manifest
-from mal_core.artifacts import sha256_file
+from mal_core.processes.files import sha256_file
 from tests.flows.stand_ins import Painter
 
 KEY = StageKey(stage="draw", config={"steps": 3}, inputs={"boxes": "ab"}, code="1")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import sha256_file
 from mal_core.jobs.phase1 import TrainJob, train_in_child
+from mal_core.processes.files import sha256_file
 from mal_core.processes.nodes import free_port
 from mal_core.processes.records import read_record
 from tests.mal_core.worker_runs import wait_for_step

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import sha256_file
+from mal_core.processes.files import sha256_file
 from scenes.write import write_scenes
 from tests.flows.conftest import Mal
 

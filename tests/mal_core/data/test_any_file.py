@@ -17,8 +17,8 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.adopted import adopt_labels
 from mal_core.data.coco import parse_coco, read_boxes, strip_masks
+from mal_core.data.inspection.second_ruler import check_second_ruler
 from mal_core.data.normal_masks import write_normal_masks
-from mal_core.data.second_ruler import check_second_ruler
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError, MalCoreError, MaskError
 from mal_core.evaluation.agreement import measure_agreement

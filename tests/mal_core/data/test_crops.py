@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mal_core.data import crops
-from mal_core.data.augment import augment_colors
 from mal_core.data.crops import TrainBatches, decoding_for, resize_crop, wrap_crop
+from mal_core.data.images.augment import augment_colors
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
 from tests.mal_core.drawn import draw_ellipses, tiny_mal
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.evaluation.compared_arms import compare_twins, match_run, mean_metrics
 from mal_core.evaluation.intervals import Interval
 from mal_core.evaluation.retention import Accounting, RetentionReport, report_from_json
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
+from mal_core.processes.files import write_json
 from mal_core.report.tables import retention_rows, retention_text
 from scenes.write import write_scenes
 

@@ -14,10 +14,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mal_core.artifacts import write_json
 from mal_core.evaluation.matches import Matches, metrics_of
 from mal_core.evaluation.matching import match_predictions
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
+from mal_core.processes.files import write_json
 from scenes.write import write_scenes
 
 COCO_DEV = Path(__file__).parents[4] / "shared" / "data" / "coco_dev" / "annotations"

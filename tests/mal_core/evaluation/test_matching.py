@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from lvis import LVIS, LVISEval, LVISResults
 
-from mal_core.artifacts import write_json
 from mal_core.errors import DatasetError
 from mal_core.evaluation.matching import is_federated, match_predictions
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
+from mal_core.processes.files import write_json
 from scenes.write import write_scenes
 
 SIZE = 120

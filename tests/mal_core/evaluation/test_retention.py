@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.data.crowding import measure_reach
 from mal_core.errors import RecordError
 from mal_core.evaluation.retention import (
@@ -18,6 +17,7 @@ from mal_core.evaluation.retention import (
     report_from_json,
     retention_rate,
 )
+from mal_core.processes.files import write_json
 from mal_core.report.tables import (
     quality_rows,
     retention_markdown,

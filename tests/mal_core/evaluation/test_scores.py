@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import write_json
 from mal_core.errors import DatasetError
 from mal_core.evaluation.scores import evaluate_masks, label_quality
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask, segmentation_to_rle
+from mal_core.processes.files import write_json
 from mal_core.types import MaskMetrics
 from scenes.write import write_scenes
 

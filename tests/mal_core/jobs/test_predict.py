@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.jobs.predict import testset_name as name_of
 from mal_core.jobs.predict import write_submission
+from mal_core.processes.files import write_json
 
 ENTRY = {
     "image_id": 3,

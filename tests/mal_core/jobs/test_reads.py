@@ -24,7 +24,7 @@ import os, sys
 from pathlib import Path
 from mal_core.jobs.reads import watch_reads
 watch_reads(Path(sys.argv[1]))
-from mal_core.images.loading import load_image
+from mal_core.data.images.loading import load_image
 for name in sys.argv[2:]:
     if os.fork() == 0:  # as data workers are
         load_image(Path(name)) if name.endswith(".png") else Path(name).read_bytes()

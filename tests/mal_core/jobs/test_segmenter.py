@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import ArtifactError, ConfigError, DatasetError, SegmenterError
 from mal_core.jobs.segmenter import (
@@ -21,6 +20,7 @@ from mal_core.jobs.segmenter import (
     resolve_config,
     train_segmenter,
 )
+from mal_core.processes.files import write_json
 from mal_core.processes.records import write_record
 
 

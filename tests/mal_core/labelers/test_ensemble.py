@@ -10,7 +10,6 @@ import pytest
 import mal_core
 from flows.commands.cli import main
 from flows.settings import composing
-from mal_core.artifacts import sha256_file
 from mal_core.config.labelers import LabelerConfig
 from mal_core.errors import ConfigError
 from mal_core.labelers import ensemble as ensembles
@@ -20,6 +19,7 @@ from mal_core.labelers.judging import Judged
 from mal_core.labelers.recipes import drawer_recipe
 from mal_core.labelers.sampling import sample_boxes
 from mal_core.labeling import work as labeling
+from mal_core.processes.files import sha256_file
 from mal_core.quality.score import Quality
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
 from tests.builders import CocoFiles, write_coco

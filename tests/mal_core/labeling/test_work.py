@@ -11,7 +11,6 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from mal_core.artifacts import write_json
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.coco import read_boxes
 from mal_core.errors import CheckpointError, LabelingError
@@ -35,6 +34,7 @@ from mal_core.labeling.work import (
 )
 from mal_core.models.checkpoints import load_labeler, save_labeler
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
+from mal_core.processes.files import write_json
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, SkipReason
 from tests.mal_core.drawn import SIDE, TINY_ENCODER, draw_ellipses, tiny_mal
 

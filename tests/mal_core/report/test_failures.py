@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
+from mal_core.processes.files import write_json
 from mal_core.report.failures import build_failures
 from mal_core.report.gallery import HUMAN_COLOR, MASK_COLOR
 from scenes.write import write_scenes

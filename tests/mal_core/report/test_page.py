@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mal_core.artifacts import write_json
 from mal_core.evaluation.compared_arms import compare_twins, match_run
 from mal_core.evaluation.costs import Cost, StageCost
 from mal_core.evaluation.retention import Accounting, RetentionReport, SecondRuler
 from mal_core.evaluation.scores import label_quality, score_histogram
 from mal_core.geometry.masks import ellipse_to_rle
+from mal_core.processes.files import write_json
 from mal_core.report.gallery import build_gallery
 from mal_core.report.page import ReportSources, write_report
 from mal_core.report.plots import read_curve, smooth

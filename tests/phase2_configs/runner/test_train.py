@@ -21,7 +21,6 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mal_core.artifacts import write_json
 from mal_core.jobs.segmenter import (
     CONFIG_FILE,
     DETECTIONS_FILE,
@@ -31,6 +30,7 @@ from mal_core.jobs.segmenter import (
     train_segmenter,
 )
 from mal_core.processes.children import child_environment
+from mal_core.processes.files import write_json
 from tests.phase2_configs.jobs import ARMS, FAMILIES, make_job, run_runner, write_job
 
 pytestmark = pytest.mark.slow

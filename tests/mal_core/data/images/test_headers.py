@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mal_core.images.headers import NotAFileError, read_header, require_file
+from mal_core.data.images.headers import NotAFileError, read_header, require_file
 
 ORIENTATION_TAG = 0x0112
 

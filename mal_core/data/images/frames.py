@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.images.headers import UPRIGHT, ImageHeader, Size
+from mal_core.data.images.headers import UPRIGHT, ImageHeader, Size
 
 Frame = Literal["shown", "stored"]
 Orientation = Literal["auto", "shown", "stored"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import write_json
-from mal_core.data.second_ruler import check_second_ruler
+from mal_core.data.inspection.second_ruler import check_second_ruler
 from mal_core.errors import DatasetError
+from mal_core.processes.files import write_json
 from scenes.write import write_scenes
 
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.images.headers import UNREADABLE, read_header
-from mal_core.images.loading import IMAGES_WORTH_A_BAR
-from mal_core.images.pooled import in_order
+from mal_core.data.images.headers import UNREADABLE, read_header
+from mal_core.data.images.loading import IMAGES_WORTH_A_BAR
+from mal_core.data.images.pooled import in_order
 from mal_core.processes.progress import Progress
 
 SIDE = 32

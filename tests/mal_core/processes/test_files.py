@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.artifacts import (
+from mal_core.processes.files import (
     CHUNK_BYTES,
     append_jsonl,
     atomic_path,
@@ -86,7 +86,7 @@ def test_a_killed_writer_leaves_the_old_file_whole(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from mal_core.artifacts import atomic_path\n"
+        "from mal_core.processes.files import atomic_path\n"
         "with atomic_path(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -111,7 +111,8 @@ def test_what_may_not_be_read_is_named_with_the_place_that_is_why(tmp_path: Path
     assert permission_problem(tmp_path / "absent" / "file.json") is None
     locked = tmp_path / "locked"
     code = (
-        "import sys; from pathlib import Path; from mal_core.artifacts import permission_problem;"
+        "import sys; from pathlib import Path;"
+        "from mal_core.processes.files import permission_problem;"
         "print(permission_problem(Path(sys.argv[1])))"
     )
     # Root reads everything unless it gives that up.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mal_core.images.overlap import near_twins, same_files
+from mal_core.data.images.overlap import near_twins, same_files
 
 Pixels = NDArray[np.uint8]
 

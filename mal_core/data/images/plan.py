@@ -16,13 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mal_core.artifacts import atomic_path
-from mal_core.images.frames import Orientation, frame_of, is_turned, preferred, turned, turned_back
-from mal_core.images.headers import UNREADABLE, ImageHeader, check_pixels, read_header
-from mal_core.images.loading import READ_FLAGS
-from mal_core.images.names import Found, ImageIndex
-from mal_core.images.pooled import in_order
-from mal_core.images.view import build_view
+from mal_core.data.images.frames import (
+    Orientation,
+    frame_of,
+    is_turned,
+    preferred,
+    turned,
+    turned_back,
+)
+from mal_core.data.images.headers import UNREADABLE, ImageHeader, check_pixels, read_header
+from mal_core.data.images.loading import READ_FLAGS
+from mal_core.data.images.names import Found, ImageIndex
+from mal_core.data.images.pooled import in_order
+from mal_core.data.images.view import build_view
+from mal_core.processes.files import atomic_path
 from mal_core.processes.progress import Progress
 from mal_core.types import ImageRecord
 

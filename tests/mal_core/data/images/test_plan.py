@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mal_core.images.frames import turned
-from mal_core.images.loading import load_image
-from mal_core.images.plan import ImagePlan, plan_images, write_pixels
+from mal_core.data.images.frames import turned
+from mal_core.data.images.loading import load_image
+from mal_core.data.images.plan import ImagePlan, plan_images, write_pixels
 from mal_core.processes.records import from_json, to_json
 from mal_core.types import ImageRecord
-from tests.mal_core.images.test_headers import exif
+from tests.mal_core.data.images.test_headers import exif
 
 WIDTH, HEIGHT = 60, 40
 

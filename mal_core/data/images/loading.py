@@ -19,9 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.artifacts import READ_EVENT
-from mal_core.errors import DatasetError
-from mal_core.images.headers import (
+from mal_core.data.images.headers import (
     TURNED,
     UNREADABLE,
     UPRIGHT,
@@ -30,9 +28,11 @@ from mal_core.images.headers import (
     check_pixels,
     read_header,
 )
-from mal_core.images.names import ImageIndex
-from mal_core.images.pooled import in_order
-from mal_core.images.view import source_of
+from mal_core.data.images.names import ImageIndex
+from mal_core.data.images.pooled import in_order
+from mal_core.data.images.view import source_of
+from mal_core.errors import DatasetError
+from mal_core.processes.files import READ_EVENT
 from mal_core.processes.progress import Progress
 from mal_core.types import ImageRecord
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mal_core.images.names import ImageIndex
+from mal_core.data.images.names import ImageIndex
 
 ACCENTED = "caf\u00e9 \u5bb6.jpg"
 NFD = unicodedata.normalize("NFD", ACCENTED)

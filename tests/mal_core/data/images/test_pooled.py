@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mal_core.images.pooled import in_order
+from mal_core.data.images.pooled import in_order
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 33, 500, 5000])

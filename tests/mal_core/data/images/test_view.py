@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mal_core.images.view import build_view, source_of
+from mal_core.data.images.view import build_view, source_of
 
 
 def photos(tmp_path: Path) -> Path:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mal_core.data.images import loading as images_module
+from mal_core.data.images.loading import image_problems, load_image
 from mal_core.errors import DatasetError
-from mal_core.images import loading as images_module
-from mal_core.images.loading import image_problems, load_image
 from mal_core.types import ImageRecord
 from tests.builders import write_coco
 

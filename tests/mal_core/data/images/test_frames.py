@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mal_core.images.frames import frame_of, preferred, turned, turned_back
-from mal_core.images.headers import ImageHeader
+from mal_core.data.images.frames import frame_of, preferred, turned, turned_back
+from mal_core.data.images.headers import ImageHeader
 
 ORIENTATION_TAG = 0x0112
 
