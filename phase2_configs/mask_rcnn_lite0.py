@@ -6,7 +6,13 @@ Expected AP: see README.md of this folder.
 Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
-_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "_base_/timm_small.py"]
+_base_ = [
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "_base_/coco_small.py",
+    "_base_/schedule_small.py",
+    "_base_/runtime_small.py",
+    "_base_/lite0.py",
+]
 
 channels = 64
 
@@ -14,16 +20,9 @@ channels = 64
 sized_from_data = dict(object_px=28, least_px=256, most_px=512, crop_px=256)
 
 model = dict(
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
-    backbone=dict(
-        _delete_=True,
-        type="TimmBackbone",
-        name="tf_efficientnet_lite0",
-        frozen_stages=1,
-        norm_eval=True,
-        init_cfg=None,
-    ),
-    neck=dict(in_channels=[24, 40, 112, 320], out_channels=channels),
+    data_preprocessor=_base_.lite0.preprocessor,
+    backbone=dict(_delete_=True, **_base_.lite0.backbone),
+    neck=dict(in_channels=_base_.lite0.channels, out_channels=channels),
     rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=channels),
@@ -38,6 +37,4 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200), rcnn=dict(max_per_img=100)),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys=dict(backbone=dict(lr_mult=0.3)))
-)
+optim_wrapper = dict(paramwise_cfg=_base_.lite0.paramwise)

@@ -7,25 +7,15 @@ Expected AP: see README.md of this folder.
 Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
-_base_ = ["solov2_r18.py"]
-custom_imports = dict(
-    imports=["phase2_configs.backbones.timm_backbone"], allow_failed_imports=False
-)
+_base_ = ["solov2_r18.py", "_base_/lite0.py"]
 
 # See runner/sizing.py.
 sized_from_data = dict(object_px=24, least_px=256, most_px=512, crop_px=None)
 
 model = dict(
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
-    backbone=dict(
-        _delete_=True,
-        type="TimmBackbone",
-        name="tf_efficientnet_lite0",
-        frozen_stages=1,
-        norm_eval=True,
-        init_cfg=None,
-    ),
-    neck=dict(in_channels=[24, 40, 112, 320]),
+    data_preprocessor=_base_.lite0.preprocessor,
+    backbone=dict(_delete_=True, **_base_.lite0.backbone),
+    neck=dict(in_channels=_base_.lite0.channels),
     mask_head=dict(
         scale_ranges=((1, 48), (32, 96), (72, 192), (144, 2048)),
         num_grids=[34, 16, 8, 6],
@@ -33,6 +23,4 @@ model = dict(
     ),
     test_cfg=dict(max_per_img=100),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys=dict(backbone=dict(lr_mult=0.3)))
-)
+optim_wrapper = dict(paramwise_cfg=_base_.lite0.paramwise)
