@@ -25,7 +25,8 @@ import torch
 
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import TrainBatches
-from mal_core.labeling.views import Seen, cut_views, draw_mask, to_label
+from mal_core.data.images.loading import load_image
+from mal_core.labeling.views import Seen, draw_mask, to_label, views_of
 from mal_core.quality.score import default_model
 from mal_core.training.losses import mean_field
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
@@ -219,9 +220,9 @@ def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str)
             path = dataset.image_root / record.file_name
             yardstick += len(boxes) * seconds(lambda path=path: cv2.imread(str(path)))  # type: ignore[misc]
             work += seconds(
-                lambda record=record, boxes=boxes: [  # type: ignore[misc]
+                lambda path=path, record=record, boxes=boxes: [  # type: ignore[misc]
                     to_label(draw_mask(item, [seen] * len(item.views), config), model)
-                    for item in cut_views(record, boxes, dataset.image_root, config)
+                    for item in views_of(load_image(path), record, boxes, config)
                 ]
             )
         ratios.append(work / yardstick)

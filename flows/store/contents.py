@@ -1,6 +1,5 @@
 """`mal cache`: what the store holds, why a stage would run again, and making room."""
 
-import fcntl
 import json
 import logging
 import time
@@ -8,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from flows.store.local import StageKey, Store, Stored, damage, remove_folder
 from flows.store.manifest import MANIFEST, Manifest, read_manifest
 from flows.store.shared import SharedStore
 from mal_core.errors import ConfigError
+from mal_core.processes.locks import held_if_free, is_held
 from mal_core.report.text_tables import text_table
 
 logger = logging.getLogger(__name__)
@@ -123,25 +123,8 @@ def _entry(folder: Path) -> Entry:
         state=FINISHED if finished else UNFINISHED,
         size=sum(status.st_size for status in files),
         used=own if finished else max([own, *(status.st_mtime for status in files)]),
-        busy=_is_locked(folder),
+        busy=is_held(_lock_of(folder)),
     )
-
-
-def _is_locked(folder: Path) -> bool:
-    lock = _lock_of(folder)
-    if not lock.exists():
-        return False
-    with lock.open("a") as stream:
-        return not _taken(stream)
-
-
-def _taken(lock: IO[str]) -> bool:
-    """Lock an open file until it is closed, if nobody else has."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _lock_of(folder: Path) -> Path:
@@ -218,8 +201,8 @@ def remove(found: Sequence[Entry]) -> list[Entry]:
     gone = []
     for entry in found:
         # Locks stay: a process may be waiting on the file, and the next would make another.
-        with _lock_of(entry.path).open("a") as lock:
-            if not _taken(lock):
+        with held_if_free(_lock_of(entry.path)) as free:
+            if not free:
                 logger.warning("%s: a process is at work on it; left alone", entry.name)
                 continue
             remove_folder(entry.path)

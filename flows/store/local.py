@@ -15,7 +15,6 @@ digests of its inputs and the version of its code.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -34,6 +33,7 @@ from flows.store.shared import SharedStore
 from mal_core.errors import SPACE_ADVICE, ArtifactError, RecordError, lacks_space
 from mal_core.processes.children import children_hold
 from mal_core.processes.files import atomic_path, sha256_file, sha256_json
+from mal_core.processes.locks import held
 
 logger = logging.getLogger(__name__)
 
@@ -197,18 +197,12 @@ class Store:
     @contextlib.contextmanager
     def _locked(self, folder: Path, title: str) -> Iterator[None]:
         """Hold the key's lock; it ends with this process and its children, however they end."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_suffix(".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("%s: another process is at work on it; waiting", title)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                with children_hold(lock.fileno()):
-                    yield
-            finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)
+
+        def say_so() -> None:
+            logger.info("%s: another process is at work on it; waiting", title)
+
+        with held(folder.with_suffix(".lock"), on_wait=say_so) as lock, children_hold(lock):
+            yield
 
     def _find(self, key: StageKey, folder: Path, title: str) -> Stored | None:
         # A kill between the manifest and the rename leaves a finished partial folder.

@@ -34,11 +34,6 @@ class CheckedData:
         """Whether human masks can train a segmenter: every box has one."""
         return self.train.masks.complete
 
-    @property
-    def has_val_masks(self) -> bool:
-        """Whether human masks can score a segmenter: every validation box has one."""
-        return self.val is not None and self.val.masks.complete
-
     def summary(self) -> tuple[str, ...]:
         """What was found, one line per split, and what is unusual in it."""
         lines = list(_lines("training file", self.train))

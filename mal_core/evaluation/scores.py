@@ -1,4 +1,4 @@
-"""Scores against human masks: COCO AP of predictions, IoU of pseudo-labels."""
+"""Scores against human masks: COCO AP of detections, IoU of pseudo-labels."""
 
 from pathlib import Path
 
@@ -10,27 +10,11 @@ from mal_core.data.coco import drop_mask, parse_coco
 from mal_core.data.pseudo_labels import COMPONENTS
 from mal_core.data.results import read_results
 from mal_core.evaluation.masked import MaskedObject, masks_by_id, read_masked
-from mal_core.evaluation.matching import match_predictions, match_results
+from mal_core.evaluation.matching import match_results
 from mal_core.geometry.boxes import SIZE_NAMES, box_area, size_bin
 from mal_core.geometry.masks import box_to_rle, ellipse_to_rle, rle_iou, segmentation_to_rle
 from mal_core.quality.score import drift_line
 from mal_core.types import LabelQuality, MaskMetrics, SizeMeans
-
-
-def evaluate_masks(annotations: Path, predictions: Path) -> MaskMetrics:
-    """COCO mask AP of a results file.
-
-    Args:
-        annotations: COCO file with human masks.
-        predictions: COCO results list with `segmentation` in every entry.
-
-    Returns:
-        Values in [0, 1]; None where the file has no ground truth of that size.
-
-    Raises:
-        DatasetError: Predictions without masks.
-    """
-    return match_predictions(annotations, predictions).metrics()
 
 
 def evaluate_detections(annotations: Path, detections: Path) -> dict[str, MaskMetrics]:

@@ -10,7 +10,6 @@ Whoever runs a shard needs nothing but the path of its job file.
 
 import contextlib
 import contextvars
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mal_core.jobs.phase1 import LabelJob, run_job
+from mal_core.processes.locks import held, is_held
 from mal_core.processes.progress import EVENTS_VARIABLE, ProgressRelay
 from mal_core.processes.records import read_record, to_json, write_record
 
@@ -91,23 +91,13 @@ def owned(folder: Path) -> Iterator[None]:
     A shard on another machine does not die with us. It looks at this lock after every
     batch, and the lock ends with this process, however that ends.
     """
-    path = folder / SHARDS / OWNER
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(folder / SHARDS / OWNER):
         yield
 
 
 def is_wanted(job_path: Path) -> bool:
     """Whether the process that wants this shard is still there."""
-    try:
-        with (job_path.parents[1] / OWNER).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
+    return is_held(job_path.parents[1] / OWNER)
 
 
 def report_shard(job_path: Path, done: int, total: int, all_boxes: int) -> None:

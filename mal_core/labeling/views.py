@@ -6,7 +6,6 @@ Shape letters: S crop side, G = S/4 side of the logits, H W pixels of a box in i
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import resize_crop, wrap_crop
-from mal_core.data.images.loading import load_image
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labeling.refinement import refine_logits
@@ -84,17 +82,6 @@ class Seen:
     unaware: Map | None = None
     features: Map | None = None
     unlike: float | None = None
-
-
-def cut_views(
-    record: ImageRecord, boxes: Iterable[BoxAnnotation], image_root: Path, config: MalConfig
-) -> Iterator[BoxViews]:
-    """Decode a photo once and cut every view of every box from it.
-
-    Raises:
-        DatasetError: The photo is absent or cannot be decoded.
-    """
-    yield from views_of(load_image(image_root / record.file_name), record, boxes, config)
 
 
 def views_of(

@@ -36,7 +36,8 @@ def test_it_passes_the_check_of_the_input_without_a_note(monkeypatch: pytest.Mon
     data = data_config(config.data, Inputs(train=train, val=val))
     checked = check_data(data, need_val=True, decode=True)
     assert checked.has_train_masks
-    assert checked.has_val_masks
+    assert checked.val is not None
+    assert checked.val.masks.complete
     assert not checked.oddities()
 
 

@@ -1,5 +1,6 @@
 """Tiny drawn datasets for phase 1: ellipses of one colour on ground of another."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.config import EncoderConfig, MalConfig
+from mal_core.data.images.loading import load_image
+from mal_core.labeling.views import BoxViews, views_of
 from mal_core.types import BoxAnnotation, BoxDataset, Category, ImageRecord
 
 SIDE = 96
@@ -31,6 +34,13 @@ def tiny_mal(**changes: object) -> MalConfig:
         "scale_adjustment": False,
     }
     return MalConfig(**{**settings, **changes})
+
+
+def cut_views(
+    record: ImageRecord, boxes: Iterable[BoxAnnotation], image_root: Path, config: MalConfig
+) -> Iterator[BoxViews]:
+    """Decode a photo and cut every view of these boxes from it."""
+    yield from views_of(load_image(image_root / record.file_name), record, boxes, config)
 
 
 def draw_ellipses(

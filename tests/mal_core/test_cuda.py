@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from mal_core.data.crops import TrainBatches
-from mal_core.labeling.views import cut_views
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.labeler import build_labeler
 from mal_core.processes.ranks import Group
 from mal_core.training.loop import LabelerTrainer
 from mal_core.training.losses import dice_loss, mean_field, mil_loss
 from mal_core.training.mean_field import Field, settle_in_graph, settle_step_by_step
-from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
+from tests.mal_core.drawn import TINY_ENCODER, cut_views, draw_ellipses, tiny_mal
 
 pytestmark = [
     pytest.mark.gpu,

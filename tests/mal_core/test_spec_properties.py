@@ -15,7 +15,7 @@ import torch
 
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.crops import resize_crop
-from mal_core.evaluation.scores import evaluate_masks
+from mal_core.evaluation.matching import match_predictions
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.labeling.views import resize_logits
 from mal_core.models.labeler import build_labeler
@@ -107,7 +107,7 @@ def test_pseudo_labels_that_are_the_human_masks_are_worth_as_much(tmp_path):
     write_json(
         tmp_path / "p.json", [{**{k: a[k] for k in keys}, "score": 0.9} for a in annotations]
     )
-    metrics = evaluate_masks(human, tmp_path / "p.json")
+    metrics = match_predictions(human, tmp_path / "p.json").metrics()
     assert isinstance(metrics, MaskMetrics)
     assert metrics.ap == pytest.approx(1)
 

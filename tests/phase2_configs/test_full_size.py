@@ -9,7 +9,7 @@ import pytest
 
 from flows.settings import composing
 from mal_core.config import SegmenterConfig
-from mal_core.evaluation.scores import evaluate_masks
+from mal_core.evaluation.matching import match_predictions
 from mal_core.jobs.segmenter import CONFIG_FILE, config_diff
 from mal_core.processes.files import write_json
 from tests.phase2_configs.jobs import ARMS, make_job, run_runner, run_script, write_job
@@ -116,7 +116,10 @@ def test_full_size_recipe_trains_and_predicts(name: str, drawn: Any, tmp_path: P
     for arm in arms:
         lines = (tmp_path / arm / "work" / "scalars.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2]
-        assert evaluate_masks(val, tmp_path / arm / "work" / "predictions.json").ap is not None
+        assert (
+            match_predictions(val, tmp_path / arm / "work" / "predictions.json").metrics().ap
+            is not None
+        )
     if arms == ARMS:
         expect_other_annotations_only(*(tmp_path / arm / "work" / CONFIG_FILE for arm in ARMS))
     for checkpoint in tmp_path.rglob("*.pth"):  # up to two gigabytes each
@@ -150,7 +153,9 @@ def test_every_other_full_size_recipe_takes_a_step_and_predicts(drawn: Any, tmp_
     for job_file in jobs:
         lines = job_file.with_name("scalars.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1]
-        assert evaluate_masks(val, job_file.with_name("predictions.json")).ap is not None
+        assert (
+            match_predictions(val, job_file.with_name("predictions.json")).metrics().ap is not None
+        )
 
 
 def first_images(annotations: Path, target: Path, count: int) -> Path:

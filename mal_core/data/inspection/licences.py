@@ -198,14 +198,3 @@ def require_commercial(parts: Sequence[LicensedPart], advice: Mapping[str, str])
     if lines:
         message = "\n".join(["license_policy=commercial refuses:", *lines])
         raise ConfigError(message)
-
-
-def card_lines(card: LicenceCard) -> list[str]:
-    """The card for people: the strictest licence first, then all parts."""
-    if card.strictest is None:
-        return []
-    head = f"commercial use: {card.commercial}; strictest licence: {card.strictest.name}"
-    return [head] + [
-        f"{one.part}: {one.licence.name}" + (f" ({one.count})" if one.count > 1 else "")
-        for one in card.parts
-    ]

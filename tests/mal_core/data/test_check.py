@@ -46,7 +46,7 @@ def test_a_good_input_is_summed_up(train: CocoFiles, val: CocoFiles) -> None:
     assert checked.train.dataset(train.images) == train.read()
     assert checked.val is not None
     assert checked.val.dataset(val.images) == val.read()
-    assert (checked.has_train_masks, checked.has_val_masks) == (True, True)
+    assert (checked.has_train_masks, checked.val.masks.complete) == (True, True)
     first, second = checked.summary()
     assert "7 annotations = 6 boxes + 1 crowds + 0 of zero size" in first
     assert "4 annotations = 4 boxes" in second
@@ -56,7 +56,7 @@ def test_boxes_without_masks_are_enough_for_training(
     train: CocoFiles, val: CocoFiles, tmp_path: Path
 ) -> None:
     checked = check(without_masks(train, tmp_path / "boxes.json"), val)
-    assert (checked.has_train_masks, checked.has_val_masks) == (False, True)
+    assert (checked.has_train_masks, checked.val.masks.complete) == (False, True)
     assert "0 human masks" in checked.summary()[0]
 
 
@@ -80,7 +80,7 @@ def test_a_validation_split_that_nobody_needs_is_not_opened(
 ) -> None:
     absent = CocoFiles(images=tmp_path / "no", annotations=tmp_path / "no.json")
     checked = check(train, absent, need_val=False)
-    assert (checked.val, checked.has_val_masks) == (None, False)
+    assert checked.val is None
     assert len(checked.summary()) == 1
 
 
@@ -143,7 +143,7 @@ def test_a_pair_that_does_not_fit_is_reported_with_problems_of_the_other_file(
 
 def test_the_order_of_categories_does_not_matter(train: CocoFiles, val: CocoFiles) -> None:
     change(val, lambda c: c["categories"].reverse())
-    assert check(train, val).has_val_masks
+    assert check(train, val).val.masks.complete
 
 
 def test_strict_reaches_both_files(train: CocoFiles, val: CocoFiles) -> None:

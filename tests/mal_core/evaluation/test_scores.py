@@ -8,7 +8,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mal_core.errors import DatasetError
-from mal_core.evaluation.scores import evaluate_masks, label_quality
+from mal_core.evaluation.matching import match_predictions
+from mal_core.evaluation.scores import label_quality
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask, segmentation_to_rle
 from mal_core.processes.files import write_json
 from mal_core.types import MaskMetrics
@@ -34,7 +35,9 @@ def write_predictions(human: Path, output: Path) -> Path:
 
 
 def test_perfect_predictions_have_ap_one_and_absent_sizes_none(scene_file, tmp_path):
-    metrics = evaluate_masks(scene_file, write_predictions(scene_file, tmp_path / "p.json"))
+    metrics = match_predictions(
+        scene_file, write_predictions(scene_file, tmp_path / "p.json")
+    ).metrics()
     assert metrics.ap == metrics.ap50 == metrics.ap75 == pytest.approx(1.0)
     assert metrics.ap_large is None
 
@@ -45,12 +48,14 @@ def test_annotation_id_zero_counts_like_any_other(scene_file, tmp_path):
         annotation["id"] = number
     write_json(tmp_path / "from_zero.json", content)
     predictions = write_predictions(scene_file, tmp_path / "p.json")
-    assert evaluate_masks(tmp_path / "from_zero.json", predictions).ap == pytest.approx(1.0)
+    assert match_predictions(
+        tmp_path / "from_zero.json", predictions
+    ).metrics().ap == pytest.approx(1.0)
 
 
 def test_no_predictions_score_zero_where_there_is_something_to_find(scene_file, tmp_path):
     write_json(tmp_path / "p.json", [])
-    metrics = evaluate_masks(scene_file, tmp_path / "p.json")
+    metrics = match_predictions(scene_file, tmp_path / "p.json").metrics()
     assert metrics == MaskMetrics(
         ap=0.0, ap50=0.0, ap75=0.0, ap_small=0.0, ap_medium=0.0, ap_large=None
     )
@@ -60,7 +65,7 @@ def test_predictions_without_masks_are_refused(scene_file, tmp_path):
     entry = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1.0}
     write_json(tmp_path / "p.json", [entry])
     with pytest.raises(DatasetError, match="1 predictions have no mask"):
-        evaluate_masks(scene_file, tmp_path / "p.json")
+        match_predictions(scene_file, tmp_path / "p.json").metrics()
 
 
 def test_labels_that_are_the_human_masks_score_one_and_a_missing_one_zero(scene_file, tmp_path):

@@ -7,9 +7,10 @@ from pycocotools import mask as coco_mask
 
 from mal_core.config import MalConfig
 from mal_core.errors import ConfigError
-from mal_core.labeling.views import BoxViews, Outcome, Seen, cut_views, draw_mask, to_label
+from mal_core.labeling.views import BoxViews, Outcome, Seen, draw_mask, to_label
 from mal_core.quality.score import default_model
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, SkippedBox
+from tests.mal_core.drawn import cut_views
 
 RECORD = ImageRecord(image_id=1, file_name="a.png", height=700, width=900)
 

@@ -20,7 +20,6 @@ from mal_core.labeling.journal import LabelJournal
 from mal_core.labeling.views import (
     BoxViews,
     Seen,
-    cut_views,
     draw_mask,
     resize_logits,
     to_label,
@@ -36,7 +35,7 @@ from mal_core.models.checkpoints import load_labeler, save_labeler
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.processes.files import write_json
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, SkipReason
-from tests.mal_core.drawn import SIDE, TINY_ENCODER, draw_ellipses, tiny_mal
+from tests.mal_core.drawn import SIDE, TINY_ENCODER, cut_views, draw_ellipses, tiny_mal
 
 
 def write_coco(folder: Path, num_images: int = 5) -> Path:

@@ -11,13 +11,13 @@ import torch
 
 from mal_core.config import RefinementConfig, SelfTrainingConfig
 from mal_core.errors import CheckpointError
-from mal_core.labeling.views import Seen, cut_views, draw_mask, to_label
+from mal_core.labeling.views import Seen, draw_mask, to_label
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler, save_labeler
 from mal_core.models.export import export_onnx
 from mal_core.models.labeler import build_labeler
 from mal_core.types import PseudoLabel
-from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
+from tests.mal_core.drawn import TINY_ENCODER, cut_views, draw_ellipses, tiny_mal
 
 PARITY = Path(__file__).parents[4] / "shared" / "parity"
 BOXES = np.array(  # one of every size, and both borders between them

@@ -16,12 +16,11 @@ import torch
 from mal_core.config import CrfConfig
 from mal_core.data.crops import TrainBatches
 from mal_core.errors import ConfigError, TrainingError
-from mal_core.labeling.views import cut_views
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.labeler import build_labeler
 from mal_core.training.loop import LabelerTrainer, train_labeler
 from mal_core.types import PseudoLabel
-from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
+from tests.mal_core.drawn import TINY_ENCODER, cut_views, draw_ellipses, tiny_mal
 from tests.mal_core.worker_runs import train_job, wait_for_step
 
 NO_DROP_PATH = dataclasses.replace(TINY_ENCODER, drop_path=0.0)

@@ -6,7 +6,6 @@ import pytest
 
 from mal_core.data.inspection.licences import (
     LicensedPart,
-    card_lines,
     card_of,
     image_licences,
     read_licence,
@@ -69,7 +68,6 @@ def test_the_strictest_licence_follows() -> None:
     card = card_of([part("mit"), part("cc-by-nc-sa-2.0", "images", 7), part("cc-by-nc-4.0")])
     assert card.strictest is not None
     assert (card.strictest.name, card.commercial) == ("cc-by-nc-sa-2.0", "no")
-    assert card_lines(card)[0].startswith("commercial use: no")
     assert card_of([part("mit"), part(None)]).commercial == "unknown"
     assert card_of([part("mit")]).commercial == "yes"
 
