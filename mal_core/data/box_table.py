@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     Entry,
     ImageTable,
+    column,
     field_problems,
     label_of,
 )
@@ -122,20 +124,19 @@ class BoxTable:
         self.num_clipped += int((over[kept] > ROUNDING).sum())
         self.num_shares += int(_are_shares(boxes[kept], sizes[kept]).sum())
         low = np.maximum(corners[:, :2], 0)
-        self._keep_columns(
-            [found.annotation_ids[index] for index in kept.tolist()],
-            [found.image_ids[index] for index in kept.tolist()],
-            [found.category_ids[index] for index in kept.tolist()],
-            np.concatenate([low, np.minimum(corners[:, 2:], sizes)], axis=1)[kept],
-        )
+        clipped = np.concatenate([low, np.minimum(corners[:, 2:], sizes)], axis=1)
+        columns = [found.annotation_ids, found.image_ids, found.category_ids]
+        if len(kept) < len(boxes):
+            columns = [[values[i] for i in kept.tolist()] for values in columns]
+        self._keep_columns(columns, clipped[kept])
         return found
 
     def _sound(self, entries: Sequence[Entry]) -> SoundBoxes | None:
         try:
             ids, image_ids, category_ids, boxes = (
-                [entry[key] for entry in entries] for key in ANNOTATION_FIELDS
+                list(map(itemgetter(key), entries)) for key in ANNOTATION_FIELDS
             )
-            crowds = [entry.get("iscrowd", 0) for entry in entries]
+            crowds = column(entries, "iscrowd", 0)
             known = self._are_known(ids, image_ids, category_ids, crowds)
         except (TypeError, KeyError, AttributeError):
             return None
@@ -145,17 +146,19 @@ class BoxTable:
         if not set(map(type, numbers)) <= {int, float}:
             return None
         try:
-            sizes = np.array([self._size_of[key] for key in image_ids], np.float64)
-            boxes_xywh = np.array(numbers, np.float64).reshape(-1, 4)
-        except (OverflowError, ValueError, TypeError):  # beyond floats, or a size is unknown
+            sides: list[Any] = list(map(self._size_of.__getitem__, image_ids))
+            sizes = np.fromiter(chain.from_iterable(sides), np.float64, 2 * len(sides))
+            boxes_xywh = np.fromiter(numbers, np.float64, len(numbers)).reshape(-1, 4)
+        except (OverflowError, ValueError, TypeError):  # beyond floats, or no size is known
             return None
         crowd = np.array(crowds, bool)
-        fits = _boxes_fit(boxes_xywh, sizes)
+        sizes_wh = sizes.reshape(-1, 2)
+        fits = _boxes_fit(boxes_xywh, sizes_wh)
         if self._strict:
-            fits &= _boxes_are_strict(boxes_xywh, sizes) & ~crowd
+            fits &= _boxes_are_strict(boxes_xywh, sizes_wh) & ~crowd
         if not fits.all():
             return None
-        return SoundBoxes(ids, image_ids, category_ids, crowd, boxes_xywh, sizes)
+        return SoundBoxes(ids, image_ids, category_ids, crowd, boxes_xywh, sizes_wh)
 
     def _are_known(
         self, ids: list[int], image_ids: list[int], category_ids: list[int], crowds: list[Any]
@@ -207,15 +210,12 @@ class BoxTable:
         )
 
     def _keep_columns(
-        self,
-        ids: list[int],
-        image_ids: list[int],
-        category_ids: list[int],
-        corners: NDArray[np.float64],
+        self, columns: Sequence[list[int]], corners_xyxy: NDArray[np.float64]
     ) -> None:
-        self.num_boxes += len(ids)
-        columns = (_packed(ids), _packed(image_ids), _packed(category_ids))
-        self.columns.append(BoxColumns(*columns, corners))
+        """Keep ids of annotations, images and categories, and as many boxes."""
+        self.num_boxes += len(corners_xyxy)
+        annotation_ids, image_ids, category_ids = map(_packed, columns)
+        self.columns.append(BoxColumns(annotation_ids, image_ids, category_ids, corners_xyxy))
 
     def _reference_problems(self, entry: Entry) -> Iterator[str]:
         annotation_id, image_id = entry.get("id"), entry.get("image_id")
@@ -270,7 +270,8 @@ class BoxTable:
         self.num_clipped += overhang(box, size) > ROUNDING
         self.num_shares += int(_are_shares(np.array([box], float), np.array([size], float))[0])
         corners = np.array([clip_box(box, size)], np.float64)
-        self._keep_columns([entry["id"]], [entry["image_id"]], [entry["category_id"]], corners)
+        ids = [[entry[key]] for key in ("id", "image_id", "category_id")]
+        self._keep_columns(ids, corners)
 
 
 def _packed(numbers: list[int]) -> Sequence[int]:

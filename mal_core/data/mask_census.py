@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from mal_core.data.validation import column
 from mal_core.errors import MaskError
 from mal_core.geometry.mask_forms import (
     MAX_IMAGE_PIXELS,
@@ -95,7 +96,7 @@ class MaskTable:
         boxes_xywh: Floats,
         sizes_wh: Floats,
         *,
-        may_have_bools: bool = True,
+        only_numbers: bool = False,
     ) -> None:
         """Take entries whose boxes are sound.
 
@@ -103,11 +104,11 @@ class MaskTable:
             first: Place of the first one in its list.
             boxes_xywh: Their boxes, px, shape (N, 4).
             sizes_wh: Width and height of their images, px, shape (N, 2).
-            may_have_bools: False where their text has no `true` and no `false`.
+            only_numbers: Their text has no texts, no `true`, no `false` and no `null`.
         """
         self._first = first
-        masks = [entry.get("segmentation") for entry in entries]
-        found, cut = _quick_extents(masks, sizes_wh, may_have_bools)
+        masks = column(entries, "segmentation")
+        found, cut = _quick_extents(masks, sizes_wh, only_numbers)
         found[_is_beside(found, boxes_xywh)] = np.nan
         # The exact reader counts those that it sees itself.
         self._unusual[SHORT_PARTS] += int((cut & np.isfinite(found[:, 0])).sum())
@@ -164,7 +165,8 @@ class MaskTable:
         return extent
 
     def _count(self, entries: Sequence[Entry], found: Floats, boxes_xywh: Floats) -> None:
-        crowd = np.array([bool(entry.get("iscrowd")) for entry in entries], bool)
+        crowds, areas = column(entries, "iscrowd"), column(entries, "area")
+        crowd = np.array([bool(one) for one in crowds], bool)
         there = np.isfinite(found[:, 0])
         absent = found[:, 0] == np.inf
         has_size = (boxes_xywh[:, 2:] > 0).all(1)
@@ -176,20 +178,23 @@ class MaskTable:
             (absent & crowd & has_size).sum()
         )
         self._unusual["objects have neither size nor mask"] += int((absent & ~has_size).sum())
-        self._count_fields(entries, there)
+        self._count_fields(entries, crowds, areas, there)
         judged = there & ~crowd & has_size
         self._iou_sum += float(_box_iou(found[judged], boxes_xywh[judged]).sum())
         self._iou_count += int(judged.sum())
 
-    def _count_fields(self, entries: Sequence[Entry], there: NDArray[np.bool_]) -> None:
+    def _count_fields(
+        self,
+        entries: Sequence[Entry],
+        crowds: Sequence[Any],
+        areas: Sequence[Any],
+        there: NDArray[np.bool_],
+    ) -> None:
         """Look at what stands beside a mask and both libraries compute with."""
-        areas: list[Any] = [entry.get("area") for entry in entries]
-        crowds = {type(entry.get("iscrowd")) for entry in entries}
-        numbers = set(map(type, areas)) <= {int, float}
-        if crowds == {int} and numbers and min(areas) >= 0 and max(areas) < np.inf:
+        numbers = {*map(type, areas)} <= {int, float}
+        if {*map(type, crowds)} == {int} and numbers and min(areas) >= 0 and max(areas) < np.inf:
             return
-        for index, entry in enumerate(entries):
-            area = entry.get("area")
+        for index, (entry, area) in enumerate(zip(entries, areas, strict=True)):
             if area is None:
                 # An object without a mask trains and scores nothing, whatever its area.
                 self._unusual[NO_AREA] += bool(there[index] or entry.get("iscrowd"))
@@ -246,7 +251,7 @@ def _box_iou(found: Floats, boxes_xywh: Floats) -> Floats:
 
 
 def _quick_extents(
-    masks: Sequence[object], sizes_wh: Floats, may_have_bools: bool
+    masks: Sequence[object], sizes_wh: Floats, only_numbers: bool
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Extent of each mask that is sound beyond doubt, xyxy, (N, 4); NaN elsewhere.
 
@@ -256,33 +261,35 @@ def _quick_extents(
     lists = [i for i, mask in enumerate(masks) if type(mask) is list and mask]
     small = sizes_wh.prod(1) <= MAX_IMAGE_PIXELS
     whole, cut[lists] = without_short_parts(
-        [masks[i] for i in lists], sizes_wh[lists], may_have_bools
+        [masks[i] for i in lists], sizes_wh[lists], only_numbers
     )
-    found[lists] = _polygon_extents(whole, sizes_wh[lists], may_have_bools)
+    found[lists] = _polygon_extents(whole, sizes_wh[lists], only_numbers)
     runs = [i for i, mask in enumerate(masks) if type(mask) is dict and small[i]]
     found[runs] = _rle_extents([masks[i] for i in runs], sizes_wh[runs])
     found[~small] = np.nan
     return found, cut
 
 
-def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, may_have_bools: bool) -> Floats:
+def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, only_numbers: bool) -> Floats:
     found = np.full((len(masks), 4), np.nan)
-    good = [i for i, mask in enumerate(masks) if all(type(part) is list for part in mask)]
+    good = list(range(len(masks)))
+    if {*map(type, chain.from_iterable(masks))} != {list}:
+        good = [i for i, mask in enumerate(masks) if all(type(part) is list for part in mask)]
     if not good:
         return found
     parts = list(chain.from_iterable(masks[i] for i in good))
-    lengths = np.array([len(part) for part in parts])
-    values = numbers_of(parts, may_have_bools) if lengths.all() else None
+    lengths = np.array([*map(len, parts)])
+    values = numbers_of(parts, only_numbers) if lengths.all() else None
     if values is None and len(good) > 1:
         rows = [
-            _polygon_extents([mask], size[None], may_have_bools)
+            _polygon_extents([mask], size[None], only_numbers)
             for mask, size in zip(masks, sizes_wh, strict=True)
         ]
         return np.concatenate(rows)
     if values is None:
         return found
-    counts = np.array([len(masks[i]) for i in good])
     chosen = [masks[i] for i in good]
+    counts = np.array([*map(len, chosen)])
     found[good] = _merged_extents(chosen, values, lengths, counts, sizes_wh[good])
     return found
 

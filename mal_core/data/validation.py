@@ -7,6 +7,8 @@ is wanted and what to do; all problems of a file are collected before any is rai
 import math
 import reprlib
 from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from mal_core.data.foreign import foreign_json
@@ -72,6 +74,18 @@ def label_of(kind: str, index: int, entry: object, *, origins: bool = False) -> 
     if type(entry_id) is int:
         return f"{kind} {entry_id}"
     return f"{kind} at position {index} (counted from 0)"
+
+
+def column(entries: Sequence[Mapping[str, Any]], key: str, default: object = None) -> list[Any]:
+    """The values of one key, `default` where an entry has none.
+
+    Raises:
+        AttributeError, TypeError: An entry is no object.
+    """
+    try:
+        return list(map(itemgetter(key), entries))
+    except KeyError:
+        return [entry.get(key, default) for entry in entries]
 
 
 def field_problems(entry: object, fields: Fields) -> Iterator[str]:
@@ -145,6 +159,30 @@ class ImageTable:
         """What is unusual and not wrong, counted."""
         return {SHARED_NAME: self._num_shared} if self._num_shared else {}
 
+    def add_sound(self, entries: Sequence[Entry]) -> bool:
+        """Take entries that are all sound beyond doubt; otherwise nothing is taken."""
+        if self._origins or "file_name" not in self._fields:
+            return False
+        try:
+            columns = [list(map(itemgetter(key), entries)) for key in self._fields]
+        except (KeyError, TypeError):
+            return False
+        ids, names, heights, widths = columns
+        kinds = [kind for kind, _ in self._fields.values()]
+        if any({*map(type, one)} != {kind} for one, kind in zip(columns, kinds, strict=True)):
+            return False
+        fresh = dict(zip(ids, zip(widths, heights, strict=True), strict=True))
+        if len(fresh) < len(ids) or not fresh.keys().isdisjoint(self.size_of):
+            return False
+        if min(chain(heights, widths)) <= 0 or not _are_plain_names(names):
+            return False
+        self.size_of.update(fresh)
+        before = len(self._names)
+        self._names.update(names)
+        self._num_shared += len(names) - (len(self._names) - before)
+        self.records += map(_record, ids, names, heights, widths)
+        return True
+
     def add(self, index: int, entry: Entry) -> None:
         """Take one entry or note what is wrong with it."""
         label = label_of("image", index, entry, origins=self._origins)
@@ -169,6 +207,18 @@ class ImageTable:
                     origin=label if label != f"image {entry['id']}" else "",
                 )
             )
+
+
+def _record(image_id: int, name: str, height: int, width: int) -> ImageRecord:
+    return ImageRecord(image_id=image_id, file_name=name, height=height, width=width)
+
+
+def _are_plain_names(names: Sequence[str]) -> bool:
+    """Whether `image_entry_problems` can find nothing in any of these file names."""
+    text = "\n".join(names)
+    if not text.isascii() or "\0" in text or ".." in text or "\n/" in text:
+        return False
+    return all(names) and not text.startswith("/")
 
 
 def image_entry_problems(entry: Entry) -> Iterator[str]:

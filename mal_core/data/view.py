@@ -165,9 +165,9 @@ class _Parsed:
         """The same."""
         return self._entries
 
-    def may_have_bools(self) -> bool:
-        """Unknown, so they may."""
-        return True
+    def has_only_numbers(self) -> bool:
+        """Unknown."""
+        return False
 
 
 class _Reader:
@@ -195,6 +195,12 @@ class _Reader:
             self._visit_annotations(piece)
             return
         entries = piece.quick()
+        if entries is None or key == "categories" or not self.images.add_sound(entries):
+            entries = self._add_listed(key, piece, entries)
+        self.counts[key] += len(entries)
+
+    def _add_listed(self, key: str, piece: Piece | _Parsed, entries: list[Any] | None) -> list[Any]:
+        """Take images or categories one by one; `entries` are None where only `exact` can tell."""
         if entries is None:
             entries = piece.exact()
             self._find_constants(key, entries)
@@ -203,7 +209,7 @@ class _Reader:
         table = self.categories if key == "categories" else self.images
         for index, entry in enumerate(entries, self.counts[key]):
             table.add(index, entry)
-        self.counts[key] += len(entries)
+        return entries
 
     def visit_listed(self, key: str, piece: Piece) -> None:
         """Take entries that describe images and classes, and leave all others."""
@@ -221,8 +227,8 @@ class _Reader:
             self._find_constants("annotations", entries)
             self._add_one_by_one(first, entries)
         elif self._with_masks:
-            bools = piece.may_have_bools()
-            self.masks.add(first, entries, found.boxes_xywh, found.sizes_wh, may_have_bools=bools)
+            plain = piece.has_only_numbers()
+            self.masks.add(first, entries, found.boxes_xywh, found.sizes_wh, only_numbers=plain)
         self.counts["annotations"] += len(entries)
 
     def _add_one_by_one(self, first: int, entries: list[Any]) -> None:

@@ -1,6 +1,5 @@
 """Numbers of many masks at once: run lengths that fill their images, coordinates."""
 
-from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
@@ -14,19 +13,25 @@ Ints = NDArray[np.int64]
 
 
 def numbers_of(
-    lists: Iterable[Iterable[Any]], may_have_bools: bool = True
+    lists: Sequence[Sequence[Any]], only_numbers: bool = False
 ) -> NDArray[np.float64] | None:
     """All numbers of some lists end to end, float64, shape (N,).
 
     None where something is no number or beyond floats.
+
+    Args:
+        lists: Lists of numbers, hopefully.
+        only_numbers: There are no texts, no bools and no None in them, which numpy would take.
     """
-    try:
-        values = array("d", chain.from_iterable(lists))
-        if may_have_bools and bool in set(map(type, chain.from_iterable(lists))):
+    values: Iterable[Any] = chain.from_iterable(lists)
+    if not only_numbers:
+        values = list(values)
+        if not {*map(type, values)} <= {int, float}:
             return None
-    except (TypeError, OverflowError):
+    try:
+        return np.fromiter(values, np.float64, sum(map(len, lists)))
+    except (TypeError, ValueError, OverflowError):  # a list within, or beyond floats
         return None
-    return np.frombuffer(values, np.float64)
 
 
 def plain_runs_fit(counts: Sequence[list[object]], pixels: Ints) -> NDArray[np.bool_]:

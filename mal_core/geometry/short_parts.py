@@ -1,6 +1,7 @@
 """Parts of polygons that are too short to cover anything, taken out of many masks at once."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def without_short_parts(
-    masks: Sequence[Any], sizes_wh: Floats, may_have_bools: bool
+    masks: Sequence[Any], sizes_wh: Floats, only_numbers: bool
 ) -> tuple[Sequence[Any], NDArray[np.bool_]]:
     """Masks without their parts of fewer than three points, and which of them had such.
 
@@ -23,14 +24,16 @@ def without_short_parts(
     Args:
         masks: Lists of any values.
         sizes_wh: Width and height of their images, px, shape (N, 2).
-        may_have_bools: False where their text has no `true` and no `false`.
+        only_numbers: Their text has no texts, no `true`, no `false` and no `null`.
 
     Returns:
         The masks, and which of them lost parts, bool, shape (N,).
     """
     cut = np.zeros(len(masks), bool)
-    lengths = [len(part) for mask in masks for part in mask if type(part) is list]
-    if not lengths or min(lengths) >= MIN_POLYGON_NUMBERS:
+    parts = list(chain.from_iterable(masks))
+    if {*map(type, parts)} != {list}:
+        parts = [part for part in parts if type(part) is list]
+    if min(map(len, parts), default=MIN_POLYGON_NUMBERS) >= MIN_POLYGON_NUMBERS:
         return masks, cut
     whole = list(masks)
     short: list[list[Any]] = []
@@ -45,18 +48,18 @@ def without_short_parts(
         whole[index], cut[index] = long, True
         short += rest
         owner += [index] * len(rest)
-    for index in _not_points_of(short, owner, sizes_wh, may_have_bools):
+    for index in _not_points_of(short, owner, sizes_wh, only_numbers):
         whole[index], cut[index] = masks[index], False
     return whole, cut
 
 
 def _not_points_of(
-    parts: list[list[Any]], owner: list[int], sizes_wh: Floats, may_have_bools: bool
+    parts: list[list[Any]], owner: list[int], sizes_wh: Floats, only_numbers: bool
 ) -> set[int]:
     """Owners of parts that hold something else than points near their image."""
     if not parts:
         return set()
-    values = numbers_of(parts, may_have_bools)
+    values = numbers_of(parts, only_numbers)
     if values is None:
         return set(owner)
     of = np.repeat(np.array(owner), [len(part) // 2 for part in parts])

@@ -128,6 +128,28 @@ def test_what_is_no_json_is_located(
     assert found.startswith("broken JSON at line 1") if problem is None else found == problem
 
 
+@pytest.mark.parametrize(
+    ("entries", "only"),
+    [
+        ('[{"a": 1, "b": [2.5, [-3e9]], "c": {"d": 4}}, {"u": [0]}]', True),
+        ('[{"a": 1, "b": [2.5, "3"]}]', False),
+        ('[{"a": "true"}]', False),
+        ('[{"a": true}, {"b": 1}]', False),
+        ('[{"a": [false]}, {"b": 1}]', False),
+        ('[{"a": {"b": null}}]', False),
+        ('[{"a": {"b": {"c": 1}}}]', False),
+        ('[{"a\\"": 1, "b": [2]}]', False),
+        ('[{"null": 1}]', False),
+        ("[]", True),
+    ],
+)
+def test_a_text_of_numbers_alone_is_known_as_such(entries: str, only: bool) -> None:
+    piece = json_lists.Piece(Path("a.json"), entries.encode(), 0)
+    assert not piece.has_only_numbers()
+    assert piece.quick() == json.loads(entries)
+    assert piece.has_only_numbers() == only
+
+
 def test_whole_numbers_of_any_size_stay_exact(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"images": [2**70], "x": -(2**64)}))

@@ -14,6 +14,7 @@ from mal_core.config import DataConfig, SplitConfig
 from mal_core.data import box_table, json_lists
 from mal_core.data.check import check_data
 from mal_core.data.coco import parse_coco
+from mal_core.data.validation import SHARED_NAME, ImageTable
 from mal_core.data.view import CocoView, read_image_list, read_view, view_of
 from mal_core.errors import DatasetError
 from tests.builders import HEIGHT, WIDTH, CocoFiles, change_coco, encode, write_coco
@@ -187,6 +188,69 @@ def test_entries_one_by_one_and_all_at_once_have_the_same_verdict(
     assert quick.all_problems == slow.all_problems
     assert quick.dataset(files.images) == slow.dataset(files.images)
     assert quick.masks == slow.masks
+
+
+@pytest.mark.parametrize("odd", ["12", "x", None, True, [4], {}, math.nan, 10**400, -900, 2.5])
+def test_masks_one_by_one_and_all_at_once_have_the_same_verdict(
+    odd: object, files: CocoFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (0, 3, None):
+
+        def change(content: Content, place: int | None = place) -> None:
+            polygon = content["annotations"][0]["segmentation"][0]
+            if place is None:
+                content["annotations"][0]["segmentation"].append(odd)
+            else:
+                polygon[place] = odd
+
+        before = files.content()
+        everywhere(before, [[4, 5, 24, 5, 24, 21]])
+        files.rewrite(before)
+        with monkeypatch.context() as patch:
+            quick = view(files, change)
+            patch.setattr(box_table.BoxTable, "add_sound", lambda *_: None)
+            slow = read_view(files.annotations)
+        assert quick.all_problems == slow.all_problems
+        assert quick.masks == slow.masks
+        assert slow.all_problems or odd == 2.5
+        files.rewrite(before)
+
+
+def _image_names() -> list[object]:
+    plain = ["a.png", "b/c.png", "b\\c.png", "a..b.png", "ä.png", "x\ny.png"]
+    return [*plain, "", "/a.png", "../a.png", "b/../a", "a\0.png", "a\ud800", 3, None]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("file_name", _image_names()),
+        ("id", [7, -7, 0, 10, 20, True, 7.0, "7", None, 2**70, 2**70 + 0.0]),
+        ("width", [WIDTH, 1, 0, -1, 64.0, "64", True, None, 2**63, 2**70]),
+        ("height", [HEIGHT, 1, 0, -1, math.nan]),
+        ("extra", [None, "x", {"id": 1}, [math.inf]]),
+    ],
+)
+def test_images_one_by_one_and_all_at_once_have_the_same_verdict(
+    key: str, values: list[object], files: CocoFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files.content()
+    for value in values:
+        for place in (0, -1):
+            content = json.loads(json.dumps(before))
+            content["images"][place][key] = value
+            files.rewrite(content)
+            quick = read_view(files.annotations)
+            with monkeypatch.context() as patch:
+                patch.setattr(ImageTable, "add_sound", lambda *_: False)
+                slow = read_view(files.annotations)
+            assert quick.all_problems == slow.all_problems
+            assert (quick.images, quick.notes) == (slow.images, slow.notes)
+
+
+def test_images_that_share_a_file_are_counted(files: CocoFiles) -> None:
+    found = view(files, lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]))
+    assert found.entry_notes[SHARED_NAME] == 1
 
 
 def test_keys_of_the_user_mean_nothing(files: CocoFiles) -> None:

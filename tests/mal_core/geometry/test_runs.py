@@ -52,3 +52,9 @@ def test_plain_counts_must_fill_their_image() -> None:
 def test_what_is_no_number_gives_none(wrong: object) -> None:
     assert numbers_of([[1, 2.5], [3]]).tolist() == [1, 2.5, 3]  # type: ignore[union-attr]
     assert numbers_of([[1, 2.5], [wrong]]) is None
+
+
+@pytest.mark.parametrize("wrong", [[1], {}, 10**400])
+def test_what_a_text_of_numbers_alone_may_hold_and_is_none_gives_none(wrong: object) -> None:
+    assert numbers_of([[1, 2.5], [3]], only_numbers=True).tolist() == [1, 2.5, 3]  # type: ignore[union-attr]
+    assert numbers_of([[1, 2.5], [wrong, 4]], only_numbers=True) is None

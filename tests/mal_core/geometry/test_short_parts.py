@@ -11,7 +11,7 @@ LONG = [1, 1, 9, 1, 9, 9]
 
 
 def cut(mask: Any) -> tuple[Any, bool]:
-    masks, lost = without_short_parts([mask], np.array([[20.0, 20.0]]), may_have_bools=True)
+    masks, lost = without_short_parts([mask], np.array([[20.0, 20.0]]), only_numbers=False)
     return masks[0], bool(lost[0])
 
 
