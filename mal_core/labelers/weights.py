@@ -5,6 +5,7 @@ Only `.safetensors` and JSON are ever fetched or read: neither can hold code.
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ READ = (
     "*.safetensors.index.json",
 )
 """Patterns of the files that a model is made of."""
+TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+"""What a detector reads besides, all of it text."""
 FAMILIES = {
     "sam": ("sam",),
     "sam2": ("sam2", "sam2_video"),
@@ -37,11 +40,20 @@ def require_package(name: str) -> None:
     Raises:
         ConfigError: The message says what to install.
     """
-    if name in FOUNDATIONS and importlib.util.find_spec("transformers") is None:
-        message = (
-            f"labeler={name} needs the package transformers: {EXTRA}. Without it: labeler=mal, "
-            "grabcut, ellipse or box."
+    if name in FOUNDATIONS:
+        require_transformers(
+            f"labeler={name}", " Without it: labeler=mal, grabcut, ellipse or box."
         )
+
+
+def require_transformers(asked: str, hint: str = "") -> None:
+    """Refuse what needs transformers where it is not installed.
+
+    Raises:
+        ConfigError: The message says what to install.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        message = f"{asked} needs the package transformers: {EXTRA}.{hint}"
         raise ConfigError(message)
 
 
@@ -52,19 +64,53 @@ def find_weights(config: MemberConfig) -> Path:
         ConfigError: There are none of that name, or they are of another model.
         CheckpointError: The folder lacks a file, or holds only files that can run code.
     """
-    given = str(config.weights)
+    folder = _folder_of(str(config.weights), "labeler.weights=")
+    wanted = FAMILIES[config.name]
+    kind = _require_complete(folder, "labeler.weights=")
+    if kind not in wanted:
+        fits = [name for name, kinds in FAMILIES.items() if kind in kinds]
+        hint = f"; labeler={fits[0]} takes it" if fits else ""
+        message = (
+            f"labeler.weights={folder} holds a model of type {kind!r}, labeler={config.name} takes "
+            f"{' or '.join(wanted)}{hint}."
+        )
+        raise ConfigError(message)
+    return folder
+
+
+def find_detector(given: str, kinds: Sequence[str]) -> Path:
+    """The folder with the weights and the tokenizer of a detector; fetches them from the hub.
+
+    Args:
+        given: A name on the hub, a folder, or its file of weights.
+        kinds: `model_type` of the detectors that are wanted.
+
+    Raises:
+        ConfigError: There are none of that name, or they are of another model.
+        CheckpointError: The folder lacks a file, or holds only files that can run code.
+    """
+    folder = _folder_of(given, "--weights ", [*READ, *TOKENIZER])
+    kind = _require_complete(folder, "--weights ")
+    if kind not in kinds:
+        message = (
+            f"--weights {folder} holds a model of type {kind!r}; wanted a detector that words can "
+            f"ask: {', '.join(kinds)}."
+        )
+        raise ConfigError(message)
+    return folder
+
+
+def _folder_of(given: str, key: str, patterns: Sequence[str] = READ) -> Path:
     path = Path(given).expanduser()
     if path.is_file():
         path = path.absolute().parent
         if Path(given).name != WEIGHTS:
             message = (
-                f"labeler.weights={given}: wanted a folder, or a file called {WEIGHTS} with "
+                f"{key}{given}: wanted a folder, or a file called {WEIGHTS} with "
                 f"{CONFIG} beside it. Make a folder of its own and name it so."
             )
             raise CheckpointError(message)
-    folder = path.absolute() if path.is_dir() else _fetched(given)
-    _require_complete(folder, config)
-    return folder
+    return path.absolute() if path.is_dir() else _fetched(given, key, patterns)
 
 
 def with_local_weights(config: LabelerConfig) -> tuple[LabelerConfig, str | None]:
@@ -105,44 +151,34 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted({path for pattern in READ for path in folder.glob(pattern)})
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, key: str, patterns: Sequence[str]) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
-        message = f"labeler.weights={name}: no such folder or file, and no name on the hub."
+        message = f"{key}{name}: no such folder or file, and no name on the hub."
         raise ConfigError(message)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(READ)))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:  # also what the hub answers and a lost connection
         reason = " ".join(str(error).split())
-        message = (
-            f"labeler.weights={name}: neither a folder here nor to be had from the hub: {reason}"
-        )
+        message = f"{key}{name}: neither a folder here nor to be had from the hub: {reason}"
         raise ConfigError(message) from error
 
 
-def _require_complete(folder: Path, config: MemberConfig) -> None:
+def _require_complete(folder: Path, key: str) -> object:
+    """Refuse a folder without weights that can be read; gives its `model_type`."""
     description = folder / CONFIG
     if not description.is_file():
-        message = f"labeler.weights={folder} lacks {CONFIG}, which says what model it is."
+        message = f"{key}{folder} lacks {CONFIG}, which says what model it is."
         raise CheckpointError(message)
     try:
         kind = json.loads(description.read_text()).get("model_type")
     except (ValueError, AttributeError) as error:
         message = f"{description} is no description of a model: {error}."
         raise CheckpointError(message) from error
-    wanted = FAMILIES[config.name]
-    if kind not in wanted:
-        fits = [name for name, kinds in FAMILIES.items() if kind in kinds]
-        hint = f"; labeler={fits[0]} takes it" if fits else ""
-        message = (
-            f"labeler.weights={folder} holds a model of type {kind!r}, labeler={config.name} takes "
-            f"{' or '.join(wanted)}{hint}."
-        )
-        raise ConfigError(message)
     if not any(folder.glob("*.safetensors")):
         message = (
-            f"labeler.weights={folder} has no {WEIGHTS}; other files of weights can run code and "
-            "are not read."
+            f"{key}{folder} has no {WEIGHTS}; other files of weights can run code and are not read."
         )
         raise CheckpointError(message)
+    return kind
