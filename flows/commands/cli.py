@@ -93,7 +93,8 @@ EXAMPLES = {
   mal verify runs/mine/mal/checkpoint.pth""",
     "train": f"""\
   mal train {FILES} workdir=runs/mine      writes runs/mine/mal/checkpoint.pth
-  mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8""",
+  mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8
+  mal train ... mal.guide=masks.json       taught by the masks of another labeler, too""",
     "label": f"""\
   mal label {FILES} workdir=runs/mine      writes runs/mine/labels/train.json
   mal label checkpoint=FILE {FILES} output=masks.json

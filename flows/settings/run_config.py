@@ -184,6 +184,7 @@ class RunConfig(Config):
             self._require_published()
         self._check_shared_store()
         self._require_one_labeler()
+        self._require_training_to_guide()
 
     def _require_one_labeler(self) -> None:
         """Refuse settings that name two sources of masks, or boxes without any."""
@@ -207,6 +208,21 @@ class RunConfig(Config):
                 "labeler that needs no training, such as labeler=sam2."
             )
             raise ConfigError(message)
+
+    def _require_training_to_guide(self) -> None:
+        """Refuse a guide where nothing is trained that could follow it."""
+        if self.mal.guide is None or self.trains_labeler:
+            return
+        given = ("pseudo_labels", "checkpoint")
+        keys = [key for key in given if getattr(self, key) is not None]
+        reason = (
+            f"{keys[0]}=FILE replaces that" if keys else f"labeler={self.labeler.name} has none"
+        )
+        message = (
+            f"mal.guide={self.mal.guide} guides the training of labeler=mal, and {reason}. Leave "
+            "one of the two out."
+        )
+        raise ConfigError(message)
 
     def _check_shared_store(self) -> None:
         if self.shared_store is None:

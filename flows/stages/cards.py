@@ -105,7 +105,7 @@ def _parts(run: Run, kind: Kind) -> list[LicensedPart]:
     return [
         *([] if encoder is None else [encoder]),
         *licensing.image_parts(config, found, val=False),
-        *(one for one in others if kind == "segmenter" or one.part == licensing.LABELS),
+        *(one for one in others if kind == "segmenter" or one.part in licensing.MASKS),
     ]
 
 
@@ -126,6 +126,7 @@ def digests(run: Run, kind: Kind) -> Json:
     known: Json = inputs.digest_inputs(run, splits)
     files = {
         "encoder.weights": config.encoder.weights if config.trains_labeler else None,
+        "mal.guide": config.mal.guide,
         "checkpoint": config.checkpoint,
         "pseudo_labels": config.pseudo_labels,
         "boxes": config.boxes,

@@ -15,12 +15,15 @@ from mal_core.models.provenance import EncoderOrigin, origin_of
 from mal_core.models.weight_packages import PACKAGES, packaged_weights
 
 IMAGES, VAL_IMAGES, ENCODER = "training images", "validation images", "encoder weights"
-LABELS, WEIGHTS = "given labels", "segmenter weights"
+LABELS, GUIDE, WEIGHTS = "given labels", "guide", "segmenter weights"
+MASKS = (LABELS, GUIDE)
+"""Parts that go into labels and labelers."""
 ADVICE = {
     ENCODER: "Choose another encoder, or state the licence by encoder.license=NAME.",
     IMAGES: "Leave those images out, or state the licence of unstated ones by data.license=NAME.",
     VAL_IMAGES: "Leave them out, or state the licence of unstated ones by data.license=NAME.",
     LABELS: "Make labels of your own, or leave license_policy out where you may use them.",
+    GUIDE: "Leave mal.guide out, or license_policy where you may use its masks.",
     WEIGHTS: "Leave segmenter.weights out, or license_policy where you may use the file.",
 }
 HUB = "Apache-2.0 (OpenMMLab) or BSD-3-Clause (torchvision)"
@@ -57,9 +60,11 @@ def _origin(config: RunConfig) -> EncoderOrigin | None:
 
 
 def other_parts(config: RunConfig) -> Iterator[LicensedPart]:
-    """Licences of labels from elsewhere and of segmenters' weights."""
+    """Licences of masks from elsewhere and of segmenters' weights."""
     if config.pseudo_labels is not None:
         yield _part(LABELS, config.pseudo_labels.name, None, "nothing")
+    if config.mal.guide is not None:
+        yield _part(GUIDE, config.mal.guide.name, None, "nothing")
     for weights in sorted({one.weights for one in config.segmenters if one.weights is not None}):
         yield _part(WEIGHTS, Path(weights).name, *_licence_of(weights))
 

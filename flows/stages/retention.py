@@ -233,7 +233,8 @@ def _phase_1(shown: Mapping[str, Any]) -> str:
     if shown["pseudo_labels"] is not None:
         return f"none: labels from {shown['pseudo_labels']}"
     mal = shown["mal"]
-    return f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
+    guide = "" if mal["guide"] is None else f", guided by the masks of {mal['guide']}"
+    return f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px{guide}"
 
 
 def shown_settings(config: RunConfig) -> dict[str, Any]:

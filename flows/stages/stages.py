@@ -31,7 +31,7 @@ from mal_core.config import (
     SplitConfig,
 )
 from mal_core.config.roles import Role, deciding
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, told_of
 from mal_core.evaluation.retention import Accounting
 from mal_core.models.encoder_names import check_encoder_name
 from mal_core.processes.files import write_json
@@ -78,27 +78,31 @@ def train_mal(run: Run) -> Stored:
         raise ConfigError(message)
     check(run, need_val=False)
     train, stripped = inputs(run).train, boxes(run)
-    config = run.config
+    config, given = run.config, run.config.mal.guide
+    guide = None if given is None else in_utf8(run, given)
 
     def work(folder: Path) -> None:
         from mal_core.jobs.phase1 import TrainJob, train_in_child
 
+        mal = dataclasses.replace(config.on_all_nodes(config.mal), guide=guide)
         job = TrainJob(
             images=train.images,
             boxes=stripped.path / "boxes.json",
             strict=config.data.strict,
             encoder=config.encoder,
-            mal=config.on_all_nodes(config.mal),
+            mal=mal,
             seed=config.seed,
             output_dir=folder,
         )
         train_in_child(job)
 
-    return run.get(_train_key(run, stripped, train), work)
+    with told_of({} if given is None or guide is None else {guide: given}):
+        return run.get(_train_key(run, stripped, train, guide), work)
 
 
-def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
+def _train_key(run: Run, stripped: Stored, train: SplitConfig, guide: Path | None) -> StageKey:
     config = run.config
+    guided = {} if guide is None else {"guide": str(run.store.digests.digest(guide))}
     encoder = {**deciding(config.encoder, Role.TRAINING), "weights": _weights_digest(run)}
     return StageKey(
         stage=TRAIN,
@@ -107,8 +111,10 @@ def _train_key(run: Run, stripped: Stored, train: SplitConfig) -> StageKey:
             "mal": deciding(config.on_all_nodes(config.mal), Role.TRAINING),
             "seed": config.seed,
         },
-        # Digests of the stripped file, not of the user's: masks cannot influence phase 1.
+        # Digests of the stripped file, not of the user's: no mask can influence phase 1 but those
+        # of a guide that the settings name.
         inputs={
+            **guided,
             "boxes": stripped.files["boxes.json"],
             "train.images": run.digests(train).images,
         },

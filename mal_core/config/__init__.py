@@ -260,6 +260,8 @@ class MalConfig(Config):
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
+        guide: A COCO file with masks of another labeler for the training boxes, by annotation id:
+            the rounds of self-training learn them as far as the network and the box agree.
         compat_official: Reproduce the quirks of the reference implementation that change
             numbers (spec section 10), for comparison only; without rounds of self-training.
     """
@@ -304,6 +306,7 @@ class MalConfig(Config):
     label_network: Labeling[Literal["student", "teacher", "both"]] = "student"
     flip_test: Labeling[bool] = False
     label_batch_size: Labeling[int] = 16
+    guide: Annotated[Path | None, Role.TRAINING, Role.FILE, Role.NAMED] = None
     compat_official: Training[bool] = False
     crf: Training[CrfConfig] = field(default_factory=CrfConfig)
     refinement: Labeling[RefinementConfig] = field(default_factory=RefinementConfig)
@@ -343,9 +346,14 @@ class MalConfig(Config):
             _require(expansion >= 0, "mal.extra_expansions", expansion, ">= 0")
         ordered = self.min_box_area < self.max_box_area
         _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
-        fits = not (self.compat_official and self.self_training.rounds)
-        wanted = "0 with mal.compat_official=true"
-        _require(fits, "mal.self_training.rounds", self.self_training.rounds, wanted)
+        self._require_rounds()
+
+    def _require_rounds(self) -> None:
+        rounds, name = self.self_training.rounds, "mal.self_training.rounds"
+        fits = not (self.compat_official and rounds)
+        _require(fits, name, rounds, "0 with mal.compat_official=true")
+        fits = self.guide is None or rounds > 0
+        _require(fits, name, rounds, "at least 1 with mal.guide, whose masks a round learns")
 
 
 @dataclass(frozen=True, kw_only=True)

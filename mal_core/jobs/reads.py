@@ -1,5 +1,7 @@
 """What phase 1 has read: every file that a child of it opens, and that none held a mask.
 
+A guide does, and the record says so: its file is the user's choice, and no other may.
+
 Python tells of each file that it opens (PEP 578); what OpenCV and safetensors open by
 themselves, our readers tell of. Each process appends to one log, data workers too, so the
 record is of what happened and not of what was meant to.
@@ -20,6 +22,7 @@ from mal_core.processes.files import READ_EVENT, sha256_file
 from mal_core.processes.records import read_record, write_record
 
 LOG, CERTIFICATE = "reads.log", "reads.json"
+GUIDE = "guide"
 MASK_KEYS = frozenset(("segmentation", "segmentations"))
 TEXT_SUFFIXES = (".json", ".gz", "")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".npy", ".npz")
@@ -32,7 +35,7 @@ class ReadFile:
     """A file that was read.
 
     Attributes:
-        role: "boxes", "weights" or "other".
+        role: "boxes", "weights", "guide" or "other".
         holds_masks: A key of masks stands in it.
     """
 
@@ -58,13 +61,24 @@ class ReadCertificate:
 
     @property
     def clean(self) -> bool:
-        """Whether no mask was read, nor anything that may have been one."""
-        return not self.foreign_images and not any(file.holds_masks for file in self.files)
+        """Whether no mask was read but a guide's, nor anything that may have been one."""
+        return not self.foreign_images and not self.masked
+
+    @property
+    def masked(self) -> list[str]:
+        """Names of the files with masks, other than a guide."""
+        return [one.name for one in self.files if one.holds_masks and one.role != GUIDE]
+
+    @property
+    def guided(self) -> bool:
+        """Whether a guide was read: the result is not one from boxes alone."""
+        return any(one.role == GUIDE for one in self.files)
 
     def line(self) -> str:
         """The certificate in one line."""
         names = ", ".join(f"{one.name} ({one.sha256[:12]})" for one in self.files)
-        masks = "none of them held a mask" if self.clean else "MASKS WERE READ"
+        none = "no masks but the guide's were read" if self.guided else "none of them held a mask"
+        masks = none if self.clean else "MASKS WERE READ"
         return f"{self.num_images} images and {names}: {masks}"
 
 
@@ -155,7 +169,13 @@ def _any_mask(entries: Sequence[object]) -> bool:
 
 
 def certify(
-    folder: Path, *, boxes: Path, images: Path, names: Iterable[str], weights: Sequence[Path] = ()
+    folder: Path,
+    *,
+    boxes: Path,
+    images: Path,
+    names: Iterable[str],
+    weights: Sequence[Path] = (),
+    guide: Path | None = None,
 ) -> ReadCertificate:
     """Write what was read according to the log, `reads.json` beside it.
 
@@ -165,6 +185,7 @@ def certify(
         images: Folder of the images.
         names: Images of the list.
         weights: Files of weights that the job was given.
+        guide: The file of masks that it was given to learn from, if there is one.
 
     Raises:
         LeakError: A mask was read, or an image that is not in the list.
@@ -174,11 +195,14 @@ def certify(
     seen_images = listed & read
     rest = [Path(path) for path in sorted(read - listed) if Path(path).is_file()]
     pictures = [path for path in rest if path.suffix.lower() in PICTURES]
+    roles = {**dict.fromkeys(weights, "weights"), boxes: "boxes"}
+    if guide is not None:
+        roles[Path(os.path.abspath(guide))] = GUIDE  # noqa: PTH100 - links stay
     certificate = ReadCertificate(
         files=tuple(
             ReadFile(
                 name=path.name,
-                role="boxes" if path == boxes else "weights" if path in weights else "other",
+                role=roles.get(path, "other"),
                 sha256=sha256_file(path),
                 holds_masks=holds_masks(path),
             )
@@ -190,9 +214,9 @@ def certify(
     )
     write_record(folder / CERTIFICATE, certificate, indent=1)
     if not certificate.clean:
-        masked = [file.name for file in certificate.files if file.holds_masks]
+        names = [*certificate.masked, *certificate.foreign_images]
         message = (
-            f"phase 1 has read {', '.join([*masked, *certificate.foreign_images])}, which may hold "
+            f"phase 1 has read {', '.join(names)}, which may hold "
             "masks: its result is worth nothing as one from boxes alone."
         )
         raise LeakError(message)

@@ -41,10 +41,12 @@ def run_train(job_path: Path) -> None:
     if os.environ.get("RANK", "0") == "0":
         write_origin(job.output_dir, origin_of(job.encoder))
         weights = [] if job.encoder.weights is None else [job.encoder.weights]
-        _certify(job.output_dir, dataset, weights)
+        _certify(job.output_dir, dataset, weights, job.mal.guide)
 
 
-def _certify(folder: Path, dataset: BoxDataset, weights: Sequence[Path]) -> None:
+def _certify(
+    folder: Path, dataset: BoxDataset, weights: Sequence[Path], guide: Path | None = None
+) -> None:
     names = [image.file_name for image in dataset.images]
     certificate = certify(
         folder,
@@ -52,6 +54,7 @@ def _certify(folder: Path, dataset: BoxDataset, weights: Sequence[Path]) -> None
         images=dataset.image_root,
         names=names,
         weights=weights,
+        guide=guide,
     )
     logging.info("%s", certificate.line())
 

@@ -31,11 +31,11 @@ def save_labeler(
     load_report: str,
 ) -> None:
     """Write a checkpoint atomically; it holds tensors and plain values only."""
-    weights = encoder["weights"]
+    weights, guide = encoder["weights"], mal["guide"]
     content = {
         "format": FORMAT,
         "encoder": {**encoder, "weights": None if weights is None else str(weights)},
-        "mal": dict(mal),
+        "mal": {**mal, "guide": None if guide is None else guide.name},
         "load_report": load_report,
         "student": labeler.student.state_dict(),
         "teacher": labeler.teacher.state_dict(),

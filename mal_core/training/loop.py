@@ -26,10 +26,11 @@ from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group, joined_group, without_exchange
 from mal_core.training.divergence import DivergenceWatch
 from mal_core.training.familiar import familiar_crops
+from mal_core.training.guide import read_guide
 from mal_core.training.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.training.scalars import Scalars, check_trackers
 from mal_core.training.schedule import learning_rate_at, peak_rate, ramp
-from mal_core.training.self_training import labels_of_round, mask_losses
+from mal_core.training.self_training import RoundLabels, mask_losses
 from mal_core.types import BoxDataset
 
 logger = logging.getLogger(__name__)
@@ -281,6 +282,7 @@ def train_labeler(
     Raises:
         ConfigError: No box is large enough to train on, the encoder is impossible, or a
             tracker is not installed.
+        DatasetError: The guide has no mask for any box, or one that cannot be read.
         TrainingError: The training diverged.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -296,6 +298,10 @@ def train_labeler(
                 "mal.min_box_area."
             )
             raise ConfigError(message)
+        guide = None if config.guide is None else read_guide(config.guide, dataset)
+        rounds = RoundLabels(
+            dataset=dataset, config=config, group=group, folder=output_dir, guide=guide
+        )
         trainer = LabelerTrainer(labeler, config, seed, group)
         state_path = output_dir / STATE
         if state_path.exists():
@@ -307,7 +313,7 @@ def train_labeler(
             )
         _run(trainer, batches, output_dir, config.max_steps)
         for number in range(1, config.self_training.rounds + 1):
-            _run_round(number, trainer, dataset, output_dir)
+            _run_round(number, trainer, rounds)
         checkpoint = output_dir / "checkpoint.pth"
         if group.is_main:
             labeler.familiar = familiar_crops(labeler, dataset, config)
@@ -320,7 +326,7 @@ def train_labeler(
     return checkpoint
 
 
-def _run_round(number: int, trainer: LabelerTrainer, dataset: BoxDataset, output_dir: Path) -> None:
+def _run_round(number: int, trainer: LabelerTrainer, rounds: RoundLabels) -> None:
     """One round of self-training, or what is left of it."""
     config, group = trainer.config, trainer.group
     length = config.round_steps
@@ -328,12 +334,12 @@ def _run_round(number: int, trainer: LabelerTrainer, dataset: BoxDataset, output
     if trainer.step >= end:
         return
     if trainer.step == end - length and group.is_main:  # labels may take longer than steps
-        trainer.save(output_dir / STATE)
-    labels = labels_of_round(number, dataset, trainer.labeler, config, group, output_dir)
+        trainer.save(rounds.folder / STATE)
+    labels = rounds.of_round(number, trainer.labeler)
     if trainer.step == end - length:
         trainer.start_optimizer(ROUND_BETAS)
-    batches = TrainBatches(dataset, config, trainer.seed, labels)
-    _run(trainer, batches, output_dir, end)
+    batches = TrainBatches(rounds.dataset, config, trainer.seed, labels)
+    _run(trainer, batches, rounds.folder, end)
 
 
 def batch_numbers(config: MalConfig, group: Group, first_step: int, end_step: int) -> range:

@@ -11,6 +11,7 @@ Shape letters: B crops, S crop side.
 import dataclasses
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group
+from mal_core.training.guide import Guide
 from mal_core.training.losses import dice_loss
 from mal_core.types import BoxDataset, Rle
 
@@ -44,44 +46,52 @@ def mask_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
     return {"loss": dice + entropy, "loss_dice": dice, "loss_bce": entropy}
 
 
-def labels_of_round(
-    number: int,
-    dataset: BoxDataset,
-    labeler: MaskAutoLabeler,
-    config: MalConfig,
-    group: Group,
-    folder: Path,
-) -> dict[int, Rle]:
-    """The masks that a round learns, by annotation id; written once, then read.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundLabels:
+    """The masks that rounds learn.
 
-    Each process labels its share of the photos. The main process keeps all masks in
-    `folder`, for a training that is continued inside the round.
-
-    Raises:
-        TrainingError: No box got a mask.
+    Attributes:
+        dataset: The boxes of the training.
+        config: Its settings.
+        group: Its processes; each labels its share of the photos.
+        folder: Keeps the masks, for a training that is continued inside a round.
+        guide: Another labeler's masks, heard beside the network; None: there are none.
     """
-    path = folder / f"labels_of_round_{number}.json"
-    known = group.share(_read(path) if group.is_main else None)
-    if known is not None:
-        return known
-    boxes = tuple(trainable_boxes(dataset, config))
-    labels = group.gather(
-        _label(dataclasses.replace(dataset, boxes=boxes), labeler, config, group, number)
-    )
-    if not labels:
-        message = (
-            f"round {number} of self-training has nothing to learn: after {config.max_steps} "
-            f"steps none of the {len(boxes)} boxes gets a mask. Raise mal.max_steps, or set "
-            "mal.self_training.rounds=0."
-        )
-        raise TrainingError(message)
-    if group.is_main:
-        write_json(path, {str(key): rle for key, rle in labels.items()})
-        logger.info(
-            "round %d of self-training learns the masks of %d of %d boxes",
-            number, len(labels), len(boxes),
-        )  # fmt: skip
-    return labels
+
+    dataset: BoxDataset
+    config: MalConfig
+    group: Group
+    folder: Path
+    guide: Guide | None = None
+
+    def of_round(self, number: int, labeler: MaskAutoLabeler) -> dict[int, Rle]:
+        """The masks of one round, by annotation id; written once, then read.
+
+        Raises:
+            TrainingError: No box got a mask.
+        """
+        config, group = self.config, self.group
+        path = self.folder / f"labels_of_round_{number}.json"
+        known = group.share(_read(path) if group.is_main else None)
+        if known is not None:
+            return known
+        boxes = tuple(trainable_boxes(self.dataset, config))
+        of_boxes = dataclasses.replace(self.dataset, boxes=boxes)
+        labels = group.gather(_label(of_boxes, labeler, config, group, number, self.guide))
+        if not labels:
+            message = (
+                f"round {number} of self-training has nothing to learn: after {config.max_steps} "
+                f"steps none of the {len(boxes)} boxes gets a mask. Raise mal.max_steps, or set "
+                "mal.self_training.rounds=0."
+            )
+            raise TrainingError(message)
+        if group.is_main:
+            write_json(path, {str(key): rle for key, rle in labels.items()})
+            logger.info(
+                "round %d of self-training learns the masks of %d of %d boxes",
+                number, len(labels), len(boxes),
+            )  # fmt: skip
+        return labels
 
 
 def labeling_of_rounds(config: MalConfig) -> MalConfig:
@@ -108,7 +118,12 @@ def _read(path: Path) -> dict[int, Rle] | None:
 
 
 def _label(
-    dataset: BoxDataset, labeler: MaskAutoLabeler, config: MalConfig, group: Group, number: int
+    dataset: BoxDataset,
+    labeler: MaskAutoLabeler,
+    config: MalConfig,
+    group: Group,
+    number: int,
+    guide: Guide | None = None,
 ) -> dict[int, Rle]:
     """This process's share of the labels."""
     work = LabelWork(dataset)
@@ -119,7 +134,8 @@ def _label(
     done = 0
     with Progress(f"label for round {number}", total, 0) as progress:
         for batch in batches:
-            for drawn in writer.draw(writer.views(work.photos(batch))):
+            for own in writer.draw(writer.views(work.photos(batch))):
+                drawn = own if guide is None else guide.heard(own, writer.config)
                 done += 1
                 if drawn.mask.any():
                     labels[drawn.item.annotation.annotation_id] = drawn.rle

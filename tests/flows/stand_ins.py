@@ -1,5 +1,6 @@
 """A pipeline whose trainings are stand-ins that note what was asked for."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -39,7 +40,9 @@ class StandIns:
         assert "segmentation" not in job.boxes.read_text()
         weights = job.encoder.weights
         pretrained = b"" if weights is None else weights.read_bytes()
-        text = f"{job.mal} {job.seed} {job.boxes.read_text()} {pretrained!r}"
+        guide = b"" if job.mal.guide is None else job.mal.guide.read_bytes()
+        mal = dataclasses.replace(job.mal, guide=None)
+        text = f"{mal} {job.seed} {job.boxes.read_text()} {pretrained!r} {guide!r}"
         (job.output_dir / "checkpoint.pth").write_text(text)
         (job.output_dir / "scalars.jsonl").touch()
         (job.output_dir / "train.log").touch()

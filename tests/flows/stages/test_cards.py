@@ -86,6 +86,30 @@ def test_labels_and_labeler_have_a_manifest_that_is_verified(
     assert "train.annotations: was" in err
 
 
+@pytest.mark.slow
+def test_a_guide_is_named_by_the_manifest_and_the_policy(
+    files: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    work, guide = tmp_path / "work", tmp_path / "guide.json"
+    guide.write_bytes(files.annotations.read_bytes())
+    guided = (*given(files), *TINY, "mal.self_training.rounds=1", f"mal.guide={guide}")
+    status, out, err = mal("train", *guided, f"workdir={work}")
+    assert status == 0, err
+    assert "masks for 6 of 6 boxes" in out + err
+    checkpoint = work / "mal" / "checkpoint.pth"
+    manifest = json.loads((work / "mal" / "checkpoint.manifest.json").read_text())
+    read = manifest["phase_1_read"]["training"]
+    assert read["clean"]
+    assert [one["name"] for one in read["files"] if one["holds_masks"]] == ["guide.json"]
+    assert [one["role"] for one in read["files"] if one["holds_masks"]] == ["guide"]
+    assert mal("verify", str(checkpoint))[:2] == (0, "everything is as the manifest says\n")
+    guide.write_text(guide.read_text().replace("{", "{ ", 1))
+    assert "mal.guide: was" in mal("verify", str(checkpoint))[2]
+    files.rewrite({**files.content(), "licenses": []})
+    policy = ("license_policy=commercial", "data.license=own")
+    assert "guide (guide.json): 'not stated'" in mal("check", *guided, *policy)[2]
+
+
 def test_a_file_without_a_manifest_cannot_be_verified(mal: Mal, tmp_path: Path) -> None:
     status, _, err = mal("verify", str(tmp_path / "labels.json"))
     assert status == 2

@@ -12,6 +12,7 @@ from flows.stages import graph, results, stages
 from flows.stages.run import Run
 from flows.store import contents, stage_names
 from flows.store.stage_names import EVALUATE
+from mal_core.errors import ConfigError
 from mal_core.review.corrections import import_corrections
 from tests.flows.stand_ins import (
     EVERYTHING,
@@ -185,6 +186,32 @@ def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
     assert report.quality is not None
     assert report.quality.mask_iou.all == pytest.approx(1.0)
     assert report.context["phase 1"] == "none: labels from given.json"
+
+
+def test_the_content_of_a_guide_decides_the_labeler_and_its_place_does_not(
+    pipeline: Pipeline,
+) -> None:
+    train = stages.inputs(Run(pipeline.config())).train.annotations
+    one, same, other = (pipeline.root / name for name in ("one.json", "same.json", "other.json"))
+    for path in (one, same, other):
+        path.write_text(train.read_text())
+    other.write_text(other.read_text() + " ")
+    assert pipeline.run(f"mal.guide={one}") == {TRAIN, LABEL, PSEUDO}
+    assert pipeline.run(f"mal.guide={same}") == NOTHING
+    assert pipeline.run(f"mal.guide={other}") >= {TRAIN, LABEL}
+    run = Run(pipeline.config(f"mal.guide={one}"))
+    (report,) = graph.perform(run, EVALUATE)
+    assert report.context["phase 1"].endswith("px, guided by the masks of one.json")
+
+
+def test_a_guide_of_a_training_that_does_not_happen_is_refused(pipeline: Pipeline) -> None:
+    guide = pipeline.root / "guide.json"
+    guide.write_text("{}")
+    given = f"mal.guide={guide}"
+    with pytest.raises(ConfigError, match=r"mal\.guide=.*labeler=box has none"):
+        pipeline.config(given, "labeler=box")
+    with pytest.raises(ConfigError, match=r"mal\.guide=.*pseudo_labels=FILE replaces that"):
+        pipeline.config(given, f"pseudo_labels={guide}")
 
 
 def test_corrected_labels_train_the_pseudo_arm_again_and_nothing_else(pipeline: Pipeline) -> None:

@@ -1,6 +1,7 @@
 """What phase 1 reads is on record, and a mask among it is caught, however it came there."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,25 @@ def test_a_planted_file_of_masks_is_caught(files: CocoFiles, boxes: Path, tmp_pa
     assert [one["holds_masks"] for one in record["files"]] == [True, False] or [
         one["holds_masks"] for one in record["files"]
     ] == [False, True]
+
+
+def test_a_guide_may_hold_masks_and_is_named(files: CocoFiles, boxes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    read_in_child(folder, boxes, files.annotations)
+    known = {"boxes": boxes, "images": files.images, "names": names(files)}
+    found = certify(folder, guide=Path(os.path.relpath(files.annotations)), **known)
+    assert found.clean
+    assert found.guided
+    assert {(one.role, one.holds_masks) for one in found.files} == {
+        ("boxes", False),
+        ("guide", True),
+    }
+    assert "no masks but the guide's were read" in found.line()
+    other = tmp_path / "other.json"
+    other.write_bytes(files.annotations.read_bytes())
+    read_in_child(folder, boxes, files.annotations, other)
+    with pytest.raises(LeakError, match=r"read other\.json, which"):
+        certify(folder, guide=files.annotations, **known)
 
 
 def test_a_planted_picture_is_caught(files: CocoFiles, boxes: Path, tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Masks of another file for the boxes of this one, matched by annotation id."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mal_core.data.coco import annotations_by_id
+from mal_core.data.mask_census import LEAST_BOX_IOU
+from mal_core.errors import MaskError
+from mal_core.geometry.mask_forms import read_mask
+from mal_core.geometry.masks import segmentation_to_rle
+from mal_core.types import BoxAnnotation, BoxDataset, Rle
+
+
+@dataclass(kw_only=True)
+class MatchedMasks:
+    """What a file has for the boxes of a dataset.
+
+    Attributes:
+        entries: All its annotations by id.
+        masks: Of boxes for which it has a mask with a pixel, by annotation id.
+        empty: Annotation ids for which it has a mask without one.
+        problems: What is wrong with it, a sentence each.
+    """
+
+    entries: Mapping[int, dict[str, Any]]
+    masks: dict[int, Rle] = field(default_factory=dict)
+    empty: set[int] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+
+def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path) -> MatchedMasks:
+    """Read the masks of a COCO file that belong to boxes.
+
+    Args:
+        labels: COCO file with masks in any of their forms.
+        dataset: The boxes.
+        boxes_of: Their file, for messages.
+
+    Raises:
+        DatasetError: It is no COCO file, or has an id twice.
+    """
+    sizes = {image.image_id: (image.height, image.width) for image in dataset.images}
+    found = MatchedMasks(entries=annotations_by_id(labels))
+    fits = []
+    for box in dataset.boxes:
+        key = box.annotation_id
+        rle = _mask(found, key, sizes[box.image_id])
+        if rle is not None and coco_mask.area(rle):
+            found.masks[key] = rle
+            fits.append(_fit(rle, box))
+        elif rle is not None:
+            found.empty.add(key)
+    if not found.masks and not found.problems:
+        found.problems.append(f"no annotation has the id of a box in {boxes_of} and a mask.")
+    if fits and np.mean(fits) < LEAST_BOX_IOU:
+        found.problems.append(
+            f"its masks are not those of the boxes of {boxes_of}: the boxes around them have a "
+            f"mean IoU of {np.mean(fits):.2f} with the boxes of the same ids. Is it the right file?"
+        )
+    return found
+
+
+def _mask(found: MatchedMasks, key: int, size: tuple[int, int]) -> Rle | None:
+    try:
+        mask = read_mask(found.entries.get(key, {}).get("segmentation"), *size)
+    except MaskError as error:
+        found.problems.append(f"annotation {key} {error}")
+        return None
+    return None if mask is None else segmentation_to_rle(mask, *size)
+
+
+def _fit(rle: Rle, box: BoxAnnotation) -> float:
+    """IoU of the box around a mask with its annotation's box."""
+    x0, y0, x1, y1 = box.box_xyxy
+    around_xywh, given_xywh = coco_mask.toBbox(rle), np.array([x0, y0, x1 - x0, y1 - y0])
+    return float(coco_mask.iou(around_xywh[None], given_xywh[None], [0])[0, 0])

@@ -1,0 +1,107 @@
+"""The masks of another labeler, heard while a round of self-training labels its boxes.
+
+A guide knows outlines that the network does not, and is wrong where it took a part for the
+object, or the ground with it. Nobody says which; but the network has learned from all boxes, so
+what a guide has in common with its mask is worth much, and what contradicts it is worth nothing.
+The guide's vote is added to the network's belief before the colors of the photo speak: on
+its outline they decide which of both is right.
+
+Shape letters: H W px of a photo, h w px of a box.
+"""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from mal_core.config import MalConfig
+from mal_core.data.matched import match_masks
+from mal_core.errors import DatasetError
+from mal_core.labeling.views import DrawnMask, refined_in_photo
+from mal_core.types import BoxDataset, Rle
+
+logger = logging.getLogger(__name__)
+
+LOUDNESS = 4.0
+"""Log-odds of a guide's vote, for each of the log-odds of its IoU with the network's mask."""
+MOST_AGREEMENT = 0.98
+"""IoU above which more means nothing: masks of one object differ by their pixels' borders."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guide:
+    """Masks of another labeler.
+
+    Attributes:
+        masks: By annotation id; boxes that are not among them are labeled without it.
+    """
+
+    masks: Mapping[int, Rle]
+
+    def heard(self, drawn: DrawnMask, config: MalConfig) -> DrawnMask:
+        """A mask of the network, drawn once more with the guide's vote.
+
+        Args:
+            drawn: The network's own, of a labeling that cuts at even odds.
+            config: How labels are refined.
+        """
+        item, network = drawn.item, drawn.beliefs.network
+        rle = self.masks.get(item.annotation.annotation_id)
+        if rle is None or network is None:
+            return drawn
+        x0, y0, x1, y1 = drawn.box
+        given = coco_mask.decode(rle)[y0:y1, x0:x1] > 0
+        vote = loudness(agreement(drawn.mask, given))
+        if vote == 0:
+            return drawn
+        bound, how = config.refinement.network_bound, config.refinement
+        belief = network.clip(-bound, bound) + np.where(given, vote, -vote).astype(np.float32)
+        corners = np.array(item.annotation.box_xyxy)
+        if how.enabled:
+            belief = refined_in_photo(item.image, item.record, corners, belief, how)
+        return dataclasses.replace(drawn, mask=belief > 0)
+
+
+def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """IoU of two masks of a box; 0 where both are empty.
+
+    Args:
+        a, b: Shape (h, w).
+    """
+    return int((a & b).sum()) / max(int((a | b).sum()), 1)
+
+
+def loudness(iou: float) -> float:
+    """Log-odds of a guide's vote: none up to an IoU of one half with the network's mask."""
+    shared = min(iou, MOST_AGREEMENT)
+    return LOUDNESS * math.log(shared / (1 - shared)) if shared > 1 / 2 else 0.0
+
+
+def read_guide(path: Path, dataset: BoxDataset) -> Guide:
+    """Read a guide's masks, and say what it has for the boxes.
+
+    Args:
+        path: COCO file with masks in any of their forms.
+        dataset: The boxes that are trained on.
+
+    Raises:
+        DatasetError: It has no mask for any box, masks of other sizes than their images, or masks
+            that are not where the boxes are.
+    """
+    found = match_masks(path, dataset, boxes_of=dataset.annotations_path)
+    if found.problems:
+        raise DatasetError(path, found.problems)
+    boxes, num_guided = len(dataset.boxes), len(found.masks)
+    strangers = len(found.entries.keys() - {box.annotation_id for box in dataset.boxes})
+    logger.info(
+        "guide %s: masks for %d of %d boxes; %d learn from their boxes alone; "
+        "%d of its annotations are of none of them",
+        path, num_guided, boxes, boxes - num_guided, strangers,
+    )  # fmt: skip
+    return Guide(masks=found.masks)
