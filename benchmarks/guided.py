@@ -61,8 +61,12 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for text in options.data:
         bench = _bench(read_data(text), options)
+        alone: list[list[float]] = []
         for guide in (ALONE, *options.guides):
-            rows.append(_measured(bench, guide))
+            row, found = _measured(bench, guide)
+            alone = alone or found
+            gains = [_gain(one, other) for one, other in zip(found, alone, strict=True)]
+            rows.append({**row, "gain_and_95": gains})
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
             write_json(options.out / "table.json", rows, indent=1)
@@ -111,7 +115,15 @@ def _first(split: SplitConfig, target: Path, photos: int) -> Path:
     return target
 
 
-def _measured(bench: Bench, guide: str) -> dict[str, Any]:
+def _gain(ious: Sequence[float], alone: Sequence[float]) -> list[float]:
+    """Mean of the paired differences, and half its 95 % interval."""
+    differences = np.array(ious) - np.array(alone)
+    half = 1.96 * float(differences.std(ddof=1)) / len(differences) ** 0.5
+    return [round(float(differences.mean()), 4), round(half, 4)]
+
+
+def _measured(bench: Bench, guide: str) -> tuple[dict[str, Any], list[list[float]]]:
+    """A row, and the IoU of each object of the training photos and of the others."""
     folder = bench.folder / guide.replace(" ", "_")
     boxes = write_boxes(bench.data.train, bench.folder / "train_boxes.json")
     file = None if guide == ALONE else _guide_file(bench, guide, boxes, folder)
@@ -123,7 +135,7 @@ def _measured(bench: Bench, guide: str) -> dict[str, Any]:
         for name, split in (("train", bench.data.train), ("val", bench.data.val))
     )
     given = [] if file is None else _ious(file, bench.data.train)
-    return {
+    row = {
         "data": bench.data.name,
         "guide": guide,
         "objects": [len(train), len(val)],
@@ -131,6 +143,7 @@ def _measured(bench: Bench, guide: str) -> dict[str, Any]:
         "train_iou": round(fmean(train), 4),
         "val_iou": round(fmean(val), 4),
     }
+    return row, [train, val]
 
 
 def _train(bench: Bench, boxes: Path, guide: Path | None, folder: Path) -> None:
@@ -212,6 +225,10 @@ def _ious(labels: Path, split: SplitConfig) -> list[float]:
     return [one.mask_iou for one in measure_agreement(labels, split.annotations).objects]
 
 
+def _told(iou: float, gain: float, half: float) -> str:
+    return f"{iou:.3f}" if half == 0 else f"{iou:.3f} ({gain:+.3f} ± {half:.3f})"
+
+
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     return markdown_table(
         [
@@ -219,8 +236,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
                 "data": row["data"],
                 "guide": row["guide"],
                 "the guide": "" if row["guide_iou"] is None else f"{row['guide_iou']:.3f}",
-                "MAL, training photos": f"{row['train_iou']:.3f}",
-                "MAL, other photos": f"{row['val_iou']:.3f}",
+                "MAL, training photos": _told(row["train_iou"], *row["gain_and_95"][0]),
+                "MAL, other photos": _told(row["val_iou"], *row["gain_and_95"][1]),
             }
             for row in rows
         ]
