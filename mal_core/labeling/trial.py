@@ -66,16 +66,30 @@ def fit_quality(
     large = [label for label in labels if label.mask_area >= LEAST_AREA and label.components]
     if wanted < FEWEST_COMPOSITES or len(large) < wanted:
         return None
-    generator = np.random.default_rng(SEED)
-    chosen = generator.permutation(len(large))[: round(wanted * SOURCES_PER_COMPOSITE)]
-    bench = _Bench(dataset, writer, [large[k] for k in chosen])
-    trials = list(bench.trials(wanted, generator))
+    trials = try_out(dataset, writer, large, wanted)
     if len(trials) < FEWEST_COMPOSITES:
         return None
     own = [label.components for label in labels if label.components]
     model = fit_model(trials, own, prior=writer.quality)
     logger.info("score: fitted to %d masks of known IoU", len(trials))
     return model
+
+
+def try_out(
+    dataset: BoxDataset, writer: Drawer, labels: Sequence[PseudoLabel], wanted: int
+) -> list[Trial]:
+    """What the labeler makes of composites of its photos, right and wrong on purpose.
+
+    Args:
+        dataset: Boxes and photos.
+        writer: The labeler as it has labeled.
+        labels: What it made of the boxes; objects are cut out of the best of them.
+        wanted: How many composites; fewer come out where there are too few objects.
+    """
+    generator = np.random.default_rng(SEED)
+    chosen = generator.permutation(len(labels))[: round(wanted * SOURCES_PER_COMPOSITE)]
+    bench = _Bench(dataset, writer, [labels[k] for k in chosen])
+    return list(bench.trials(wanted, generator))
 
 
 class _Bench:

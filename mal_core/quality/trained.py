@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mal_core.quality.patch import Mask
-from mal_core.quality.regression import FloatArray, QualityModel, Row, conformal_width, fit
+from mal_core.quality.regression import (
+    FloatArray,
+    QualityModel,
+    Row,
+    conformal_width,
+    fit,
+    unfitted,
+)
 
 FOLDS = 5
 RIDGE = 10.0
@@ -56,8 +63,29 @@ def fit_model(trials: Sequence[Trial], own: Sequence[Row], *, prior: QualityMode
     return prior.refitted(theta, conformal_width(unseen, ious), f"{len(trials)} masks of known IoU")
 
 
+def fit_library(trials: Sequence[Trial], names: Sequence[str], origin: str) -> QualityModel:
+    """A model to start from, of masks of known IoU of several data sets.
+
+    Args:
+        trials: Masks of known IoU.
+        names: Components that it shall know.
+        origin: What the trials are, for people.
+    """
+    rows = [trial.components for trial in trials]
+    blank = unfitted(rows, names)
+    ious = np.array([trial.iou for trial in trials])
+    design = blank.design(rows)
+    theta, unseen = fit_and_hold_out(design, ious, blank.theta, ridge=RIDGE)
+    return blank.refitted(theta, conformal_width(unseen, ious), origin)
+
+
 def fit_and_hold_out(
-    design: FloatArray, ious: FloatArray, prior: FloatArray, weights: FloatArray | None = None
+    design: FloatArray,
+    ious: FloatArray,
+    prior: FloatArray,
+    weights: FloatArray | None = None,
+    *,
+    ridge: float = PRIOR_RIDGE,
 ) -> tuple[FloatArray, FloatArray]:
     """Fit to all masks, and to all but some of them in turn.
 
@@ -66,6 +94,7 @@ def fit_and_hold_out(
         ious: Known IoUs, shape (N,).
         prior: Weights and bias where the data says nothing, shape (K + 1,).
         weights: Of the masks, shape (N,).
+        ridge: How many masks' worth of pull each weight has to the prior.
 
     Returns:
         Weights and bias of all, shape (K + 1,); the score of each mask by a fit that has not
@@ -75,9 +104,9 @@ def fit_and_hold_out(
     unseen = np.zeros(len(ious))
     for fold in range(FOLDS):
         held = np.arange(len(ious)) % FOLDS == fold
-        part = fit(design[~held], ious[~held], prior=prior, ridge=PRIOR_RIDGE, weights=count[~held])
+        part = fit(design[~held], ious[~held], prior=prior, ridge=ridge, weights=count[~held])
         unseen[held] = 1 / (1 + np.exp(-design[held] @ part))
-    return fit(design, ious, prior=prior, ridge=PRIOR_RIDGE, weights=count), unseen
+    return fit(design, ious, prior=prior, ridge=ridge, weights=count), unseen
 
 
 def likeness(design: FloatArray, own: FloatArray) -> FloatArray:
