@@ -17,9 +17,16 @@ from mal_core.quality.regression import (
 
 FOLDS = 5
 RIDGE = 10.0
-PRIOR_RIDGE = 100.0
+PRIOR_RIDGE = 300.0
 """How many trials the weights that come with the library outweigh: those of one data set are
 few, and composites only resemble photos."""
+LEVEL_KEPT = 0.5
+"""How much of the library's mean score stays: composites tell which masks are better than others,
+and less well how good all of them are."""
+LARGEST_SHIFT = 10.0
+STEEPNESS, PIVOT = 1.5, 0.65
+"""How much further from the pivot a score is than a fit to composites has it: such fits are too
+flat for photos of any of our data sets."""
 ODDS = (0.2, 5.0)
 """How much less or more a trial may count than an average one."""
 
@@ -60,7 +67,32 @@ def fit_model(trials: Sequence[Trial], own: Sequence[Row], *, prior: QualityMode
     ious = np.array([trial.iou for trial in trials])
     weights = likeness(design, prior.design(own))
     theta, unseen = fit_and_hold_out(design, ious, prior.theta, weights)
+    theta[-1] += LEVEL_KEPT * _shift_to(prior.theta, theta, prior.design(own))
     return prior.refitted(theta, conformal_width(unseen, ious), f"{len(trials)} masks of known IoU")
+
+
+def _shift_to(wanted: FloatArray, theta: FloatArray, design: FloatArray) -> float:
+    """What the bias of a fit lacks to the mean score that other weights give the same masks.
+
+    Args:
+        wanted: The other weights and bias, shape (K + 1,).
+        theta: Those of the fit, shape (K + 1,).
+        design: Of the masks, shape (N, K + 1).
+    """
+    from scipy.optimize import brentq  # costs every process that fits nothing, too
+
+    if not len(design):
+        return 0.0
+    level, logits = _sigmoid(design @ wanted).mean(), design @ theta
+
+    def lack(shift: float) -> float:
+        return float(_sigmoid(logits + shift).mean() - level)
+
+    return float(brentq(lack, -LARGEST_SHIFT, LARGEST_SHIFT))
+
+
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def fit_library(trials: Sequence[Trial], names: Sequence[str], origin: str) -> QualityModel:
@@ -76,6 +108,8 @@ def fit_library(trials: Sequence[Trial], names: Sequence[str], origin: str) -> Q
     ious = np.array([trial.iou for trial in trials])
     design = blank.design(rows)
     theta, unseen = fit_and_hold_out(design, ious, blank.theta, ridge=RIDGE)
+    theta *= STEEPNESS
+    theta[-1] += (1 - STEEPNESS) * np.log(PIVOT / (1 - PIVOT))
     return blank.refitted(theta, conformal_width(unseen, ious), origin)
 
 
@@ -105,7 +139,7 @@ def fit_and_hold_out(
     for fold in range(FOLDS):
         held = np.arange(len(ious)) % FOLDS == fold
         part = fit(design[~held], ious[~held], prior=prior, ridge=ridge, weights=count[~held])
-        unseen[held] = 1 / (1 + np.exp(-design[held] @ part))
+        unseen[held] = _sigmoid(design[held] @ part)
     return fit(design, ious, prior=prior, ridge=ridge, weights=count), unseen
 
 

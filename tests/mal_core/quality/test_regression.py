@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from mal_core.quality.regression import conformal_width, fit, spread, unfitted
-from mal_core.quality.trained import Trial, fit_and_hold_out, fit_model, likeness
+from mal_core.quality.trained import (
+    Trial,
+    fit_and_hold_out,
+    fit_library,
+    fit_model,
+    likeness,
+)
 
 NAMES = ("good", "noise")
 
@@ -88,3 +94,23 @@ def test_a_fitted_model_suits_the_users_masks():
     assert model.predict(own).mean() == pytest.approx(ious(own).mean(), abs=0.03)
     assert 0 < model.width < 0.5
     assert "200 masks" in model.origin
+
+
+def test_half_of_the_librarys_level_stays_where_composites_are_harder_than_photos():
+    found = rows(400)
+    prior = fit_library(
+        [Trial(components=row, iou=iou) for row, iou in zip(found, ious(found), strict=True)],
+        NAMES,
+        "all",
+    )
+    harder = [
+        Trial(components=row, iou=0.6 * iou) for row, iou in zip(found, ious(found), strict=True)
+    ]
+    weights = likeness(prior.design(found), prior.design(found))
+    measured = np.array([one.iou for one in harder])
+    theta, _ = fit_and_hold_out(prior.design(found), measured, prior.theta, weights)
+    low = (1 / (1 + np.exp(-prior.design(found) @ theta))).mean()
+    high = prior.predict(found).mean()
+    mean = fit_model(harder, found, prior=prior).predict(found).mean()
+    assert low < high - 0.1
+    assert mean == pytest.approx((low + high) / 2, abs=0.03)
