@@ -13,6 +13,8 @@ REVIEW, REJECTED = "review", "rejected"
 """Key and value of an annotation whose mask a human has turned down; it has none any more."""
 REPLACED = "replaced_masks"
 """Key of the digests of masks that an annotation had before humans corrected or rejected them."""
+Corners = tuple[float, float, float, float, float, float, float, float]
+"""Of a rotated box: x1, y1, ..., x4, y4 in px of the image, around it in either direction."""
 Rle = dict[str, object]
 """Compressed COCO run-length encoding: {"size": [height, width], "counts": str}."""
 
@@ -53,16 +55,24 @@ class ImageRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxAnnotation:
-    """A box in px of its image, half-open, origin top-left, clipped to the image."""
+    """A box in px of its image, half-open, origin top-left, clipped to the image.
+
+    Attributes:
+        corners: Of a rotated box, which may leave the image; `box_xyxy` is what it reaches over.
+    """
 
     annotation_id: int
     image_id: int
     category_id: int
     box_xyxy: tuple[float, float, float, float]
+    corners: Corners | None = None
 
     @property
     def area(self) -> float:
         """Box area in px^2."""
+        if self.corners is not None:
+            x, y = self.corners[::2], self.corners[1::2]
+            return abs(sum(x[k - 1] * y[k] - x[k] * y[k - 1] for k in range(4))) / 2
         x0, y0, x1, y1 = self.box_xyxy
         return (x1 - x0) * (y1 - y0)
 

@@ -30,7 +30,7 @@ def _require(condition: bool, key: str, seen: object, wanted: str) -> None:
         raise ConfigError(message)
 
 
-AnnotationFormat = Literal["coco", "lvis", "objects365", "voc", "yolo", "ytvis"]
+AnnotationFormat = Literal["coco", "lvis", "objects365", "voc", "yolo", "yolo_obb", "dota", "ytvis"]
 
 
 @dataclass(frozen=True, kw_only=True)

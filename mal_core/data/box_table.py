@@ -16,6 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.data.rotated_boxes import (
+    ROTATED,
+    corners_of_entry,
+    has_no_area,
+    rotated_problems,
+)
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     Entry,
@@ -24,7 +30,7 @@ from mal_core.data.validation import (
     field_problems,
     label_of,
 )
-from mal_core.types import SkippedBox, SkipReason
+from mal_core.types import Corners, SkippedBox, SkipReason
 
 ALLOWED_OVERHANG = 2.0
 """Px by which real COCO boxes may reach over the image's border; they are clipped."""
@@ -75,6 +81,7 @@ class BoxTable:
 
     Attributes:
         used_categories: What annotations do refer to.
+        rotated: Corners of the rotated boxes, by annotation id.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class BoxTable:
         self.num_boxes = 0
         self.num_shares = 0
         self.used_categories: set[int] = set()
+        self.rotated: dict[int, Corners] = {}
         self._size_of = images.size_of
         self._category_ids = category_ids
         self._strict = strict
@@ -137,6 +145,8 @@ class BoxTable:
                 list(map(itemgetter(key), entries)) for key in ANNOTATION_FIELDS
             )
             crowds = column(entries, "iscrowd", 0)
+            if any(ROTATED in entry for entry in entries):
+                return None
             known = self._are_known(ids, image_ids, category_ids, crowds)
         except (TypeError, KeyError, AttributeError):
             return None
@@ -254,8 +264,10 @@ class BoxTable:
         problem = place_problem(box, size)
         if problem is not None:
             yield problem
-        elif self._strict and not entry.get("iscrowd"):
+            return
+        if self._strict and not entry.get("iscrowd"):
             yield from _strict_problems(box, size)
+        yield from rotated_problems(entry, box, size)
 
     def _keep(self, entry: Entry) -> None:
         if entry.get("iscrowd") and not self._crowds_as_objects:
@@ -264,14 +276,17 @@ class BoxTable:
         box, size = entry["bbox"], self._size_of[entry["image_id"]]
         if size is None:  # its image has a problem of its own, which ends the reading
             return
-        if box[2] == 0 or box[3] == 0:
+        corners = corners_of_entry(entry)
+        if box[2] == 0 or box[3] == 0 or (corners is not None and has_no_area(corners)):
             self._skip(entry["id"], entry["image_id"])
             return
+        if corners is not None:
+            self.rotated[entry["id"]] = corners
         self.num_clipped += overhang(box, size) > ROUNDING
         self.num_shares += int(_are_shares(np.array([box], float), np.array([size], float))[0])
-        corners = np.array([clip_box(box, size)], np.float64)
+        clipped = np.array([clip_box(box, size)], np.float64)
         ids = [[entry[key]] for key in ("id", "image_id", "category_id")]
-        self._keep_columns(ids, corners)
+        self._keep_columns(ids, clipped)
 
 
 def _packed(numbers: list[int]) -> Sequence[int]:

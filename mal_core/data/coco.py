@@ -9,6 +9,7 @@ import numpy as np
 
 from mal_core.data.images.loading import image_problems
 from mal_core.data.json_lists import Piece, read_lists
+from mal_core.data.rotated_boxes import ROTATED, corners_of_entry, extent_xywh
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     ENTRY_LISTS,
@@ -19,6 +20,7 @@ from mal_core.data.validation import (
 )
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
+from mal_core.geometry.rotated import Turn, corners_of
 from mal_core.processes.files import write_json
 from mal_core.types import BoxDataset
 
@@ -133,10 +135,20 @@ def _with_noise(content: Json, noise: float, seed: int) -> list[Json]:
         if not entry.get("iscrowd") and min(entry["bbox"][2:]) > 0:
             # By id: the noise of a box does not depend on which others there are.
             shifts = np.random.default_rng([seed, abs(entry["id"])]).uniform(-noise, noise, 4)
-            box = noisy_box(entry["bbox"], size_of[entry["image_id"]], shifts.tolist())
-            entry = {**entry, "bbox": box}
+            entry = _moved(entry, size_of[entry["image_id"]], shifts.tolist())
         found.append(entry)
     return found
+
+
+def _moved(entry: Json, size: tuple[int, int], shifts: Sequence[float]) -> Json:
+    """An annotation whose box has moved sides, along its own axes if it is rotated."""
+    corners = corners_of_entry(entry)
+    if corners is None:
+        return {**entry, "bbox": noisy_box(entry["bbox"], size, shifts)}
+    turn = Turn.of(corners)
+    sides = turn.box_xyxy + np.array(shifts) * np.tile(turn.size, 2)
+    moved = corners_of(turn, sides)
+    return {**entry, "bbox": extent_xywh(moved, size), ROTATED: list(moved)}
 
 
 def noisy_box(

@@ -20,6 +20,7 @@ from mal_core.config import MalConfig
 from mal_core.data.images.augment import augment_colors
 from mal_core.data.images.loading import decoded_smaller, load_image
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, sample_margins
+from mal_core.geometry.rotated import Turn
 from mal_core.types import BoxAnnotation, BoxDataset, Rle
 
 Image = NDArray[np.uint8]
@@ -221,34 +222,43 @@ class TrainBatches(Dataset[BoxCropBatch]):
     ) -> tuple[Image, Image, Grid, tuple[float, float, float, float], Grid | None]:
         annotation = self._box_at(position)
         generator = np.random.default_rng([self.seed, 1, position])
-        box = np.array(annotation.box_xyxy)
-        crop_box = expand_box(box, sample_margins(generator, self.config.box_expansion))
         record = self.records[annotation.image_id]
+        corners = annotation.corners
+        turn = None if corners is None else Turn.within(corners, record.size)
+        box = np.array(annotation.box_xyxy) if turn is None else turn.box_xyxy
+        crop_box = expand_box(box, sample_margins(generator, self.config.box_expansion))
+        side = self.config.crop_size
         path = self.image_root / record.file_name
         decoding = Decoding(reduction=1, crop_xyxy=crop_box)
-        if decoded_smaller(path) and not self.config.compat_official:
-            size = record.height, record.width
-            decoding = decoding_for(crop_box, size, self.config.crop_size)
+        if turn is None and decoded_smaller(path) and not self.config.compat_official:
+            decoding = decoding_for(crop_box, (record.height, record.width), side)
         crop_box = decoding.crop_xyxy
         image = self._cache.load(path, decoding.reduction)
-        clean = resize_crop(wrap_crop(image, crop_box // decoding.reduction), self.config.crop_size)
-        period = (image.shape[1], image.shape[0]) if self.config.compat_official else None
-        box_mask = box_mask_in_crop(
-            box, crop_box, self.config.crop_size // LOGIT_STRIDE, period=period
-        )
-        target = self._target(annotation, crop_box)
+        clean = resize_crop(_cut(image, crop_box // decoding.reduction, turn), side)
+        wraps = self.config.compat_official and turn is None
+        period = (image.shape[1], image.shape[0]) if wraps else None
+        box_mask = box_mask_in_crop(box, crop_box, side // LOGIT_STRIDE, period=period)
+        target = self._target(annotation, crop_box, turn)
         if generator.random() < 0.5:
             clean = np.asarray(cv2.flip(clean, 1))
             box_mask = np.ascontiguousarray(box_mask[:, ::-1])
             target = None if target is None else np.ascontiguousarray(target[:, ::-1])
-        return augment_colors(clean, generator), clean, box_mask, annotation.box_xyxy, target
+        x0, y0, x1, y1 = box.tolist()
+        return augment_colors(clean, generator), clean, box_mask, (x0, y0, x1, y1), target
 
-    def _target(self, annotation: BoxAnnotation, crop_box: NDArray[np.int64]) -> Grid | None:
+    def _target(
+        self, annotation: BoxAnnotation, crop_box: NDArray[np.int64], turn: Turn | None
+    ) -> Grid | None:
         """The label so far on the grid of the outline head, (S/2, S/2)."""
         if self.labels is None:
             return None
         mask = coco_mask.decode(self.labels[annotation.annotation_id])
-        return resize_mask(wrap_crop(mask, crop_box), self.config.crop_size // TARGET_STRIDE)
+        return resize_mask(_cut(mask, crop_box, turn), self.config.crop_size // TARGET_STRIDE)
+
+
+def _cut(image: Image, crop_xyxy: NDArray[np.int64], turn: Turn | None) -> Image:
+    """A crop of a photo, along the axes of a rotated box if there is one."""
+    return wrap_crop(image, crop_xyxy) if turn is None else turn.cut(image, crop_xyxy)
 
 
 def trainable_boxes(dataset: BoxDataset, config: MalConfig) -> Sequence[BoxAnnotation]:

@@ -124,7 +124,7 @@ def foreign_row(line: str) -> str | None:
     """What a line of text is that is none of YOLO's, and what to do with it."""
     words = line.split()
     if line.lower().startswith(DOTA_HEADERS) or _is_dota(words):
-        return "this is DOTA text (eight corners, class, difficulty); convert it to COCO or YOLO"
+        return "this is DOTA text (eight corners, class, difficulty); use data=dota"
     if len(words) in KITTI_WORDS and not is_number(words[0]) and all(map(is_number, words[1:])):
         return "this is KITTI text; convert it to COCO or YOLO"
     if "," in line and all(is_number(word) for word in line.strip(" ,").split(",")):

@@ -21,7 +21,14 @@ from mal_core.data.validation import (
     structure_problems,
 )
 from mal_core.errors import DatasetError
-from mal_core.types import BoxAnnotation, BoxDataset, Category, ImageRecord, SkippedBox
+from mal_core.types import (
+    BoxAnnotation,
+    BoxDataset,
+    Category,
+    Corners,
+    ImageRecord,
+    SkippedBox,
+)
 
 NO_MASKS = MaskCensus(num_masks=0, without=(), unusual={})
 Json = dict[str, Any]
@@ -35,6 +42,7 @@ class CocoView:
         categories, images, columns, skipped: What is sound.
         num_annotations: Entries of the list, wrong ones too.
         num_clipped: Boxes with an overhang of up to 2 px that was cut off.
+        rotated: Corners of the rotated boxes, by annotation id.
         masks: What is known of the masks; they were dropped while reading.
         emptiness: Why there is nothing to train on, where there is not.
         entry_problems: Everything that is wrong with boxes, images and categories.
@@ -50,6 +58,7 @@ class CocoView:
     num_boxes: int
     num_crowds: int
     num_clipped: int
+    rotated: Mapping[int, Corners]
     masks: MaskCensus
     emptiness: tuple[str, ...]
     entry_problems: tuple[str, ...]
@@ -77,19 +86,26 @@ class CocoView:
             image_root=image_root,
             categories=self.categories,
             images=self.images,
-            boxes=tuple(box for columns in self.columns for box in _boxes(columns)),
+            boxes=tuple(box for columns in self.columns for box in self._boxes(columns)),
             skipped=self.skipped,
             num_crowds=self.num_crowds,
             num_clipped=self.num_clipped,
         )
 
-
-def _boxes(columns: BoxColumns) -> list[BoxAnnotation]:
-    ids = zip(columns.annotation_ids, columns.image_ids, columns.category_ids, strict=True)
-    return [
-        BoxAnnotation(annotation_id=a, image_id=i, category_id=c, box_xyxy=(x0, y0, x1, y1))
-        for (a, i, c), (x0, y0, x1, y1) in zip(ids, columns.corners_xyxy.tolist(), strict=True)
-    ]
+    def _boxes(self, columns: BoxColumns) -> list[BoxAnnotation]:
+        ids = zip(columns.annotation_ids, columns.image_ids, columns.category_ids, strict=True)
+        return [
+            BoxAnnotation(
+                annotation_id=annotation_id,
+                image_id=image_id,
+                category_id=category_id,
+                box_xyxy=(x0, y0, x1, y1),
+                corners=self.rotated.get(annotation_id),
+            )
+            for (annotation_id, image_id, category_id), (x0, y0, x1, y1) in zip(
+                ids, columns.corners_xyxy.tolist(), strict=True
+            )
+        ]
 
 
 def read_view(
@@ -276,6 +292,7 @@ class _Reader:
             num_boxes=boxes.num_boxes,
             num_crowds=boxes.num_crowds,
             num_clipped=boxes.num_clipped,
+            rotated=boxes.rotated,
             masks=self.masks.census() if self._with_masks else NO_MASKS,
             emptiness=tuple(_emptiness_problems(self.counts, boxes)),
             entry_problems=(

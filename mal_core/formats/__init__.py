@@ -11,9 +11,16 @@ from typing import Any
 from mal_core.data.coco import parse_coco
 from mal_core.data.images.frames import Orientation
 from mal_core.formats.coco_family import lvis_to_coco, objects365_to_coco
+from mal_core.formats.dota import dota_files, dota_notes, dota_to_coco
 from mal_core.formats.voc import voc_files, voc_notes, voc_to_coco
 from mal_core.formats.voc_masks import write_voc_masks
-from mal_core.formats.yolo import write_yolo_masks, yolo_files, yolo_notes, yolo_to_coco
+from mal_core.formats.yolo import (
+    write_yolo_masks,
+    yolo_files,
+    yolo_notes,
+    yolo_obb_to_coco,
+    yolo_to_coco,
+)
 from mal_core.formats.ytvis import write_ytvis_masks, ytvis_to_coco
 
 Json = dict[str, Any]
@@ -89,6 +96,25 @@ FORMATS: dict[str, Format] = {
         target="yolo",
         files=yolo_files,
         notes=yolo_notes,
+        numbers_entries=True,
+        sizes_from_pixels=True,
+        in_folders=True,
+    ),
+    "yolo_obb": Format(
+        to_coco=yolo_obb_to_coco,
+        write_masks=write_yolo_masks,
+        target="yolo",
+        files=yolo_files,
+        notes=yolo_notes,
+        numbers_entries=True,
+        sizes_from_pixels=True,
+        in_folders=True,
+    ),
+    "dota": Format(
+        to_coco=dota_to_coco,
+        files=dota_files,
+        notes=dota_notes,
+        numbers_classes=True,
         numbers_entries=True,
         sizes_from_pixels=True,
         in_folders=True,

@@ -12,18 +12,17 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.foreign import foreign_row, is_number
 from mal_core.data.images.frames import Orientation
-from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
-from mal_core.data.text import TextError, read_text
+from mal_core.data.rotated_boxes import ROTATED, extent_xywh, overhang_notes
 from mal_core.errors import DatasetError
-from mal_core.formats.class_names import NAME_FILES, NamesError, class_names, name_files, shown
+from mal_core.formats.class_names import NamesError, class_names, name_files, shown
 from mal_core.formats.folder_files import files_below, unread_note
+from mal_core.formats.text_rows import pictures_below, rows_to_coco
 from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
 from mal_core.geometry.polygons import Points, mask_to_polygon
 from mal_core.processes.files import atomic_path
 
 Json = dict[str, Any]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-BOX_FIELDS, LEAST_POLYGON_FIELDS = 5, 7
+BOX_FIELDS, LEAST_POLYGON_FIELDS, OBB_FIELDS = 5, 7, 9
 LARGEST_SHARE = 2.0
 """Beyond it a number is no share of a photo's side; less overhang is told in px."""
 CORNERS_OF_A_BOX = 4
@@ -43,38 +42,60 @@ def yolo_to_coco(images: Path, annotations: Path, *, orientation: Orientation = 
     Raises:
         DatasetError: Carries every problem of every file.
     """
+    return shares_to_coco(images, annotations, orientation, _shape, box_form_problem)
+
+
+def yolo_obb_to_coco(images: Path, annotations: Path, *, orientation: Orientation = "auto") -> Json:
+    """A folder of YOLO-OBB label files, `class x1 y1 x2 y2 x3 y3 x4 y4` a line -> COCO.
+
+    The four corners, in shares of the image's size, are a rotated box and no mask. All else is
+    as for `yolo_to_coco`.
+
+    Raises:
+        DatasetError: Carries every problem of every file.
+    """
+    return shares_to_coco(images, annotations, orientation, _rotated_shape, obb_form_problem)
+
+
+def shares_to_coco(
+    images: Path,
+    annotations: Path,
+    orientation: Orientation,
+    shape: Callable[[Sequence[float], tuple[int, int]], Json],
+    form_problem: Callable[[Sequence[str]], str | None],
+) -> Json:
+    """A folder of text files of shares -> COCO.
+
+    Args:
+        images: Folder of the photos.
+        annotations: Folder of the text files.
+        orientation: Of the photos that the shares are of.
+        shape: Numbers of a row after its class and the image's (width, height) -> its place in px.
+        form_problem: What is wrong with the words of a row, if anything.
+
+    Raises:
+        DatasetError: Carries every problem of every file.
+    """
     problems: list[str] = []
     names = _names(annotations, problems)
-    content: Json = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
-    }
-    pictures = _pictures(images)
-    if not pictures:
-        problems.append(f"no images in {images}. Correct data.*.images.")
-    label_files = _label_files(annotations, problems)
-    for number, picture in enumerate(pictures, start=1):
-        name = picture.relative_to(images)
-        size = _size(picture, orientation, problems)
-        label_file = label_files.pop(_stem(name), None)
-        if size is None:
-            continue
-        content["images"].append(
-            {"id": number, "file_name": str(name), "width": size[0], "height": size[1]}
-        )
-        if label_file is not None:
-            _add_objects(content, label_file, number, size, problems)
-    orphans = [path.relative_to(annotations) for path in label_files.values()]
-    problems += [f"{name} has no image in {images}." for name in sorted(orphans)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+
+    def read(line: str, size: tuple[int, int]) -> Json | str:
+        problem = _row_problem(line, len(categories), form_problem)
+        if problem is not None:
+            return problem
+        kind, *values = map(float, line.split())
+        return {"category_id": int(kind) + 1, "iscrowd": 0, **shape(values, size)}
+
+    content = rows_to_coco(images, annotations, orientation, read, problems)
     if problems:
         raise DatasetError(annotations, problems)
-    return content
+    return {**content, "categories": categories}
 
 
 def yolo_files(images: Path, annotations: Path) -> list[Path]:
     """Label files, class names and the images, whose sizes turn shares into pixels."""
-    return [*name_files(annotations), *files_below(annotations, ".txt"), *_pictures(images)]
+    return [*name_files(annotations), *files_below(annotations, ".txt"), *pictures_below(images)]
 
 
 def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
@@ -91,28 +112,9 @@ def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
     if parts and all(len(part) == 2 * CORNERS_OF_A_BOX for part in parts):
         notes.append(
             f"all {len(parts)} polygons have four corners: if they are rotated boxes (OBB), they "
-            "are no masks."
+            "are no masks; use data=yolo_obb."
         )
-    return notes
-
-
-def _pictures(images: Path) -> list[Path]:
-    return sorted(path for suffix in IMAGE_SUFFIXES for path in files_below(images, suffix))
-
-
-def _stem(name: Path) -> str:
-    return str(name.with_suffix(""))
-
-
-def _label_files(annotations: Path, problems: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in files_below(annotations, ".txt"):
-        if path.name in NAME_FILES:
-            continue
-        first = found.setdefault(_stem(path.relative_to(annotations)), path)
-        if first != path:
-            problems.append(f"{path.name} and {first.name} are of one image. Keep one.")
-    return found
+    return [*notes, *overhang_notes(content)]
 
 
 def _names(annotations: Path, problems: list[str]) -> list[str]:
@@ -126,56 +128,17 @@ def _names(annotations: Path, problems: list[str]) -> list[str]:
         return []
 
 
-def _size(picture: Path, orientation: Orientation, problems: list[str]) -> tuple[int, int] | None:
-    try:
-        header = read_header(picture)
-    except NotAFileError as error:
-        problems.append(f"{picture.name}: {error}")
-        return None
-    except UNREADABLE as error:
-        problems.append(f"{picture.name}: cannot be read as an image: {error}.")
-        return None
-    return header.size if orientation == "stored" else header.shown_size
-
-
-def _add_objects(
-    content: Json, path: Path, image_id: int, size: tuple[int, int], problems: list[str]
-) -> None:
-    try:
-        lines = read_text(path).splitlines()
-    except (TextError, FileNotFoundError) as error:
-        problems.append(f"{path.name}: {error}")
-        return
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        problem = _row_problem(line, len(content["categories"]))
-        if problem is not None:
-            problems.append(f"{where}: {problem}")
-            continue
-        kind, *values = map(float, line.split())
-        entry = {
-            "id": len(content["annotations"]) + 1,
-            "image_id": image_id,
-            "category_id": int(kind) + 1,
-            "iscrowd": 0,
-            **_shape(values, size),
-            "origin": where,
-        }
-        content["annotations"].append(entry)
-
-
-def _row_problem(line: str, num_classes: int) -> str | None:
+def _row_problem(
+    line: str, num_classes: int, form_problem: Callable[[Sequence[str]], str | None]
+) -> str | None:
     """What is wrong with a row, if anything; without classes there is a problem already."""
     words = line.split()
     foreign = foreign_row(line)
     if foreign is not None:
         return f"{foreign}."
-    count = len(words)
-    is_polygon = count >= LEAST_POLYGON_FIELDS and count % 2 == 1
-    if not all(map(is_number, words)) or not (count == BOX_FIELDS or is_polygon):
-        return f"{shown(line)}: {_form_problem(words)}"
+    problem = form_problem(words)
+    if problem is not None:
+        return f"{shown(line)}: {problem}"
     kind, *values = map(float, words)
     strange = [word for word, value in zip(words[1:], values, strict=True) if not _is_share(value)]
     if strange:
@@ -190,7 +153,12 @@ def _row_problem(line: str, num_classes: int) -> str | None:
     return None
 
 
-def _form_problem(words: list[str]) -> str:
+def box_form_problem(words: Sequence[str]) -> str | None:
+    """What is wrong with the form of a row of a box or a polygon, if anything."""
+    count = len(words)
+    is_polygon = count >= LEAST_POLYGON_FIELDS and count % 2 == 1
+    if all(map(is_number, words)) and (count == BOX_FIELDS or is_polygon):
+        return None
     wanted = "a box is five numbers: class cx cy w h; a polygon is a class and three points or more"
     if len(words) == BOX_FIELDS + 1:
         return f"{wanted}. Is the sixth a confidence? Drop it."
@@ -199,11 +167,23 @@ def _form_problem(words: list[str]) -> str:
     return f"{wanted}."
 
 
+def obb_form_problem(words: Sequence[str]) -> str | None:
+    """What is wrong with the form of a row of a rotated box, if anything."""
+    if all(map(is_number, words)) and len(words) == OBB_FIELDS:
+        return None
+    wanted = "a rotated box is nine numbers: class x1 y1 x2 y2 x3 y3 x4 y4"
+    if len(words) == BOX_FIELDS:
+        return f"{wanted}. For boxes of five numbers use data=yolo."
+    if len(words) == OBB_FIELDS + 1:
+        return f"{wanted}. Is the tenth a confidence? Drop it."
+    return f"{wanted}."
+
+
 def _is_share(value: float) -> bool:
     return -LARGEST_SHARE < value < LARGEST_SHARE
 
 
-def _shape(values: list[float], size: tuple[int, int]) -> Json:
+def _shape(values: Sequence[float], size: tuple[int, int]) -> Json:
     """Box, and mask where the row is a polygon, in px."""
     if len(values) == BOX_FIELDS - 1:
         return {"bbox": _to_xywh(values, size)}
@@ -214,7 +194,12 @@ def _shape(values: list[float], size: tuple[int, int]) -> Json:
     return {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": polygon, "area": area}
 
 
-def _to_xywh(values: list[float], size: tuple[int, int]) -> list[float]:
+def _rotated_shape(values: Sequence[float], size: tuple[int, int]) -> Json:
+    corners = (np.array(values).reshape(-1, 2) * size).ravel().tolist()
+    return {"bbox": extent_xywh(corners, size), ROTATED: corners}
+
+
+def _to_xywh(values: Sequence[float], size: tuple[int, int]) -> list[float]:
     x, y, w, h = values
     width, height = size
     return [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]

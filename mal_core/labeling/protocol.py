@@ -1,7 +1,7 @@
 """What labeling asks of whoever draws masks: outcomes for the boxes of photos, one by one."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mal_core.data.images.loading import load_image
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Outcome, PseudoLabel
 
+NOBODY = np.zeros((0, 4))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Photo:
@@ -18,11 +20,13 @@ class Photo:
 
     Attributes:
         source: Folder of the images, or the photo itself, RGB, shape (H, W, 3).
+        company_xyxy: Further boxes in it that get no mask here, px, shape (N, 4).
     """
 
     record: ImageRecord
     boxes: tuple[BoxAnnotation, ...]
     source: Path | NDArray[np.uint8]
+    company_xyxy: NDArray[np.float64] = field(default_factory=lambda: NOBODY)
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photo decoded, RGB, shape (H, W, 3).

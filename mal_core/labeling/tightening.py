@@ -49,7 +49,7 @@ def grown_boxes(
     """
     record = photo.record
     wide = dataclasses.replace(config, test_expansion=SURROUNDINGS, extra_expansions=())
-    waiting = views_of(pixels, record, photo.boxes, wide)
+    waiting = views_of(pixels, record, photo.boxes, wide, company_xyxy=photo.company_xyxy)
     while part := list(islice(waiting, config.label_batch_size)):
         crops = torch.from_numpy(np.stack([item.views[0].crop for item in part]))
         corners = np.array([item.annotation.box_xyxy for item in part], dtype=np.float64)

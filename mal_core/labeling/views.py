@@ -15,6 +15,7 @@ from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import resize_crop, wrap_crop
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.geometry.rle import crop_mask_to_rle
+from mal_core.labeling.protocol import NOBODY
 from mal_core.labeling.refinement import refine_logits
 from mal_core.quality.agreement import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask
@@ -31,7 +32,6 @@ from mal_core.types import (
 )
 
 SMALLEST_PROBABILITY = 1e-6
-NOBODY = np.zeros((0, 4))
 CONTEXT = 0.6
 """Growth of the box within which a photo's colors refine its mask, whatever the network saw."""
 PixelBox = tuple[int, int, int, int]

@@ -21,6 +21,7 @@ from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.tightening import grown_boxes
 from mal_core.labeling.trial import fit_quality
+from mal_core.labeling.upright import upright_outcomes
 from mal_core.labeling.views import BoxViews, DrawnMask, Seen, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import LOGIT_STRIDE, MaskAutoLabeler, Sight
@@ -121,7 +122,8 @@ class MaskWriter:
         pixels, boxes = photo.pixels(), photo.boxes
         if self.config.tighten:
             boxes = tuple(grown_boxes(pixels, photo, self.see, self.config))
-        return views_of(pixels, photo.record, boxes, self.config)
+        company = photo.company_xyxy
+        return views_of(pixels, photo.record, boxes, self.config, company_xyxy=company)
 
     def features(self, photos: Iterable[Photo]) -> Iterator[NDArray[np.float32]]:
         """What the encoder sees of each box in its widest view, shape (E, h, w)."""
@@ -261,7 +263,7 @@ class LabelWork:
         report(done, total)
         for batch in waiting:
             outcomes: list[Outcome] = []
-            for outcome in writer.outcomes(self.photos(batch)):
+            for outcome in upright_outcomes(writer, self.photos(batch)):
                 outcomes.append(outcome)
                 if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
                     report(done + len(outcomes), total)

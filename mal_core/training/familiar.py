@@ -5,6 +5,7 @@ import numpy as np
 from mal_core.config import MalConfig
 from mal_core.data.crops import trainable_boxes
 from mal_core.labeling.protocol import Photo
+from mal_core.labeling.upright import upright_parts
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.quality.familiarity import MOST, FamiliarCrops, point_of, remember
@@ -31,8 +32,11 @@ def familiar_crops(
     records = {record.image_id: record for record in dataset.images}
     chosen = [boxes[index] for index in sorted(order.tolist())]
     photos = (
-        Photo(record=records[box.image_id], boxes=(box,), source=dataset.image_root)
+        part.photo
         for box in chosen
+        for part in upright_parts(
+            Photo(record=records[box.image_id], boxes=(box,), source=dataset.image_root)
+        )
     )
     writer = MaskWriter(labeler, config)
     found = [point_of(features) for features in writer.features(photos)]

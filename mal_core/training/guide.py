@@ -12,8 +12,8 @@ Shape letters: H W px of a photo, h w px of a box.
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,11 @@ from pycocotools import mask as coco_mask
 from mal_core.config import MalConfig
 from mal_core.data.matched import match_masks
 from mal_core.errors import DatasetError
-from mal_core.labeling.views import DrawnMask, refined_in_photo
-from mal_core.types import BoxDataset, Rle
+from mal_core.labeling.protocol import Photo
+from mal_core.labeling.upright import frame_of
+from mal_core.labeling.views import DrawnMask, refined_in_photo, to_label
+from mal_core.labeling.work import MaskWriter
+from mal_core.types import BoxDataset, Corners, Outcome, PseudoLabel, Rle
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +43,11 @@ class Guide:
 
     Attributes:
         masks: By annotation id; boxes that are not among them are labeled without it.
+        corners: Of the rotated boxes, by annotation id.
     """
 
     masks: Mapping[int, Rle]
+    corners: Mapping[int, Corners] = field(default_factory=dict)
 
     def heard(self, drawn: DrawnMask, config: MalConfig) -> DrawnMask:
         """A mask of the network, drawn once more with the guide's vote.
@@ -56,7 +61,7 @@ class Guide:
         if rle is None or network is None:
             return drawn
         x0, y0, x1, y1 = drawn.box
-        given = coco_mask.decode(rle)[y0:y1, x0:x1] > 0
+        given = self._seen_with(item.annotation.annotation_id, rle)[y0:y1, x0:x1] > 0
         vote = loudness(agreement(drawn.mask, given))
         if vote == 0:
             return drawn
@@ -66,6 +71,37 @@ class Guide:
         if how.enabled:
             belief = refined_in_photo(item.image, item.record, corners, belief, how)
         return dataclasses.replace(drawn, mask=belief > 0)
+
+    def _seen_with(self, annotation_id: int, rle: Rle) -> NDArray[np.uint8]:
+        """A mask in the photo that its box is labeled in, (H, W) or that of a rotated box."""
+        mask: NDArray[np.uint8] = coco_mask.decode(rle)
+        corners = self.corners.get(annotation_id)
+        if corners is None:
+            return mask
+        turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
+        return turn.cut(mask, crop_xyxy)
+
+
+class GuidedWriter:
+    """A network that hears a guide, as labeling asks for it.
+
+    The scores mean little; a round learns all masks alike.
+    """
+
+    crowds_as_objects = False
+
+    def __init__(self, writer: MaskWriter, guide: Guide) -> None:
+        self.writer = writer
+        self.guide = guide
+
+    def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
+        """One outcome per box, in order."""
+        for own in self.writer.draw(self.writer.views(photos)):
+            yield to_label(self.guide.heard(own, self.writer.config), self.writer.quality)
+
+    def scored(self, _dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
+        """The labels as they are."""
+        return labels
 
 
 def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -104,4 +140,5 @@ def read_guide(path: Path, dataset: BoxDataset) -> Guide:
         "%d of its annotations are of none of them",
         path, num_guided, boxes, boxes - num_guided, strangers,
     )  # fmt: skip
-    return Guide(masks=found.masks)
+    corners = {box.annotation_id: box.corners for box in dataset.boxes if box.corners is not None}
+    return Guide(masks=found.masks, corners=corners)

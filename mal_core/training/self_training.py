@@ -22,14 +22,15 @@ from mal_core.config import MalConfig
 from mal_core.config.roles import Role, keys_with
 from mal_core.data.crops import trainable_boxes
 from mal_core.errors import TrainingError
+from mal_core.labeling.upright import upright_outcomes
 from mal_core.labeling.work import LabelWork, MaskWriter
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group
-from mal_core.training.guide import Guide
+from mal_core.training.guide import Guide, GuidedWriter
 from mal_core.training.losses import dice_loss
-from mal_core.types import BoxDataset, Rle
+from mal_core.types import BoxDataset, PseudoLabel, Rle
 
 logger = logging.getLogger(__name__)
 
@@ -129,16 +130,16 @@ def _label(
     work = LabelWork(dataset)
     batches = work.shard(group.rank, group.world_size)
     writer = MaskWriter(labeler, labeling_of_rounds(config))
+    drawer = writer if guide is None else GuidedWriter(writer, guide)
     labels: dict[int, Rle] = {}
     total = max(1, work.num_boxes(batches))
     done = 0
     with Progress(f"label for round {number}", total, 0) as progress:
         for batch in batches:
-            for own in writer.draw(writer.views(work.photos(batch))):
-                drawn = own if guide is None else guide.heard(own, writer.config)
+            for outcome in upright_outcomes(drawer, work.photos(batch)):
                 done += 1
-                if drawn.mask.any():
-                    labels[drawn.item.annotation.annotation_id] = drawn.rle
+                if isinstance(outcome, PseudoLabel):
+                    labels[outcome.annotation_id] = outcome.rle
             progress.update(done)
     labeler.train()
     return labels

@@ -38,12 +38,18 @@ def read(function, *arguments) -> None:
 
 @pytest.mark.slow
 @LIMITS
-@given(data=BYTES, place=st.sampled_from(["a.txt", "classes.txt", "data.yaml"]))
-def test_any_yolo(data, place):
+@given(
+    data=BYTES,
+    place=st.sampled_from(["a.txt", "classes.txt", "data.yaml"]),
+    kind=st.sampled_from(["yolo", "yolo_obb", "dota"]),
+)
+def test_any_yolo_and_dota(data, place, kind):
     with tempfile.TemporaryDirectory() as folder:
         images, labels = draw(Path(folder) / "images"), write_yolo(Path(folder) / "labels")
         (labels / place).write_bytes(data)
-        read(FORMATS["yolo"].to_coco, images, labels)
+        if kind != "yolo":
+            (labels / "b.txt").unlink()  # rows of boxes
+        read(FORMATS[kind].to_coco, images, labels)
 
 
 @pytest.mark.slow

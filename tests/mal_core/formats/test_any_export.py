@@ -62,11 +62,11 @@ SHARES = "is no share of the image's size. Divide x by its width and y by its he
         ("0 0_1 0.5 0.1 0.1", f"'0 0_1 0.5 0.1 0.1': {WANTED}."),
         (
             "imagesource:GoogleEarth",
-            "this is DOTA text (eight corners, class, difficulty); convert it to COCO or YOLO.",
+            "this is DOTA text (eight corners, class, difficulty); use data=dota.",
         ),
         (
             "1 1 9 1 9 9 1 9 plane 0",
-            "this is DOTA text (eight corners, class, difficulty); convert it to COCO or YOLO.",
+            "this is DOTA text (eight corners, class, difficulty); use data=dota.",
         ),
         (
             "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59",
@@ -119,7 +119,8 @@ def test_rows_of_polygons_and_boxes_together_are_counted(tmp_path):
     assert YOLO.notes(images, annotations, normal) == [
         f"2 files of {annotations} are not read: 1 .cache, 1 hidden.",
         "1 rows are polygons, 2 are boxes.",
-        "all 1 polygons have four corners: if they are rotated boxes (OBB), they are no masks.",
+        "all 1 polygons have four corners: if they are rotated boxes (OBB), they are no masks; "
+        "use data=yolo_obb.",
     ]
 
 

@@ -1,0 +1,103 @@
+"""Rotated boxes in the normal form: `rotated_box` of an annotation, beside the `bbox` around it.
+
+`rotated_box` holds eight numbers, the corners x1, y1, ..., x4, y4 in px; they may leave the image.
+"""
+
+import math
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mal_core.geometry.rotated import Turn
+from mal_core.types import Corners
+
+Json = dict[str, Any]
+ROTATED = "rotated_box"
+NUM_COORDINATES = 8
+AGREEMENT = 2.0
+"""Px by which `bbox` may differ from what the corners reach over."""
+LARGEST = 1e9
+LEAST_SIDE = 1e-3
+
+
+def rotated_problems(
+    entry: Mapping[str, Any], box_xywh: Sequence[float], size: tuple[int, int]
+) -> Iterator[str]:
+    """What is wrong with the corners of an annotation that has some.
+
+    Args:
+        entry: The annotation.
+        box_xywh: Its box, sound, px.
+        size: Width and height of its image, px.
+    """
+    given = entry.get(ROTATED)
+    if given is None:
+        return
+    if not _are_corners(given):
+        yield (
+            f"has {ROTATED}={reprlib.repr(given)}, but it must be the four corners "
+            "[x1, y1, x2, y2, x3, y3, x4, y4] in px. Correct it, or rename the key if it means "
+            "something else."
+        )
+        return
+    around = extent_xywh(given, size)
+    if max(abs(np.array(_sides(around)) - _sides(box_xywh))) > AGREEMENT:
+        shown = [round(value, 1) for value in around]
+        yield (
+            f"has bbox={list(box_xywh)}, but its {ROTATED} reaches over {shown} of the image. "
+            "`bbox` is what lies around the rotated box; correct one of them."
+        )
+
+
+def corners_of_entry(entry: Mapping[str, Any]) -> Corners | None:
+    """The corners of a sound annotation; None where its box is upright."""
+    given = entry.get(ROTATED)
+    if given is None:
+        return None
+    ax, ay, bx, by, cx, cy, dx, dy = map(float, given)
+    return ax, ay, bx, by, cx, cy, dx, dy
+
+
+def has_no_area(corners: Corners) -> bool:
+    """Whether the corners lie on a line."""
+    return min(Turn.of(corners).size) < LEAST_SIDE
+
+
+def extent_xywh(corners: Sequence[float], size: tuple[int, int]) -> list[float]:
+    """What corners reach over of an image of (width, height): [x, y, width, height] in px."""
+    points = np.array(corners, dtype=np.float64).reshape(4, 2)
+    low, high = points.min(0).clip(0, size), points.max(0).clip(0, size)
+    return [*low.tolist(), *(high - low).tolist()]
+
+
+def overhang_notes(content: Mapping[str, Any]) -> list[str]:
+    """A line that counts the rotated boxes of a COCO object that leave their image, if any do."""
+    size_of = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    rotated = [entry for entry in content["annotations"] if ROTATED in entry]
+    over = 0
+    for entry in rotated:
+        points = np.array(entry[ROTATED], dtype=np.float64).reshape(4, 2)
+        reach = max((-points).max(), (points - size_of[entry["image_id"]]).max())
+        over += bool(reach > AGREEMENT)
+    if not over:
+        return []
+    return [
+        f"{over} of {len(rotated)} rotated boxes reach over the border of their image; the part "
+        "outside is left out."
+    ]
+
+
+def _are_corners(given: object) -> bool:
+    return (
+        isinstance(given, list)
+        and len(given) == NUM_COORDINATES
+        and all(type(value) in (int, float) for value in given)
+        and all(math.isfinite(value) and abs(value) < LARGEST for value in given)
+    )
+
+
+def _sides(box_xywh: Sequence[float]) -> list[float]:
+    x, y, width, height = box_xywh
+    return [x, y, x + width, y + height]

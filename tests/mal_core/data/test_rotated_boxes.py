@@ -1,0 +1,108 @@
+"""Rotated boxes in a COCO file: checked, told from upright ones, kept through noise."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from mal_core.data.coco import read_boxes, strip_masks
+from mal_core.data.crops import TrainBatches
+from mal_core.data.view import read_view
+from mal_core.geometry.rotated import Turn
+from mal_core.types import SkipReason
+from tests.builders import CATEGORIES
+from tests.mal_core.drawn import tiny_mal
+
+DIAMOND = [40.0, 20.0, 70.0, 50.0, 40.0, 80.0, 10.0, 50.0]
+AROUND = [10.0, 20.0, 60.0, 60.0]
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    """One image of 100 x 90 px with a rotated and an upright box."""
+    common = {"image_id": 1, "category_id": CATEGORIES[0]["id"], "iscrowd": 0}
+    rotated = {"id": 7, "bbox": AROUND, "rotated_box": DIAMOND, **common, **changes}
+    upright = {"id": 8, "bbox": [1.0, 1.0, 9.0, 9.0], **common}
+    image = {"id": 1, "file_name": "a.png", "width": 100, "height": 90}
+    path = folder / "boxes.json"
+    content = {"images": [image], "annotations": [rotated, upright], "categories": CATEGORIES}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def problems(path: Path) -> tuple[str, ...]:
+    return read_view(path).problems
+
+
+def test_only_the_box_with_corners_is_rotated(tmp_path):
+    view = read_view(written(tmp_path))
+    assert view.problems == ()
+    rotated, upright = view.dataset(tmp_path).boxes
+    assert rotated.corners == tuple(DIAMOND)
+    assert rotated.area == pytest.approx(1800)
+    assert upright.corners is None
+    assert upright.area == 81
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [1, 2, 3, 4, 5],
+        "1 2 3 4 5 6 7 8",
+        [1, 2, 3, 4, 5, 6, 7, None],
+        [1, 2, 3, 4, 5, 6, 7, True],
+        [1, 2, 3, 4, 5, 6, 7, 1e300],
+    ],
+)
+def test_what_is_no_four_corners_is_refused(given, tmp_path):
+    (problem,) = problems(written(tmp_path, rotated_box=given))
+    assert problem.startswith("annotation 7 has rotated_box=")
+    assert "it must be the four corners [x1, y1, x2, y2, x3, y3, x4, y4] in px" in problem
+
+
+def test_a_box_that_is_not_around_its_corners_is_refused(tmp_path):
+    (problem,) = problems(written(tmp_path, bbox=[10.0, 20.0, 60.0, 50.0]))
+    assert problem == (
+        "annotation 7 has bbox=[10.0, 20.0, 60.0, 50.0], but its rotated_box reaches over "
+        "[10.0, 20.0, 60.0, 60.0] of the image. `bbox` is what lies around the rotated box; "
+        "correct one of them."
+    )
+
+
+def test_null_means_an_upright_box(tmp_path):
+    assert read_view(written(tmp_path, rotated_box=None)).dataset(tmp_path).boxes[0].corners is None
+
+
+def test_corners_on_a_line_are_a_counted_skip(tmp_path):
+    line = [10.0, 20.0, 70.0, 80.0, 70.0, 80.0, 10.0, 20.0]
+    view = read_view(written(tmp_path, rotated_box=line))
+    (skipped,) = view.skipped
+    assert (skipped.annotation_id, skipped.reason) == (7, SkipReason.ZERO_SIZE_BOX)
+
+
+def test_noise_moves_the_sides_along_the_axes_of_the_box(tmp_path):
+    path = written(tmp_path)
+    strip_masks(path, tmp_path / "noisy.json", box_noise=0.1, seed=3)
+    assert problems(tmp_path / "noisy.json") == ()
+    entry = json.loads((tmp_path / "noisy.json").read_text())["annotations"][0]
+    before, after = Turn.of(tuple(DIAMOND)), Turn.of(tuple(entry["rotated_box"]))
+    assert after.angle == pytest.approx(before.angle, abs=1e-3)
+    change = np.abs(np.array(after.size) / before.size - 1)
+    assert 0 < change.max() < 0.2
+
+
+def test_a_training_crop_stands_as_its_box_does(tmp_path):
+    image = np.zeros((90, 100, 3), np.uint8)
+    cv2.fillConvexPoly(image, np.array(DIAMOND, np.int32).reshape(4, 2), (255, 255, 255))
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    dataset = read_boxes(tmp_path, written(tmp_path))
+    config = tiny_mal(crop_size=64, batch_size=4, min_box_area=500)
+    batch = TrainBatches(dataset, config, seed=0)[0]
+    for crop, box_mask, box in zip(
+        batch.teacher_image.numpy(), batch.box_mask.numpy(), batch.boxes_xyxy.numpy(), strict=True
+    ):
+        filled = cv2.resize(crop[..., 0], box_mask.shape[::-1], interpolation=cv2.INTER_AREA) / 255
+        assert np.abs(filled - box_mask).mean() < 0.06, "the diamond fills its box, side by side"
+        assert (box[2:] - box[:2]) == pytest.approx(np.full(2, 42.43), abs=0.1)
