@@ -102,7 +102,8 @@ EXAMPLES = {
   mal label labeler=sam2 labeler.weights=DIR {FILES} output=masks.json
                                            others: sam, sam3, hq_sam, grabcut, ellipse, box
   mal label labeler=ensemble "labeler.members=[mal,grabcut]" checkpoint=FILE {FILES}
-  mal label data=yolo {FILES}                   others: yolo_obb, dota, voc, lvis, objects365, ytvis""",
+  mal label data=yolo {FILES}
+                                           others: yolo_obb, dota, voc, lvis, objects365, ytvis""",
     "segment": f"""\
   mal segment {FILES} {VAL_FILES} workdir=runs/mine
   mal segment ... segmenters=[solov2_r18] segmenter_jobs=2""",

@@ -81,7 +81,7 @@ class Turn:
         return np.asarray(points_xy @ self._axes().T + np.array(self.middle))
 
     def extents(self, boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What upright boxes of the photo, px, shape (N, 4), reach over in the frame, shape (N, 4)."""
+        """What upright boxes of the photo, shape (N, 4), cover in the frame, px, shape (N, 4)."""
         x0, y0, x1, y1 = np.moveaxis(boxes_xyxy, -1, 0)
         corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=-1).reshape(-1, 2)
         there = self.to_frame(corners).reshape(-1, 4, 2)

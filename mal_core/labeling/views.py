@@ -224,8 +224,9 @@ def _spill(logits: Map, item: BoxViews, box: PixelBox) -> float:
     grid = logits.shape[0]
     scale = grid / (crop[2:] - crop[:2])
     prob = _sigmoid(logits)
-    around = np.array(box) + [-1, -1, 1, 1]  # a pixel beside a small box is rounding, no spill
-    inside, near = (_cells(area, crop, scale, grid) for area in (np.array(box), around))
+    own = np.array(box)
+    around = own + np.array([-1, -1, 1, 1])  # a pixel beside a small box is rounding, no spill
+    inside, near = (_cells(area, crop, scale, grid) for area in (own, around))
     photo = _cells(np.array([0, 0, item.record.width, item.record.height]), crop, scale, grid)
     in_box = float(prob[inside].sum())
     return max(0.0, float(prob[photo].sum()) - float(prob[near].sum())) / max(in_box, 1.0)
