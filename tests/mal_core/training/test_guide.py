@@ -11,6 +11,9 @@ from mal_core.config import RefinementConfig, SelfTrainingConfig
 from mal_core.errors import ConfigError, DatasetError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.masks import box_to_rle, mask_to_rle
+from mal_core.geometry.rotated import inside_corners
+from mal_core.labeling.protocol import Photo
+from mal_core.labeling.upright import upright_parts
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.models.checkpoints import load_labeler
 from mal_core.quality.agreement import Beliefs
@@ -200,3 +203,30 @@ def test_a_guide_that_cannot_be_followed_is_refused(tmp_path, change, said):
 def test_a_guide_without_a_round_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"rounds=0 is not possible.*with mal\.guide"):
         tiny_mal(guide=tmp_path / "guide.json")
+
+
+def test_a_guides_mask_of_a_rotated_box_is_turned_as_its_box_is(tmp_path):
+    dataset, masks = draw_ellipses(tmp_path, 1)
+    ((key, _),) = masks.items()
+    corners = (48.0, 14.0, 82.0, 48.0, 62.0, 68.0, 28.0, 34.0)
+    inside = inside_corners(corners, np.array([0, 0, 96, 96]))
+    box = dataclasses.replace(dataset.boxes[0], box_xyxy=(28.0, 14.0, 82.0, 68.0), corners=corners)
+    photo = Photo(
+        record=dataset.images[0], boxes=(box,), source=np.full((96, 96, 3), 128, np.uint8)
+    )
+    (part,) = upright_parts(photo)
+    (item,) = views_of(part.photo.pixels(), part.photo.record, part.photo.boxes, tiny_mal())
+    x0, y0, x1, y1 = pixel_box(
+        np.array(item.annotation.box_xyxy), item.record.height, item.record.width
+    )
+    inside_box = np.full((y1 - y0, x1 - x0), 3.0, np.float32)
+    inside_box[:4] = -0.5  # the network misses one end of the object
+    beliefs = Beliefs(final=inside_box, network=inside_box, spill=0.0, tokens=None, unlike=None)
+    own = DrawnMask(
+        item=item, box=(x0, y0, x1, y1), mask=inside_box > 0, beliefs=beliefs, dropped=0, filled=0
+    )
+    guide = Guide(masks={key: mask_to_rle(inside.astype(np.uint8))}, corners={key: corners})
+    found = guide.heard(own, tiny_mal())
+    assert own.mask.mean() < 0.88
+    assert found.mask[:3, 3:-3].mean() > 0.8
+    assert found.mask.mean() > 0.93
