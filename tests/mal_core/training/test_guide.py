@@ -228,5 +228,5 @@ def test_a_guides_mask_of_a_rotated_box_is_turned_as_its_box_is(tmp_path):
     guide = Guide(masks={key: mask_to_rle(inside.astype(np.uint8))}, corners={key: corners})
     found = guide.heard(own, tiny_mal())
     assert own.mask.mean() < 0.88
-    assert found.mask[:3, 3:-3].mean() > 0.8
-    assert found.mask.mean() > 0.93
+    assert found.mask[1:4, 3:-3].mean() > 0.9
+    assert found.mask.mean() > own.mask.mean() + 0.05
