@@ -159,7 +159,7 @@ _accepted_rulers: set[Path] = set()
 
 
 def _check(run: Run, need_val: bool, folder: Path) -> None:
-    from mal_core.data.check import check_data
+    from mal_core.data.inspection.check import check_data
 
     source = run.config.data
     found = inputs(run)
@@ -203,7 +203,9 @@ def _check_key(run: Run, train: SplitConfig, val: SplitConfig | None) -> StageKe
             "max_image_pixels": source.max_image_pixels,
         },
         inputs={**digests, "notes": sha256_json(_notes(inputs(run), val is not None))},
-        code=code_version(["mal_core.data.check"], packages=["pillow", "opencv-python-headless"]),
+        code=code_version(
+            ["mal_core.data.inspection.check"], packages=["pillow", "opencv-python-headless"]
+        ),
     )
 
 
@@ -218,7 +220,7 @@ def require_large_images(run: Run, checked: Stored) -> None:
     Raises:
         DatasetError: Every image is too small; phase 1 would train before phase 2 found out.
     """
-    from mal_core.data.check import LEAST_SIDE
+    from mal_core.data.inspection.check import LEAST_SIDE
 
     if not read_check(checked)["all_images_small"] or not all(map(_is_ours, run.config.segmenters)):
         return

@@ -11,7 +11,7 @@ from PIL import Image
 from flows.settings import composing
 from flows.settings.run_config import Inputs, data_config
 from mal_core.config import SplitConfig
-from mal_core.data.check import check_data
+from mal_core.data.inspection.check import check_data
 
 ROOT = Path(__file__).resolve().parents[2]
 NUCLEI = ROOT / "examples" / "nuclei"

@@ -194,7 +194,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("helper", "reruns"),
     [
-        ("mal_core/data/check.py", {CHECK}),
+        ("mal_core/data/inspection/check.py", {CHECK}),
         ("mal_core/training/losses.py", {TRAIN}),
         ("mal_core/jobs/worker.py", {TRAIN, LABEL}),
         ("mal_core/labeling/views.py", {TRAIN, LABEL}),

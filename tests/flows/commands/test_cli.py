@@ -192,7 +192,7 @@ def test_check_accepts_good_input_and_the_second_time_reads_no_image(
 ) -> None:
     assert mal("check", *given(drawn))[0] == 0
     monkeypatch.setattr(
-        "mal_core.data.check.check_data", lambda *_, **__: pytest.fail("checked again")
+        "mal_core.data.inspection.check.check_data", lambda *_, **__: pytest.fail("checked again")
     )
     status, out, _ = mal("check", *given(drawn))
     assert (status, out.strip()) == (0, "the input is fine")

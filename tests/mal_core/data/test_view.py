@@ -12,8 +12,8 @@ import pytest
 
 from mal_core.config import DataConfig, SplitConfig
 from mal_core.data import box_table, json_lists
-from mal_core.data.check import check_data
 from mal_core.data.coco import parse_coco
+from mal_core.data.inspection.check import check_data
 from mal_core.data.validation import SHARED_NAME, ImageTable
 from mal_core.data.view import CocoView, read_image_list, read_view, view_of
 from mal_core.errors import DatasetError

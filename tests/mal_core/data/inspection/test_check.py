@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mal_core.config import DataConfig, SplitConfig
-from mal_core.data.check import CheckedData, check_data
+from mal_core.data.inspection.check import CheckedData, check_data
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from tests.builders import CocoFiles, without_masks, write_coco
