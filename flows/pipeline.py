@@ -81,14 +81,14 @@ def do_stage(stage: str, overrides: list[str], alone: bool) -> None:
 
 
 def _perform(run: Run, stage: str, *, alone: bool) -> None:
-    def do(one: graph.Stage, job: graph.Job) -> None:
+    def do(part: graph.Stage, job: graph.Job) -> None:
         def call() -> None:
             said = job.do()
-            if one.shown is not None:
-                SHOW[one.shown](run, said)
+            if part.shown is not None:
+                SHOW[part.shown](run, said)
 
-        tags = [GPU] if one.on_gpu else []
-        do_job.with_options(name=one.title, tags=tags)(job.title, call)
+        tags = [GPU] if part.on_gpu else []
+        do_job.with_options(name=part.title, tags=tags)(job.title, call)
 
     graph.perform(run, stage, do, alone=alone)
 
@@ -179,11 +179,11 @@ def mal_sweep(overrides: list[str]) -> None:
             return
         failed = []
         with time_limit(config.time_limit_minutes), nodes.leading(config):
-            for one in found:
-                state = mal_pipeline(overrides=list(one.overrides), return_state=True)
+            for combination in found:
+                state = mal_pipeline(overrides=list(combination.overrides), return_state=True)
                 interruption.stop_if_asked()  # not this run alone
                 if state.is_failed() or state.is_crashed():
-                    failed.append(one.name)
+                    failed.append(combination.name)
     artifacts.show_sweep(sweep.summary_rows(found))
     if failed:
         message = f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}"

@@ -45,12 +45,12 @@ def bake_off(run: Run) -> list[str]:
     _require_labelers(config)
     folder = config.output or config.workdir
     train, stripped = stages.inputs(run).train, stages.boxes(run)
-    own = any(one.is_trained for one in config.labelers)
+    own = any(labeler.is_trained for labeler in config.labelers)
     network = stages.labeler_checkpoint(run)[0] if own else None
     names = _names(config.labelers)
     entrants = [
-        Entrant(name=name, drawer=drawer_of(one, network, config.mal))
-        for name, one in zip(names, config.labelers, strict=True)
+        Entrant(name=name, drawer=drawer_of(labeler, network, config.mal))
+        for name, labeler in zip(names, config.labelers, strict=True)
     ]
     boxes = stripped.path / "boxes.json"
     dataset = read_boxes(train.images, boxes, strict=config.data.strict)
@@ -78,7 +78,7 @@ def bake_off(run: Run) -> list[str]:
 
 
 def _require_labelers(config: RunConfig) -> None:
-    names = [one.name for one in config.labelers]
+    names = [labeler.name for labeler in config.labelers]
     if len(names) < 2 or "ensemble" in names:
         message = (
             f"labelers={names}: wanted two or more to compare, such as "
@@ -98,13 +98,13 @@ def _require_labelers(config: RunConfig) -> None:
 
 def _names(labelers: "Sequence[MemberConfig]") -> list[str]:
     """What each is called: by its name, and with its weights or its number where two have it."""
-    counts = Counter(one.name for one in labelers)
+    counts = Counter(labeler.name for labeler in labelers)
     numbers: Counter[str] = Counter()
     found = []
-    for one in labelers:
-        numbers[one.name] += 1
-        suffix = Path(one.weights).name if one.weights else str(numbers[one.name])
-        found.append(one.name if counts[one.name] == 1 else f"{one.name} {suffix}")
+    for labeler in labelers:
+        numbers[labeler.name] += 1
+        suffix = Path(labeler.weights).name if labeler.weights else str(numbers[labeler.name])
+        found.append(labeler.name if counts[labeler.name] == 1 else f"{labeler.name} {suffix}")
     repeated = Counter(found)
     return [
         name if repeated[name] == 1 else f"{name} ({place})"
@@ -126,13 +126,13 @@ def _human_masks(run: Run, human: Path, drawn: "Drawn") -> "dict[int, Rle]":
     plain = in_utf8(run, human)
     with told_of({plain: human}):
         read_view(plain)
-        objects = {one.annotation_id: one for one in read_masked(plain).judged()}
+        objects = {judged.annotation_id: judged for judged in read_masked(plain).judged()}
         found, problems = {}, []
-        for one in drawn.shown:
-            other = objects.get(one.box.annotation_id)
+        for sample in drawn.shown:
+            other = objects.get(sample.box.annotation_id)
             if other is None:
                 continue
-            if other.image.size != one.record.size:
+            if other.image.size != sample.record.size:
                 problems.append(
                     f"annotation {other.annotation_id} is on an image of another size than the "
                     "box of that id. Is it the right file?"
@@ -149,19 +149,19 @@ def _human_masks(run: Run, human: Path, drawn: "Drawn") -> "dict[int, Rle]":
     return found
 
 
-def _ious(one: "Shown", human: "dict[int, Rle]") -> list[float] | None:
+def _ious(sample: "Shown", human: "dict[int, Rle]") -> list[float] | None:
     from mal_core.geometry.masks import rle_iou
 
-    known = human.get(one.box.annotation_id)
+    known = human.get(sample.box.annotation_id)
     if known is None:
         return None
-    return [0.0 if mask is None else rle_iou(mask, known) for mask in one.masks]
+    return [0.0 if mask is None else rle_iou(mask, known) for mask in sample.masks]
 
 
 def _truth(places: "Sequence[Place]", drawn: "Drawn", human: "dict[int, Rle]") -> "Truth | None":
     from mal_core.evaluation.ranking import truth_of
 
-    rows = [row for one in drawn.shown if (row := _ious(one, human)) is not None]
+    rows = [row for sample in drawn.shown if (row := _ious(sample, human)) is not None]
     if not rows:
         return None
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
@@ -172,22 +172,22 @@ def _table(
     places: "Sequence[Place]", drawn: "Drawn", truth: "Truth | None"
 ) -> list[dict[str, str]]:
     rows = []
-    for one in places:
-        traits, (low, high) = drawn.traits[one.name], one.interval
+    for place in places:
+        traits, (low, high) = drawn.traits[place.name], place.interval
         row = {
-            "labeler": one.name,
-            "expected IoU": f"{one.expected:.3f}",
+            "labeler": place.name,
+            "expected IoU": f"{place.expected:.3f}",
             "95 %": f"[{low:.2f}, {high:.2f}]",
-            "best in": f"{100 * one.best_share:.0f} %",
+            "best in": f"{100 * place.best_share:.0f} %",
             "on composites": f"{traits['composites']:.3f}",
             "agreement": f"{traits['agreement']:.3f}",
             "tight": f"{traits['tight']:.3f}",
             "edges": f"{traits['edges']:.3f}",
             "no mask": f"{traits['empty']:.0f}",
-            "s per 1,000": f"{drawn.seconds[one.name]:.1f}",
+            "s per 1,000": f"{drawn.seconds[place.name]:.1f}",
         }
         if truth is not None:
-            row["human IoU"] = f"{truth.ious[one.name]:.3f}"
+            row["human IoU"] = f"{truth.ious[place.name]:.3f}"
         rows.append(row)
     return rows
 
@@ -205,7 +205,7 @@ def _numbers(
 ) -> dict[str, Any]:
     return {
         "recommendation": advice,
-        "ranking": [dataclasses.asdict(one) for one in places],
+        "ranking": [dataclasses.asdict(place) for place in places],
         "seconds_per_1000_boxes": dict(drawn.seconds),
         "traits": {name: dict(traits) for name, traits in drawn.traits.items()},
         "objects": len(drawn.shown),
@@ -215,7 +215,7 @@ def _numbers(
 
 
 def _notes(drawn: "Drawn") -> list[str]:
-    photos = len({one.record.image_id for one in drawn.shown})
+    photos = len({sample.record.image_id for sample in drawn.shown})
     composites = len(drawn.evidence.composite_ious)
     return [
         f"{len(drawn.shown)} boxes of {photos} photos; seconds are those of this machine, without "
@@ -239,30 +239,30 @@ def _subjects(drawn: "Drawn", human: "dict[int, Rle]", images: Path) -> "list[Su
     from mal_core.geometry.masks import rle_iou
     from mal_core.report.bake_off import Subject
 
-    def differ(one: "Shown") -> float:
-        masks = [mask for mask in one.masks if mask is not None]
+    def differ(sample: "Shown") -> float:
+        masks = [mask for mask in sample.masks if mask is not None]
         pairs = itertools.combinations(masks, 2)
         return float(np.mean([1 - rle_iou(a, b) for a, b in pairs])) if len(masks) > 1 else 1.0
 
-    ordered = sorted(drawn.shown, key=lambda one: (-differ(one), one.box.annotation_id))
+    ordered = sorted(drawn.shown, key=lambda sample: (-differ(sample), sample.box.annotation_id))
     step = max(1, len(ordered) // MOST_SHOWN)
     subjects = []
-    for one in ordered[::step][:MOST_SHOWN]:
-        ious = _ious(one, human)
+    for sample in ordered[::step][:MOST_SHOWN]:
+        ious = _ious(sample, human)
         captions = [
             ("no mask" if mask is None else f"score {score:.2f}")
             + ("" if ious is None else f", IoU {ious[k]:.2f}")
-            for k, (mask, score) in enumerate(zip(one.masks, one.scores, strict=True))
+            for k, (mask, score) in enumerate(zip(sample.masks, sample.scores, strict=True))
         ]
         subjects.append(
             Subject(
-                title=f"{one.record.file_name} #{one.box.annotation_id}",
-                image=images / one.record.file_name,
-                record=one.record,
-                box_xyxy=np.array(one.box.box_xyxy),
-                masks=one.masks,
+                title=f"{sample.record.file_name} #{sample.box.annotation_id}",
+                image=images / sample.record.file_name,
+                record=sample.record,
+                box_xyxy=np.array(sample.box.box_xyxy),
+                masks=sample.masks,
                 captions=tuple(captions),
-                human=human.get(one.box.annotation_id),
+                human=human.get(sample.box.annotation_id),
             )
         )
     return subjects

@@ -131,7 +131,10 @@ def why(overrides: Sequence[str]) -> str:
             blocked = True
             lines.append(f"{job.name}: would run")
             if would.key.stage in job.name:
-                lines += [f"  {one}" for one in contents.differences(would.key, run.store.root)]
+                lines += [
+                    f"  {difference}"
+                    for difference in contents.differences(would.key, run.store.root)
+                ]
                 if run.store.attempt(would.key).is_dir():
                     lines.append("  an interrupted attempt is there and will be continued")
             else:

@@ -48,7 +48,7 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
             write_json(config.output, report_json(findings), indent=1)
     if as_json:
         say(json.dumps(report_json(findings), indent=1))
-    errors = [shortened_finding(one) for one in findings if one.severity == "error"]
+    errors = [shortened_finding(finding) for finding in findings if finding.severity == "error"]
     if errors:
         raise _error(errors)
     _say_warnings(run, findings)
@@ -62,7 +62,7 @@ def _say_warnings(run: Run, findings: Sequence[Finding]) -> None:
 
 
 def _error(errors: Sequence[Finding]) -> DatasetError:
-    error = DatasetError(errors[0].file, [text for one in errors for text in one.examples])
+    error = DatasetError(errors[0].file, [text for finding in errors for text in finding.examples])
     error.args = (report_text(errors),)
     return error
 
@@ -70,10 +70,10 @@ def _error(errors: Sequence[Finding]) -> DatasetError:
 def _fix(run: Run, folder: Path) -> str:
     with publish.writable(folder):
         found = repairing.write_repaired(run, folder)
-    lines = [line for name, one in found.items() for line in _summary(folder, name, one)]
+    lines = [line for name, repaired in found.items() for line in _summary(folder, name, repaired)]
     again = repairing.repaired_run(run, folder)
     left = examining.examine(again, examples=EXAMPLES)
-    errors = [one for one in left if one.severity == "error"]
+    errors = [finding for finding in left if finding.severity == "error"]
     if errors:
         error = _error(errors)
         error.args = ("\n".join([*lines, "what no repair can mend:", report_text(errors)]),)
@@ -82,10 +82,10 @@ def _fix(run: Run, folder: Path) -> str:
     return "\n".join([*lines, f"all changes: {folder / repairing.CHANGES}", "the copies are fine"])
 
 
-def _summary(folder: Path, name: str, one: Repaired) -> list[str]:
-    counts = ", ".join(f"{count} {what}" for what, count in one.counts().items())
+def _summary(folder: Path, name: str, repaired: Repaired) -> list[str]:
+    counts = ", ".join(f"{count} {what}" for what, count in repaired.counts().items())
     head = f"{folder / name}.json: {counts or 'nothing to change'}"
-    shown = [f"  - {change.entry} {change.what}: {change.why}" for change in one.changes]
+    shown = [f"  - {change.entry} {change.what}: {change.why}" for change in repaired.changes]
     hidden = len(shown) - EXAMPLES
     more = [f"    ... and {hidden} more"] if hidden > 0 else []
     return [head, *shown[:EXAMPLES], *more]

@@ -34,18 +34,18 @@ def table(found: Sequence[Estimate], price: float | None, target: Path) -> str:
     """What each stage takes, and all together."""
     rows = [
         {
-            "stage": one.stage,
-            "hours": f"{one.hours:.3f}",
-            "per second": f"{one.rate:.3g}" if one.rate else one.how,
-            "of": str(one.units or ""),
-            "disk GiB": f"{one.disk_bytes / GIB:.2f}",
-            "memory GiB": f"{one.memory_bytes / GIB:.2f}",
+            "stage": stage.stage,
+            "hours": f"{stage.hours:.3f}",
+            "per second": f"{stage.rate:.3g}" if stage.rate else stage.how,
+            "of": str(stage.units or ""),
+            "disk GiB": f"{stage.disk_bytes / GIB:.2f}",
+            "memory GiB": f"{stage.memory_bytes / GIB:.2f}",
         }
-        for one in found
+        for stage in found
     ]
-    hours = sum(one.hours for one in found)
-    disk = sum(one.disk_bytes for one in found) / GIB
-    memory = max((one.memory_bytes for one in found), default=0) / GIB
+    hours = sum(stage.hours for stage in found)
+    disk = sum(stage.disk_bytes for stage in found) / GIB
+    memory = max((stage.memory_bytes for stage in found), default=0) / GIB
     sums = ["together", f"{hours:.3f}", "", "", f"{disk:.2f}", f"{memory:.2f}"]
     rows.append(dict(zip(rows[0], sums, strict=True)))
     lines = [text_table(rows)]

@@ -59,7 +59,7 @@ def review(config: RunConfig) -> list[str]:
     hours = len(worst) * config.seconds_per_mask / 3600
     return [
         f"{len(worst)} of {total} masks to review, expected IoU {worst[0].score:.2f} to "
-        f"{max(one.score for one in worst):.2f}; to draw all of them anew takes {hours:.1f} h",
+        f"{max(suspect.score for suspect in worst):.2f}; to draw all of them anew takes {hours:.1f} h",
         f"page ({megabytes:.1f} MB): {target / PAGE}, or {url} while `mal serve` runs",
         f"Label Studio: {target / LABEL_STUDIO}",
         f"CVAT: {target / CVAT}",
@@ -81,12 +81,16 @@ def _undecided(queue: "list[Suspect]", decided: Path | None) -> "list[Suspect]":
             "here only the decisions of a page are left out."
         )
         raise ConfigError(message)
-    masks = {one.annotation_id: one.mask for one in given.decisions if one.choice != "fix"}
+    masks = {
+        decision.annotation_id: decision.mask
+        for decision in given.decisions
+        if decision.choice != "fix"
+    }
     return [
-        one
-        for one in queue
-        if one.labeled.id not in masks
-        or masks[one.labeled.id] not in (None, mask_digest(one.labeled.rle))
+        suspect
+        for suspect in queue
+        if suspect.labeled.id not in masks
+        or masks[suspect.labeled.id] not in (None, mask_digest(suspect.labeled.rle))
     ]
 
 
@@ -144,16 +148,16 @@ def _scored(labels: Path, images: Path) -> "Labeled":
     with tempfile.TemporaryDirectory() as folder, told_of({Path(folder) / "scored.json": labels}):
         scored = Path(folder) / "scored.json"
         score_file(labels, images, scored)
-        found = {one.id: one.entry for one in read_labeled(scored).objects}
+        found = {instance.id: instance.entry for instance in read_labeled(scored).objects}
     # One score for all, as of shapes drawn into boxes, puts nothing in order.
-    same = len({one.score for one in labeled.objects}) == 1
-    for one in labeled.objects:
-        if one.id in lacking:
-            fresh = found[one.id]
+    same = len({instance.score for instance in labeled.objects}) == 1
+    for instance in labeled.objects:
+        if instance.id in lacking:
+            fresh = found[instance.id]
             for key in ("score", INTERVAL):
-                if (same or one.score is None) and key in fresh:
-                    one.entry[key] = fresh[key]
-            one.entry[COMPONENTS] = fresh.get(COMPONENTS, {})
+                if (same or instance.score is None) and key in fresh:
+                    instance.entry[key] = fresh[key]
+            instance.entry[COMPONENTS] = fresh.get(COMPONENTS, {})
     return labeled
 
 

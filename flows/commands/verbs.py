@@ -101,8 +101,8 @@ def run_sweep(overrides: Sequence[str]) -> None:
     from flows.settings import sweep
 
     found = _combinations(overrides)
-    for one in found:
-        _checked(one.overrides)
+    for combination in found:
+        _checked(combination.overrides)
 
     def run_flow() -> None:
         from flows.pipeline import mal_sweep
@@ -207,7 +207,7 @@ def verify(file: Path) -> None:
     found = cards.differences(file)
     if found:
         noun = "difference" if len(found) == 1 else "differences"
-        message = "\n".join([f"{file}: {len(found)} {noun}", *(f"  - {one}" for one in found)])
+        message = "\n".join([f"{file}: {len(found)} {noun}", *(f"  - {each}" for each in found)])
         raise ArtifactError(message)
     say("everything is as the manifest says")
 

@@ -89,7 +89,7 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     drawn = raw["data"].get("source") == "scenes"
     if drawn:
         _refuse_files_beside_scenes(raw)
-    own = [one.key for one in _splits() if not (drawn and Role.DRAWN in one.roles)]
+    own = [setting.key for setting in _splits() if not (drawn and Role.DRAWN in setting.roles)]
     absent = {key for key in files_of(*own) if _value_at(raw, key) in (None, MISSING)}
     wanted = [key for key in required if key in absent]
     if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
@@ -137,7 +137,7 @@ def default_store() -> str:
 
 def known_keys() -> tuple[str, ...]:
     """Full names of all settings, leaves and inner nodes."""
-    return (*(one.key for one in _settings()), "segmenter")
+    return (*(setting.key for setting in _settings()), "segmenter")
 
 
 @functools.cache
@@ -147,7 +147,7 @@ def _settings() -> tuple[Setting, ...]:
 
 
 def _splits() -> Iterator[Setting]:
-    return (one for one in _settings() if one.record is SplitConfig)
+    return (setting for setting in _settings() if setting.record is SplitConfig)
 
 
 def files_of(*splits: str) -> tuple[str, ...]:
@@ -157,7 +157,9 @@ def files_of(*splits: str) -> tuple[str, ...]:
 
 def path_keys() -> tuple[str, ...]:
     """Full names of the settings that name one file or folder."""
-    return tuple(one.key for one in _settings() if one.is_path and one.record is None)
+    return tuple(
+        setting.key for setting in _settings() if setting.is_path and setting.record is None
+    )
 
 
 def _checked_overrides(overrides: Sequence[str]) -> list[str]:
@@ -179,7 +181,9 @@ def _quoted_path(text: str) -> str:
     """Quote the value of a path, so that blanks, commas and brackets stand for themselves."""
     key, equals, value = text.partition("=")
     plain = value not in ("", "null") and value[0] not in "'\"$"
-    quoted = {one.key for one in _settings() if one.is_path or Role.URL in one.roles}
+    quoted = {
+        setting.key for setting in _settings() if setting.is_path or Role.URL in setting.roles
+    }
     if not equals or key.lstrip("+") not in quoted or not plain:
         return text
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -218,7 +222,7 @@ def _problem_with(override: Override) -> str | None:
         return f"{override.input_line}: recipes are selected by segmenters=[NAME,...]."
     if key in GROUPS or key in known_keys():
         return None
-    if any(one.is_free and key.startswith(f"{one.key}.") for one in _settings()):
+    if any(setting.is_free and key.startswith(f"{setting.key}.") for setting in _settings()):
         return None
     return f"unknown setting {key!r}. {_suggestion(key)}"
 
@@ -260,7 +264,7 @@ def _refuse_absent(absent: Sequence[str]) -> None:
 
 
 def _refuse_files_beside_scenes(raw: Any) -> None:
-    drawn = [one.key for one in _splits() if Role.DRAWN in one.roles]
+    drawn = [setting.key for setting in _splits() if Role.DRAWN in setting.roles]
     given = [key for key in files_of(*drawn) if _value_at(raw, key) is not None]
     if given:
         message = (

@@ -38,7 +38,7 @@ Recipe = Annotated[str, _one_of(composing.SEGMENTER_GROUP)]
 def _show_plain_fields(schema: dict[str, Any]) -> None:
     """A field that may be left out is a field to fill in; Prefect draws "or null" as a switch."""
     for name, field in schema["properties"].items():
-        (kind,) = [one for one in field.pop("anyOf", [field]) if one.get("type") != "null"]
+        (kind,) = [choice for choice in field.pop("anyOf", [field]) if choice.get("type") != "null"]
         schema["properties"][name] = {**kind, **field}
         schema["properties"][name].pop("default", None)
 
@@ -104,12 +104,12 @@ class Form(BaseModel):
 def form_keys() -> dict[str, str]:
     """Setting of each field of the form."""
     return {
-        name: next((one.name for one in field.metadata if isinstance(one, Key)), name)
+        name: next((mark.name for mark in field.metadata if isinstance(mark, Key)), name)
         for name, field in Form.model_fields.items()
     }
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{','.join(str(one) for one in value)}]"
+        return f"[{','.join(str(item) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

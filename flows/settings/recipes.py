@@ -79,7 +79,7 @@ def labelers(chosen: Any) -> list[dict[str, Any]]:
         ConfigError: One is no labeler.
     """
     listed = chosen if isinstance(chosen, list) else [chosen] if chosen else []
-    return [_with_local_weights(member_values(one)) for one in listed]
+    return [_with_local_weights(member_values(member)) for member in listed]
 
 
 def _with_local_weights(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def combinations(
         name = _name(chosen)
         pairs = [f"{key}={value}" for key, value in chosen]
         folder = base / name
-        one = (*fixed, *pairs, f"workdir={folder}")
-        compose(one)
-        found.append(Combination(name=name, overrides=one, workdir=folder))
+        of_one = (*fixed, *pairs, f"workdir={folder}")
+        compose(of_one)
+        found.append(Combination(name=name, overrides=of_one, workdir=folder))
     return tuple(found)
 
 
@@ -77,16 +77,16 @@ def _name(chosen: Sequence[tuple[str, str]]) -> str:
 def summary_rows(found: Sequence[Combination]) -> list[dict[str, str]]:
     """A row per combination and segmenter; "n/a" where a run has not finished."""
     rows = []
-    for one in found:
-        path = one.workdir / "retention.json"
+    for combination in found:
+        path = combination.workdir / "retention.json"
         if not path.is_file():
-            rows.append(_row(one.name, "n/a", None, None, None))
+            rows.append(_row(combination.name, "n/a", None, None, None))
             continue
         report = report_from_json(json.loads(path.read_text()))
         quality = None if report.quality is None else report.quality.mask_iou.all
         for result in report.segmenters:
             rate = result.retention()["AP"]
-            rows.append(_row(one.name, result.name, quality, result.pseudo.ap, rate))
+            rows.append(_row(combination.name, result.name, quality, result.pseudo.ap, rate))
     return rows
 
 

@@ -29,14 +29,14 @@ def resolve(raw: dict[str, Any], store: Path, settings: Iterable[Setting]) -> No
     Raises:
         ConfigError: The store has no such output.
     """
-    for one in settings:
-        if one.made is None:
+    for marked in settings:
+        if marked.made is None:
             continue
-        setting, stage = one.key, one.made.stage
+        setting, stage = marked.key, marked.made.stage
         value = raw.get(setting)
         if isinstance(value, str) and (value == LATEST or value.startswith(f"{stage}/")):
             found = _find(setting, value, stage, store)
-            raw[setting] = str(found / one.made.file)
+            raw[setting] = str(found / marked.made.file)
             if (setting, found) not in _said:
                 _said.add((setting, found))
                 logger.info("%s=%s: %s/%s", setting, value, stage, found.name)
@@ -45,11 +45,13 @@ def resolve(raw: dict[str, Any], store: Path, settings: Iterable[Setting]) -> No
 def _find(setting: str, value: str, stage: str, store: Path) -> Path:
     name = stage if value == LATEST else value
     try:
-        found = [one for one in contents.chosen(store, [name]) if one.state == contents.FINISHED]
+        found = [
+            entry for entry in contents.chosen(store, [name]) if entry.state == contents.FINISHED
+        ]
     except ConfigError as error:
         message = f"{setting}={value}: {error}"
         raise ConfigError(message) from error
     if not found:
         message = f"{setting}={value}: not finished. The command that began it continues it."
         raise ConfigError(message)
-    return max(found, key=lambda one: one.used).path
+    return max(found, key=lambda entry: entry.used).path

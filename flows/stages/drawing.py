@@ -59,10 +59,10 @@ def check_labeler(config: RunConfig) -> None:
         raise ConfigError(message)
     if config.pseudo_labels is not None:
         return
-    for one in config.labeler.drawn_by:
-        if one.name in FOUNDATIONS:
-            require_package(one.name)
-            find_weights(one)
+    for drawer in config.labeler.drawn_by:
+        if drawer.name in FOUNDATIONS:
+            require_package(drawer.name)
+            find_weights(drawer)
 
 
 def find_drawer(run: Run, checkpoint: Callable[[Run], tuple[Path, str]]) -> Chosen:
@@ -85,8 +85,8 @@ def find_drawer(run: Run, checkpoint: Callable[[Run], tuple[Path, str]]) -> Chos
         inputs["weights"] = sha256_json(weights if labeler.members else weights[0])
     if labeler.name != "mal":
         settings = {**({"mal": settings} if settings else {}), "labeler": _told(labeler)}
-    modules = [name for one in labeler.drawn_by for name in _MODULES[one.name]]
-    packages = [name for one in labeler.drawn_by for name in _PACKAGES.get(one.name, IMAGES)]
+    modules = [name for drawer in labeler.drawn_by for name in _MODULES[drawer.name]]
+    packages = [name for drawer in labeler.drawn_by for name in _PACKAGES.get(drawer.name, IMAGES)]
     if labeler.members:
         modules.append("mal_core.labelers.ensemble")
     return Chosen(
@@ -101,14 +101,14 @@ def find_drawer(run: Run, checkpoint: Callable[[Run], tuple[Path, str]]) -> Chos
 def _local(run: Run, labeler: LabelerConfig) -> tuple[LabelerConfig, list[dict[str, str]]]:
     """Settings with the folders of all weights, and the digests of what lies in each."""
     found, contents = [], []
-    for one in labeler.drawn_by:
-        if one.name not in FOUNDATIONS:
-            found.append(one)
+    for drawer in labeler.drawn_by:
+        if drawer.name not in FOUNDATIONS:
+            found.append(drawer)
             continue
-        folder = find_weights(one)
+        folder = find_weights(drawer)
         files = weight_files(folder)
         contents.append({path.name: str(run.store.digests.digest(path)) for path in files})
-        found.append(dataclasses.replace(one, weights=str(folder)))
+        found.append(dataclasses.replace(drawer, weights=str(folder)))
     if labeler.members:
         return dataclasses.replace(labeler, members=tuple(found)), contents
     return dataclasses.replace(labeler, weights=found[0].weights), contents
@@ -116,7 +116,7 @@ def _local(run: Run, labeler: LabelerConfig) -> tuple[LabelerConfig, list[dict[s
 
 def _told(labeler: LabelerConfig) -> dict[str, Any]:
     """What decides the labels; of weights the content does, not the place."""
-    members = [{**deciding(one, Role.LABELING), "weights": None} for one in labeler.members]
+    members = [{**deciding(member, Role.LABELING), "weights": None} for member in labeler.members]
     return {**deciding(labeler, Role.LABELING), "weights": None, "members": members}
 
 

@@ -100,8 +100,8 @@ def _file(run: Run, split: str) -> Path:
 
 def _oddities(run: Run, checked: dict[str, object]) -> Iterator[Finding]:
     odd = checked["oddities"]
-    for one in odd if isinstance(odd, list) else ():
-        yield warning(_file(run, one["split"]), one["kind"], one["text"], one["count"])
+    for oddity in odd if isinstance(odd, list) else ():
+        yield warning(_file(run, oddity["split"]), oddity["kind"], oddity["text"], oddity["count"])
     found = inputs.inputs(run)
     for split, notes in (("train", found.train_notes), ("val", found.val_notes)):
         for note in notes:

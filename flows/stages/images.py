@@ -81,7 +81,7 @@ def _planned(
         write_all_pixels(images, plan, folder / PIXELS)
         write_record(folder / PLAN, plan)
 
-    sizes = [[one.file_name, *one.size] for one in listed]
+    sizes = [[image.file_name, *image.size] for image in listed]
     inputs = {"listed": sha256_json(sizes), "images": digest.sha256}
     if digest.missing:
         inputs["folder"] = _listing(images)

@@ -173,7 +173,7 @@ def _check(run: Run, need_val: bool, folder: Path) -> None:
         "human_masks": checked.has_train_masks,
         "most_objects": checked.most_objects,
         "counts": checked.counts(),
-        "oddities": [dataclasses.asdict(one) for one in checked.oddities()],
+        "oddities": [dataclasses.asdict(oddity) for oddity in checked.oddities()],
         "object_sizes": to_json(checked.object_sizes),
         "all_images_small": checked.num_small_images == len(checked.train.images),
     }

@@ -80,7 +80,7 @@ class Watch:
 
     def start_up(self) -> float:
         """Seconds until the work itself began."""
-        return next((one[0][0] for one in self._of_wanted()), time.monotonic()) - self.begun
+        return next((wanted[0][0] for wanted in self._of_wanted()), time.monotonic()) - self.begun
 
     def rate(self) -> tuple[float, int]:
         """Units per second, and how many there are; the first report is not counted."""
@@ -199,8 +199,8 @@ class _Measured:
         write_json(boxes, _filled_boxes(inputs.inputs(self._run).train.annotations))
         every = list(trainings(self._run))
         for recipe in self._run.config.segmenters:
-            count = sum(one.recipe.name == recipe.name for one in every)
-            training = next(one for one in every if one.recipe.name == recipe.name)
+            count = sum(training.recipe.name == recipe.name for training in every)
+            training = next(training for training in every if training.recipe.name == recipe.name)
             training = dataclasses.replace(training, arm="pseudo")
             yield self._segmenter(training, boxes, count)
 

@@ -82,16 +82,16 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     names = {"train": data.train_format, "val": data.val_format}
     splits = {"train": given.train, **({} if given.val is None else {"val": given.val})}
     formats = {key: FORMATS[names[key]] for key in splits}
-    from_pixels = any(one.sizes_from_pixels for one in formats.values())
+    from_pixels = any(format_.sizes_from_pixels for format_ in formats.values())
     setting = {"orientation": data.orientation} if from_pixels else {}
 
     def work(folder: Path) -> None:
         contents, notes, failures = {}, {}, []
         for key, split in splits.items():
-            one = formats[key]
+            format_ = formats[key]
             try:
-                contents[key] = one.read(split.images, split.annotations, data.orientation)
-                notes[key] = one.notes(split.images, split.annotations, contents[key])
+                contents[key] = format_.read(split.images, split.annotations, data.orientation)
+                notes[key] = format_.notes(split.images, split.annotations, contents[key])
             except DatasetError as error:
                 failures.append(error)
         raise_together(failures)
@@ -109,7 +109,7 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     stored = _stage(run, config, inputs, work)
     notes = json.loads((stored.path / NOTES).read_text())
     run.numbered |= {
-        stored.path / f"{key}.json" for key, one in formats.items() if one.numbers_entries
+        stored.path / f"{key}.json" for key, format_ in formats.items() if format_.numbers_entries
     }
     normal = {
         key: SplitConfig(images=split.images, annotations=stored.path / f"{key}.json")
@@ -134,11 +134,11 @@ def _source_digest(run: Run, split: SplitConfig, name: str) -> str:
     """Of everything outside the images' pixels that a format's reader looks at."""
     from mal_core.formats import FORMATS
 
-    one = FORMATS[name]
-    paths = sorted(one.files(split.images, split.annotations))
+    format_ = FORMATS[name]
+    paths = sorted(format_.files(split.images, split.annotations))
     digests = run.store.digests.digests(paths)
     listing: list[str] = []
-    if one.looks_for_images:
+    if format_.looks_for_images:
         listing = sorted(str(p.relative_to(split.images)) for p in split.images.rglob("*"))
     if split.annotations.is_dir():  # a note counts what is not read
         listing += sorted(ascii(str(path)) for path in split.annotations.rglob("*"))

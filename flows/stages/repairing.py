@@ -48,8 +48,8 @@ def write_repaired(run: Run, folder: Path) -> dict[str, Repaired]:
     raise_together(failures)
     if len(found) == 2:
         found = _with_same_classes(found)
-    for name, one in found.items():
-        write_json(folder / f"{name}.json", one.content)
+    for name, repaired in found.items():
+        write_json(folder / f"{name}.json", repaired.content)
     write_json(folder / CHANGES, dict(_listed(run.config, found)), indent=1)
     return found
 
@@ -101,7 +101,8 @@ def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
 
     content["images"] = with_sizes(content["images"], lambda name: _size(split, name), note)
     masked = any(
-        isinstance(one, dict) and is_mask(one.get("segmentation")) for one in content["annotations"]
+        isinstance(entry, dict) and is_mask(entry.get("segmentation"))
+        for entry in content["annotations"]
     )
     found = repair(
         content,
@@ -130,8 +131,9 @@ def _unusable(alone: Run, split: SplitConfig, images: list[Any]) -> dict[int, st
         max_pixels=source.max_image_pixels,
     )
     return {
-        one.record.image_id: f"{one.record.file_name!r} {'is missing' if one.missing else one.text}"
-        for one in wrong
+        problem.record.image_id: f"{problem.record.file_name!r} "
+        f"{'is missing' if problem.missing else problem.text}"
+        for problem in wrong
     }
 
 
@@ -149,13 +151,13 @@ def _with_same_classes(found: dict[str, Repaired]) -> dict[str, Repaired]:
 
 
 def _listed(config: RunConfig, found: dict[str, Repaired]) -> Iterator[tuple[str, Json]]:
-    for name, one in found.items():
+    for name, repaired in found.items():
         split = config.data.train if name == "train" else config.data.val
         yield (
             name,
             {
                 "source": None if split is None else str(split.annotations),
-                "counts": one.counts(),
-                "changes": [dataclasses.asdict(change) for change in one.changes],
+                "counts": repaired.counts(),
+                "changes": [dataclasses.asdict(change) for change in repaired.changes],
             },
         )

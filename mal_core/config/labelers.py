@@ -85,7 +85,7 @@ class LabelerConfig(MemberConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = [one.name for one in self.members]
+        names = [member.name for member in self.members]
         if self.name != "ensemble":
             if self.members or self.leader is not None:
                 message = (
@@ -110,7 +110,7 @@ class LabelerConfig(MemberConfig):
     @property
     def is_trained(self) -> bool:
         """Whether a network that phase 1 trains on boxes draws, alone or with others."""
-        return self.name == "mal" or any(one.is_trained for one in self.members)
+        return self.name == "mal" or any(member.is_trained for member in self.members)
 
     @property
     def drawn_by(self) -> tuple[MemberConfig, ...]:

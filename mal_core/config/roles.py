@@ -143,13 +143,17 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 
 def _record_among(options: tuple[Any, ...]) -> type | None:
-    found = [one for one in options if isinstance(one, type) and dataclasses.is_dataclass(one)]
+    found = [
+        option
+        for option in options
+        if isinstance(option, type) and dataclasses.is_dataclass(option)
+    ]
     return found[0] if found else None
 
 
 def keys_with(kind: type, *roles: Role) -> tuple[str, ...]:
     """Own fields of a record that have one of these roles."""
-    return tuple(one.key for one in settings_of(kind) if one.roles & set(roles))
+    return tuple(setting.key for setting in settings_of(kind) if setting.roles & set(roles))
 
 
 def deciding(record: Any, effect: Role) -> dict[str, Any]:
@@ -159,4 +163,8 @@ def deciding(record: Any, effect: Role) -> dict[str, Any]:
     """
     values = dataclasses.asdict(record)
     found = settings_of(type(record))
-    return {one.key: values[one.key] for one in found if effect in one.roles and not one.is_path}
+    return {
+        setting.key: values[setting.key]
+        for setting in found
+        if effect in setting.roles and not setting.is_path
+    }

@@ -14,7 +14,9 @@ def category_problems(
     here: Iterable[Category], there: Iterable[Category], other: Path
 ) -> list[str]:
     """Classes that one file has and the other has not, or names otherwise."""
-    ours, theirs = ({one.category_id: one.name for one in part} for part in (here, there))
+    ours, theirs = (
+        {category.category_id: category.name for category in part} for part in (here, there)
+    )
     return [
         f"category {category_id} is {_named(ours, category_id)} here but "
         f"{_named(theirs, category_id)} in {other}. Both files must list the same classes."

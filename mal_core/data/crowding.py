@@ -42,7 +42,7 @@ def is_federated(content: Content) -> bool:
     return (
         bool(images)
         and all(image.keys() >= FEDERATED_FIELDS for image in images)
-        and all("frequency" in one for one in classes)
+        and all("frequency" in category for category in classes)
     )
 
 

@@ -27,7 +27,13 @@ def write_normal_masks(source: Path, output: Path) -> None:
     content = parse_coco(source)
     size_of = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     annotations = [_normal(entry, *size_of[entry["image_id"]]) for entry in content["annotations"]]
-    write_json(output, {**content, "annotations": [one for one in annotations if one is not None]})
+    write_json(
+        output,
+        {
+            **content,
+            "annotations": [annotation for annotation in annotations if annotation is not None],
+        },
+    )
 
 
 def _normal(entry: Json, height: int, width: int) -> Json | None:

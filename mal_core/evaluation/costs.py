@@ -47,8 +47,8 @@ class Cost:
     def device_hours(self) -> dict[str, float]:
         """Hours of each kind of device."""
         total: dict[str, float] = {}
-        for one in self.stages:
-            total[one.device] = total.get(one.device, 0.0) + one.hours * one.devices
+        for stage in self.stages:
+            total[stage.device] = total.get(stage.device, 0.0) + stage.hours * stage.devices
         return total
 
     def line(self) -> str:
@@ -132,11 +132,11 @@ def estimate_and_truth(path: Path, costs: Sequence[StageCost]) -> dict[str, str]
     if not path.is_file():
         return {}
     lines = {}
-    for one in read_record(EstimateFile, path).stages:
-        name = one.stage.removeprefix("train-segmenter, ").split(", ")[0]
+    for stage in read_record(EstimateFile, path).stages:
+        name = stage.stage.removeprefix("train-segmenter, ").split(", ")[0]
         took = [cost.hours for cost in costs if cost.stage.split(", ")[0] == name]
         if took:
-            lines[f"time, {name}"] = f"expected {_hours(one.hours)}, took {_hours(sum(took))}"
+            lines[f"time, {name}"] = f"expected {_hours(stage.hours)}, took {_hours(sum(took))}"
     return lines
 
 

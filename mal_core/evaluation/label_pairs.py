@@ -93,7 +93,7 @@ def _images(pair: Pair) -> Iterator[tuple[Json, Json]]:
 
 def _size_problems(pair: Pair) -> Iterator[str]:
     for ours, theirs in _images(pair):
-        here, there = ((one.get("width"), one.get("height")) for one in (ours, theirs))
+        here, there = ((image.get("width"), image.get("height")) for image in (ours, theirs))
         if here != there and None not in here:
             yield (
                 f"image {theirs['id']} is {here[0]} x {here[1]} px, but {there[0]} x {there[1]} px "
@@ -130,7 +130,7 @@ def _name_problems(pair: Pair) -> Iterator[str]:
 
 def _class_notes(pair: Pair) -> Iterator[str]:
     """Labels of another class than their object: by name, where both files name it."""
-    ours, theirs = (_classes(one["categories"]) for one in (pair.labeled, pair.human))
+    ours, theirs = (_classes(content["categories"]) for content in (pair.labeled, pair.human))
     different = {
         each.annotation_id: (found, theirs[each.category_id])
         for each in pair.judged

@@ -120,7 +120,7 @@ def ranked(names: Sequence[str], evidence: Evidence) -> tuple[Place, ...]:
         )
         for k, name in enumerate(names)
     ]
-    return tuple(sorted(places, key=lambda one: -one.expected))
+    return tuple(sorted(places, key=lambda place: -place.expected))
 
 
 def recommendation(places: Sequence[Place], seconds: Mapping[str, float]) -> str:
@@ -137,17 +137,17 @@ def recommendation(places: Sequence[Place], seconds: Mapping[str, float]) -> str
     elif first.best_share >= LIKELY:
         text = f"Take {first.name}: it is probably the best here ({sure})."
     else:
-        rivals = [one.name for one in places[1:] if one.best_share >= 1 - LIKELY] or [
+        rivals = [place.name for place in places[1:] if place.best_share >= 1 - LIKELY] or [
             places[1].name
         ]
         text = (
             f"Take {first.name}, but the sample does not tell it from {' and '.join(rivals)} "
             f"({sure}). Label more boxes (sample=...), or compare on some human masks (human=FILE)."
         )
-    near = [one for one in places[1:] if first.expected - one.expected <= CLOSE]
-    cheap = [one for one in near if 2 * seconds[one.name] < seconds[first.name]]
+    near = [place for place in places[1:] if first.expected - place.expected <= CLOSE]
+    cheap = [place for place in near if 2 * seconds[place.name] < seconds[first.name]]
     if cheap:
-        least = min(cheap, key=lambda one: seconds[one.name])
+        least = min(cheap, key=lambda place: seconds[place.name])
         lost = first.expected - least.expected
         text += (
             f" {least.name} is expected to lose {lost:.3f} and takes {seconds[least.name]:.0f} s "
@@ -165,7 +165,7 @@ def truth_of(places: Sequence[Place], ious: Mapping[str, float], objects: int) -
         objects: How many there were.
     """
     best = max(ious, key=lambda name: ious[name])
-    own = np.array([ious[one.name] for one in places])
+    own = np.array([ious[place.name] for place in places])
     order = None
     if len(places) > 2:
         ranks = own.argsort().argsort()

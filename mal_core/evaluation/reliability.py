@@ -58,7 +58,7 @@ def reliability(scores: FloatArray, ious: FloatArray, *, bad_below: float = BAD)
     """
     bad = ious < bad_below
     bins = _bins(scores, ious)
-    error = sum(one.objects * abs(one.score - one.mask_iou) for one in bins) / len(scores)
+    error = sum(bin_.objects * abs(bin_.score - bin_.mask_iou) for bin_ in bins) / len(scores)
     return Reliability(
         objects=len(scores),
         spearman=_spearman(scores, ious),

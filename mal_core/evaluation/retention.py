@@ -117,18 +117,18 @@ class SegmenterResult:
             "human": metrics_to_json(self.human),
             "pseudo": metrics_to_json(self.pseudo),
             "retention": self.retention(),
-            "interval": {METRICS[key]: _pair(one) for key, one in self.intervals.items()},
+            "interval": {METRICS[key]: _pair(interval) for key, interval in self.intervals.items()},
             "verdict": {name: self.verdict(key) for key, name in METRICS.items()},
             "human_source": self.human_source,
             "seeds": list(self.seeds),
             "runs": {arm: [metrics_to_json(m) for m in runs] for arm, runs in self.runs.items()},
             "classes": {
-                one.name: {
-                    "human": one.human,
-                    "pseudo": one.pseudo,
-                    "retention": retention_rate(one.pseudo, one.human),
+                class_.name: {
+                    "human": class_.human,
+                    "pseudo": class_.pseudo,
+                    "retention": retention_rate(class_.pseudo, class_.human),
                 }
-                for one in self.classes
+                for class_ in self.classes
             },
             "precision": {
                 arm: {iou: list(curve) for iou, curve in curves.items()}
@@ -253,8 +253,8 @@ class _SegmenterFile:
                 if self.interval
             },
             classes=tuple(
-                ClassRetention(name=title, human=one.human, pseudo=one.pseudo)
-                for title, one in self.classes.items()
+                ClassRetention(name=title, human=class_.human, pseudo=class_.pseudo)
+                for title, class_ in self.classes.items()
             ),
             human_source=self.human_source,
             precision=self.precision,

@@ -121,7 +121,7 @@ def _paint(
     height, width = image["height"], image["width"]
     objects = np.full((height, width), OUTSIDE, dtype=np.uint16)
     classes = objects.copy()
-    for entry in sorted(entries, key=lambda one: -float(one["area"])):
+    for entry in sorted(entries, key=lambda entry: -float(entry["area"])):
         mask = segmentation_to_mask(entry["segmentation"], height, width) > 0
         objects[mask] = entry["object"]
         classes[mask] = entry["category_id"]

@@ -94,7 +94,7 @@ def write_submission(predictions: Path, folder: Path, *, testset: str, algorithm
     """
     algorithm = re.sub(r"[^A-Za-z0-9-]+", "-", algorithm)
     name = f"detections_{testset}_{algorithm}_results"
-    entries = [{key: one[key] for key in KEYS} for one in read_results(predictions, KEYS)]
+    entries = [{key: entry[key] for key in KEYS} for entry in read_results(predictions, KEYS)]
     text = json.dumps(entries, allow_nan=False)
     with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(text)

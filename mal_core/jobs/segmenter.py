@@ -201,7 +201,7 @@ def read_run(segmenter: str, work_dir: Path) -> SegmenterRun:
 def claim_of(job: SegmenterJob) -> ClaimedJob:
     """The job as a folder keeps it and the child reads it."""
     splits = {"train": job.train, "val": job.val}
-    digests = {name: sha256_file(one.annotations) for name, one in splits.items()}
+    digests = {name: sha256_file(split.annotations) for name, split in splits.items()}
     absolute = replace(job, train=_absolute(job.train), val=_absolute(job.val))
     return ClaimedJob(job=absolute, digests=digests)
 

@@ -84,7 +84,7 @@ class BakeOff:
 
     def __init__(self, entrants: Sequence[Entrant]) -> None:
         self.entrants = list(entrants)
-        self.names = tuple(one.name for one in entrants)
+        self.names = tuple(entrant.name for entrant in entrants)
         self.seconds = np.zeros(len(self.entrants))
         self.boxes_timed = 0
 
@@ -102,20 +102,22 @@ class BakeOff:
         shown: list[Shown] = []
         judged: list[JudgedBox] = []
         photos = sample_boxes(dataset, sample)
-        with Progress("draw boxes", sum(len(one.photo.boxes) for one in photos), 0) as progress:
-            for one in photos:
-                image = one.photo.pixels()
-                for found in self._judged(image, one):
+        with Progress(
+            "draw boxes", sum(len(sampled.photo.boxes) for sampled in photos), 0
+        ) as progress:
+            for sampled in photos:
+                image = sampled.photo.pixels()
+                for found in self._judged(image, sampled):
                     judged.append(found)
-                    shown.append(_shown(one.photo.record, found))
+                    shown.append(_shown(sampled.photo.record, found))
                     sources.append(self._source(image, found))
                     progress.update(len(shown))
         composites = list(self._composites(sources))
         evidence = Evidence(
-            scores=np.array([one.scores for one in shown]),
-            photos=np.array([one.record.image_id for one in shown]),
-            composite_scores=_table([one[0] for one in composites], len(self.names)),
-            composite_ious=_table([one[1] for one in composites], len(self.names)),
+            scores=np.array([sample.scores for sample in shown]),
+            photos=np.array([sample.record.image_id for sample in shown]),
+            composite_scores=_table([composite[0] for composite in composites], len(self.names)),
+            composite_ious=_table([composite[1] for composite in composites], len(self.names)),
         )
         per_box = 1000 * self.seconds / max(self.boxes_timed, 1)
         return Drawn(
@@ -126,28 +128,30 @@ class BakeOff:
             traits=self._traits(judged, evidence),
         )
 
-    def _judged(self, image: NDArray[np.uint8], one: Sampled) -> Iterator[JudgedBox]:
-        boxes = one.photo.boxes
+    def _judged(self, image: NDArray[np.uint8], sampled: Sampled) -> Iterator[JudgedBox]:
+        boxes = sampled.photo.boxes
         drawn: list[list[Drawing]] = []
         for place, entrant in enumerate(self.entrants):
             started = time.perf_counter()
             drawn.append(list(entrant.drawer.draw(image, boxes)))
             self.seconds[place] += time.perf_counter() - started
         self.boxes_timed += len(boxes)
-        yield from Judge(image, one.photo.record, one.company).judged(boxes, drawn)
+        yield from Judge(image, sampled.photo.record, sampled.company).judged(boxes, drawn)
 
     def _source(self, image: NDArray[np.uint8], found: JudgedBox) -> "_Source":
         """The object as most labelers that look at the photo see it, ready to be cut out."""
         seeing = [
-            one
-            for name, one in zip(self.names, found.drawings, strict=True)
-            if one is not None and name not in SHAPES
-        ] or [one for one in found.drawings if one is not None]
+            drawing
+            for name, drawing in zip(self.names, found.drawings, strict=True)
+            if drawing is not None and name not in SHAPES
+        ] or [drawing for drawing in found.drawings if drawing is not None]
         x0, y0, x1, y1 = found.window
         if not seeing:
             return _Source(agreement=0.0, cutout=None, ground=image)
-        votes = np.sum([one.quality.score * np.tanh(one.logits / 2) for one in seeing], axis=0)
-        pairs = itertools.combinations([one.mask for one in seeing], 2)
+        votes = np.sum(
+            [drawing.quality.score * np.tanh(drawing.logits / 2) for drawing in seeing], axis=0
+        )
+        pairs = itertools.combinations([drawing.mask for drawing in seeing], 2)
         ious = [mask_iou(a, b) for a, b in pairs] or [seeing[0].quality.score]
         pixels = np.ascontiguousarray(image[y0:y1, x0:x1])
         large = min(x1 - x0, y1 - y0) >= LEAST_SIDE
@@ -160,7 +164,8 @@ class BakeOff:
     ) -> Iterator[tuple[list[float], list[float]]]:
         """Score and true IoU of each labeler's mask, composite by composite."""
         usable = sorted(
-            (one for one in sources if one.cutout is not None), key=lambda one: -one.agreement
+            (source for source in sources if source.cutout is not None),
+            key=lambda source: -source.agreement,
         )
         kept = usable[: max(PLACES_NEEDED, min(MOST_SOURCES, len(usable) // 2))]
         if len(kept) < PLACES_NEEDED:
@@ -186,14 +191,16 @@ class BakeOff:
         corners = [composite.box_xyxy, *composite.others_xyxy]
         boxes = [
             BoxAnnotation(annotation_id=k, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
-            for k, (x0, y0, x1, y1) in enumerate(np.asarray(one).tolist() for one in corners)
+            for k, (x0, y0, x1, y1) in enumerate(np.asarray(corner).tolist() for corner in corners)
         ]
-        drawn = [list(one.drawer.draw(composite.image, boxes[:1])) for one in self.entrants]
+        drawn = [list(entrant.drawer.draw(composite.image, boxes[:1])) for entrant in self.entrants]
         (found,) = Judge(composite.image, record, boxes).judged(boxes[:1], drawn)
         x0, y0, x1, y1 = found.window
         known = composite.mask[y0:y1, x0:x1]
-        scores = [0.0 if one is None else one.quality.score for one in found.drawings]
-        ious = [0.0 if one is None else mask_iou(one.mask, known) for one in found.drawings]
+        scores = [0.0 if drawing is None else drawing.quality.score for drawing in found.drawings]
+        ious = [
+            0.0 if drawing is None else mask_iou(drawing.mask, known) for drawing in found.drawings
+        ]
         return scores, ious
 
     def _traits(
@@ -201,12 +208,12 @@ class BakeOff:
     ) -> dict[str, dict[str, float]]:
         found = {}
         for place, name in enumerate(self.names):
-            own = [one.drawings[place] for one in judged]
-            drawn = [one for one in own if one is not None]
-            parts = [one.quality.components for one in drawn]
+            own = [sample.drawings[place] for sample in judged]
+            drawn = [drawing for drawing in own if drawing is not None]
+            parts = [drawing.quality.components for drawing in drawn]
             composites = evidence.composite_ious[:, place]
             found[name] = {
-                "agreement": _mean([_agreement(one, place) for one in judged]),
+                "agreement": _mean([_agreement(sample, place) for sample in judged]),
                 "tight": _mean([1 - part["gaps"] for part in parts]),
                 "edges": _mean([part["edges"] for part in parts]),
                 "composites": _mean(composites.tolist()),
@@ -227,19 +234,21 @@ class _Source:
 def _shown(record: ImageRecord, found: JudgedBox) -> Shown:
     origin: PixelBox = found.window
     masks = [
-        None if one is None else crop_mask_to_rle(one.mask, origin[:2], record.height, record.width)
-        for one in found.drawings
+        None
+        if drawing is None
+        else crop_mask_to_rle(drawing.mask, origin[:2], record.height, record.width)
+        for drawing in found.drawings
     ]
-    scores = [0.0 if one is None else one.quality.score for one in found.drawings]
+    scores = [0.0 if drawing is None else drawing.quality.score for drawing in found.drawings]
     return Shown(record=record, box=found.box, masks=tuple(masks), scores=tuple(scores))
 
 
 def _agreement(found: JudgedBox, place: int) -> float:
     own = found.drawings[place]
-    others = [one for k, one in enumerate(found.drawings) if k != place]
+    others = [drawing for k, drawing in enumerate(found.drawings) if k != place]
     if own is None:
         return 0.0
-    return _mean([0.0 if one is None else mask_iou(own.mask, one.mask) for one in others])
+    return _mean([0.0 if other is None else mask_iou(own.mask, other.mask) for other in others])
 
 
 def _mean(values: Sequence[float]) -> float:

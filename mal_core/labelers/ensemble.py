@@ -91,7 +91,7 @@ class Ensemble:
     def __init__(self, config: LabelerConfig, drawers: Sequence[Drawer]) -> None:
         self.config = config
         self.drawers = list(drawers)
-        self.names = [one.name for one in config.members]
+        self.names = [member.name for member in config.members]
         self.standings = Standings(of_all=Standing(leader=self._given))
 
     @property
@@ -118,10 +118,10 @@ class Ensemble:
         per_class = SAMPLE_OF_CLASS if self.config.per_class else None
         photos = sample_boxes(dataset, SAMPLE, per_class=per_class)
         scores: dict[int, list[list[float]]] = {}
-        total, done = sum(len(one.photo.boxes) for one in photos), 0
+        total, done = sum(len(sampled.photo.boxes) for sampled in photos), 0
         with Progress("compare members", total, 0) as progress:
-            for one in photos:
-                for judged in self._judged(one.photo, one.company):
+            for sampled in photos:
+                for judged in self._judged(sampled.photo, sampled.company):
                     row = [0.0 if each is None else each.quality.score for each in judged.drawings]
                     scores.setdefault(judged.box.category_id, []).append(row)
                     done += 1
@@ -151,12 +151,14 @@ class Ensemble:
     def _judged(self, photo: Photo, company: Sequence[BoxAnnotation]) -> Iterator[JudgedBox]:
         image = photo.pixels()
         self.judge = Judge(image, photo.record, company)
-        drawn = [one.draw(image, photo.boxes) for one in self.drawers]
+        drawn = [drawer.draw(image, photo.boxes) for drawer in self.drawers]
         yield from self.judge.judged(photo.boxes, drawn)
 
     def _outcome(self, photo: Photo, judged: JudgedBox) -> Outcome:
         box, record = judged.box, photo.record
-        heard = {place: one for place, one in enumerate(judged.drawings) if one is not None}
+        heard = {
+            place: drawing for place, drawing in enumerate(judged.drawings) if drawing is not None
+        }
         standing = self.standings.of(box.category_id)
         mask = joined(heard, standing, self.config.mode) > 0 if heard else np.zeros((1, 1), bool)
         if not mask.any():
@@ -164,7 +166,7 @@ class Ensemble:
                 annotation_id=box.annotation_id, image_id=box.image_id, reason=SkipReason.EMPTY_MASK
             )
         quality = self.judge.quality(box, mask, judged.window)
-        pairs = itertools.combinations([one.mask for one in heard.values()], 2)
+        pairs = itertools.combinations([drawing.mask for drawing in heard.values()], 2)
         agreement = [mask_iou(a, b) for a, b in pairs]
         return PseudoLabel(
             annotation_id=box.annotation_id,
@@ -204,10 +206,10 @@ def joined(heard: Mapping[int, Judged], standing: Standing, mode: str) -> Map:
     Returns:
         Log-odds in the window, float32, shape (h, w).
     """
-    worth = standing.expected({place: one.quality.score for place, one in heard.items()})
+    worth = standing.expected({place: drawing.quality.score for place, drawing in heard.items()})
     best = max(worth, key=lambda place: worth[place])
     if mode == "choose":
         return heard[best].logits
     loudness = {place: np.exp((value - worth[best]) / SPREAD) for place, value in worth.items()}
-    votes = [loudness[place] * one.logits for place, one in heard.items()]
+    votes = [loudness[place] * drawing.logits for place, drawing in heard.items()]
     return np.asarray(np.sum(votes, axis=0) / sum(loudness.values()), dtype=np.float32)

@@ -171,8 +171,8 @@ def _check_output(work: Labeling) -> None:
 
 def _content(work: Labeling, split: NormalSplit, dataset: BoxDataset) -> list[Any]:
     """What tells a changed input from the one of an interrupted attempt."""
-    files = [(split.images / one.file_name).stat() for one in dataset.images]
-    stamps = [[one.st_size, one.st_mtime_ns] for one in files]
+    files = [(split.images / image.file_name).stat() for image in dataset.images]
+    stamps = [[status.st_size, status.st_mtime_ns] for status in files]
     return [sha256_file(split.annotations), work.strict, work.orientation, stamps]
 
 

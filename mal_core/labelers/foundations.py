@@ -125,10 +125,10 @@ class Foundation:
         if isinstance(found, tuple):  # HQ-SAM: also features of early layers
             return {
                 "image_embeddings": found[0].float(),
-                "intermediate_embeddings": [one.float() for one in found[1]],
+                "intermediate_embeddings": [level.float() for level in found[1]],
             }
         if isinstance(found, list):
-            return {"image_embeddings": [one.float() for one in found]}
+            return {"image_embeddings": [level.float() for level in found]}
         return {"image_embeddings": found.float()}
 
     def _decoded(
@@ -223,7 +223,7 @@ def _processor(family: _Family, folder: Path, model: Any) -> Any:
         CheckpointError: It scales boxes to another frame than the encoder's.
     """
     side = _side(model)
-    described = any((folder / f"{one}_config.json").is_file() for one in PREPROCESSING)
+    described = any((folder / f"{part}_config.json").is_file() for part in PREPROCESSING)
     if described:
         processor = _class(family.processor).from_pretrained(
             folder, local_files_only=True, trust_remote_code=False

@@ -77,7 +77,7 @@ class Judge:
         """
         for box, drawings in zip(boxes, zip(*drawn, strict=True), strict=True):
             window = self._window(box, drawings)
-            found = tuple(self._judged(box, one, window) for one in drawings)
+            found = tuple(self._judged(box, drawing, window) for drawing in drawings)
             yield JudgedBox(box=box, window=window, drawings=found)
 
     def quality(self, box: BoxAnnotation, mask: Mask, window: PixelBox) -> Quality:
@@ -92,7 +92,7 @@ class Judge:
 
     def _window(self, box: BoxAnnotation, drawings: Sequence[Drawing]) -> PixelBox:
         own = pixel_box(np.array(box.box_xyxy), self.record.height, self.record.width)
-        all_of_them = np.array([own, *(one.window_xyxy for one in drawings)])
+        all_of_them = np.array([own, *(drawing.window_xyxy for drawing in drawings)])
         x0, y0 = all_of_them[:, :2].min(0).tolist()
         x1, y1 = all_of_them[:, 2:].max(0).tolist()
         return x0, y0, x1, y1

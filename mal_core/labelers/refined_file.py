@@ -127,8 +127,8 @@ def _require_sound(labels: Path, dataset: BoxDataset, masked: Mapping[int, objec
 
 def _stamps(dataset: BoxDataset) -> list[list[int]]:
     """What tells changed photos from those of an interrupted attempt."""
-    files = [(dataset.image_root / one.file_name).stat() for one in dataset.images]
-    return [[one.st_size, one.st_mtime_ns] for one in files]
+    files = [(dataset.image_root / image.file_name).stat() for image in dataset.images]
+    return [[status.st_size, status.st_mtime_ns] for status in files]
 
 
 def _refined(dataset: BoxDataset, refiner: Refiner, folder: Path) -> dict[int, PseudoLabel]:

@@ -45,7 +45,7 @@ class _Mismatch(Exception):  # noqa: N818 - never leaves this module
 def to_json(value: object) -> Any:
     """A record, or any value that a field of one may have, as plain JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [one.name for one in dataclasses.fields(value)]
+        names = [field.name for field in dataclasses.fields(value)]
         return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {key: to_json(part) for key, part in value.items()}
@@ -123,7 +123,7 @@ def _unfit(value: object, wanted: str) -> _Mismatch:
 
 def _record(kind: Any) -> Reader:
     hints, fields = get_type_hints(kind), dataclasses.fields(kind)
-    readers = {one.name: _reader(hints[one.name]) for one in fields}
+    readers = {field.name: _reader(hints[field.name]) for field in fields}
     absent = dataclasses.MISSING
     needed = {f.name for f in fields if f.default is absent and f.default_factory is absent}
 
@@ -162,7 +162,7 @@ def _enumeration(kind: Any) -> Reader:
         try:
             return kind(value)
         except ValueError:
-            raise _unfit(value, f"one of {[one.value for one in kind]}") from None
+            raise _unfit(value, f"one of {[member.value for member in kind]}") from None
 
     return read
 

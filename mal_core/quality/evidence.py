@@ -67,7 +67,7 @@ def _outline(mask: Mask, area: int) -> Components:
     padded = np.pad(mask.astype(np.uint8), 1)
     contours, _ = cv2.findContours(padded, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     # A contour runs through the centers of the outermost cells: half a cell short on each side.
-    length = sum(cv2.arcLength(one, closed=True) + 4 for one in contours)
+    length = sum(cv2.arcLength(contour, closed=True) + 4 for contour in contours)
     hull = cv2.convexHull(np.concatenate(contours))
     hull_area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + 1
     return {

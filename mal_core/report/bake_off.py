@@ -97,7 +97,7 @@ def write_page(page: Page, output: Path) -> None:
         table=page.table,
         truth=page.truth,
         names=page.names,
-        lines=[_line(one) for one in page.subjects],
+        lines=[_line(subject) for subject in page.subjects],
         notes=page.notes,
     )
     with atomic_path(output) as temporary:

@@ -30,7 +30,7 @@ def read_coco(content: object, path: Path) -> Given:
         raise DatasetError(path, problems)
     assert isinstance(content, dict)  # noqa: S101 - as asked above
     images, names = _images(content), _names(content)
-    entries = [one for one in content["annotations"] if isinstance(one, dict)]
+    entries = [entry for entry in content["annotations"] if isinstance(entry, dict)]
     numbered_anew = any(_attribute(entry) is not None for entry in entries)
     found = Given(tool="COCO")
     unmasked = 0
@@ -52,17 +52,19 @@ def read_coco(content: object, path: Path) -> Given:
 
 def _images(content: Json) -> dict[object, Json]:
     return {
-        one["id"]: one
-        for one in content["images"]
-        if isinstance(one, dict) and type(one.get("id")) is int
+        image["id"]: image
+        for image in content["images"]
+        if isinstance(image, dict) and type(image.get("id")) is int
     }
 
 
 def _names(content: Json) -> dict[object, str]:
     return {
-        one["id"]: one["name"]
-        for one in content["categories"]
-        if isinstance(one, dict) and type(one.get("id")) is int and isinstance(one.get("name"), str)
+        category["id"]: category["name"]
+        for category in content["categories"]
+        if isinstance(category, dict)
+        and type(category.get("id")) is int
+        and isinstance(category.get("name"), str)
     }
 
 

@@ -145,14 +145,14 @@ def _new_masks(
 ) -> dict[int, tuple[LabeledObject, Rle]]:
     """The masks that differ from those of the labels."""
     parts: dict[int, dict[str, list[Drawn]]] = {}
-    for one in drawn:
-        parts.setdefault(one.label.id, {}).setdefault(one.shape.group, []).append(one)
+    for mask in drawn:
+        parts.setdefault(mask.label.id, {}).setdefault(mask.shape.group, []).append(mask)
     new = {}
     for key, groups in parts.items():
         label = next(iter(groups.values()))[0].label
         changed = []
         for pieces in groups.values():
-            rle = _union([one.rle for one in pieces])
+            rle = _union([piece.rle for piece in pieces])
             if not _is_known(rle, label):
                 changed.append((pieces[0], rle))
         if not changed:
@@ -195,7 +195,7 @@ def _is_known(rle: Rle, label: LabeledObject) -> bool:
 
 def _replaced(entry: Json) -> list[str]:
     given = entry.get(REPLACED)
-    return [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
+    return [item for item in given if isinstance(item, str)] if isinstance(given, list) else []
 
 
 def _touches(rle: Rle, label: LabeledObject) -> bool:
@@ -206,26 +206,26 @@ def _touches(rle: Rle, label: LabeledObject) -> bool:
 def _decide(
     decisions: Sequence[Decision], matcher: Matcher, found: Imported, problems: list[str]
 ) -> None:
-    for one in decisions:
-        label = matcher.label_of.get(one.annotation_id)
+    for decision in decisions:
+        label = matcher.label_of.get(decision.annotation_id)
         if label is None:
             problems.append(
-                f"annotation {one.annotation_id} is not in the labels, or has no mask there. Are "
-                "the decisions of this file?"
+                f"annotation {decision.annotation_id} is not in the labels, or has no mask there. "
+                "Are these the decisions of this file?"
             )
-        elif one.choice == "fix":
+        elif decision.choice == "fix":
             found.to_fix += 1
-        elif one.choice == "accept":
+        elif decision.choice == "accept":
             found.accepted += 1
         elif label.entry.get(REVIEW) == REJECTED:
             found.unchanged += 1
-        elif one.mask is not None and one.mask != mask_digest(label.rle):
+        elif decision.mask is not None and decision.mask != mask_digest(label.rle):
             problems.append(
-                f"annotation {one.annotation_id} has another mask now than the one that was "
+                f"annotation {decision.annotation_id} has another mask now than the one that was "
                 "rejected. Review it again, or drop the decision."
             )
         else:
-            found.rejected.append(one.annotation_id)
+            found.rejected.append(decision.annotation_id)
 
 
 def _changed(

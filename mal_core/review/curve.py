@@ -119,9 +119,9 @@ def worth_of_review(
     order = np.argsort(-losses, kind="stable").tolist()
     points = review_curve(ious, order, seconds_per_mask=seconds_per_mask)
     steps = ", ".join(
-        f"{100 * one.share:.0f} % ({one.corrected} masks, {one.hours:.1f} h) to {one.ordered:.3f} "
-        f"(at random {one.random:.3f})"
-        for one in points
+        f"{100 * point.share:.0f} % ({point.corrected} masks, {point.hours:.1f} h) "
+        f"to {point.ordered:.3f} (at random {point.random:.3f})"
+        for point in points
     )
     return (
         f"Redrawing the labels with the largest expected loss (`mal review`) would raise their "
@@ -144,15 +144,21 @@ def curves_of(labels: Path, human: Path, *, seconds_per_mask: float) -> ReviewCu
         DatasetError: The files are not of the same objects, or none has both masks.
     """
     comparison = measure_agreement(labels, human)
-    iou_of = {one.annotation_id: one.mask_iou for one in comparison.objects if one.labeled}
-    queue = [one for one in review_queue(read_labeled(labels)) if one.labeled.id in iou_of]
+    iou_of = {
+        compared.annotation_id: compared.mask_iou
+        for compared in comparison.objects
+        if compared.labeled
+    }
+    queue = [
+        suspect for suspect in review_queue(read_labeled(labels)) if suspect.labeled.id in iou_of
+    ]
     if not queue:
         raise DatasetError(labels, [f"no label with a human mask in {human} is left to review."])
-    ious = np.array([iou_of[one.labeled.id] for one in queue])
-    beliefs = [components_of(one.labeled.entry).get("belief") for one in queue]
+    ious = np.array([iou_of[suspect.labeled.id] for suspect in queue])
+    beliefs = [components_of(suspect.labeled.entry).get("belief") for suspect in queue]
     keys: dict[str, Sequence[float]] = {
         OURS: range(len(queue)),
-        SCORE: [one.score for one in queue],
+        SCORE: [suspect.score for suspect in queue],
         BEST: ious.tolist(),
     }
     known = [value for value in beliefs if value is not None]

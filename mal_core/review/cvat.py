@@ -80,7 +80,7 @@ def _shapes(image: ElementTree.Element, problems: list[str]) -> Iterator[Shape]:
     if not name or any(not side for side in sides) or sides[0] * sides[1] >= MAX_PIXELS:
         problems.append(f"image {name or image.get('id')!r} has no name or no size. {EXPORT}")
         return
-    for index, shape in enumerate(one for one in image if one.tag in ("mask", "polygon")):
+    for index, shape in enumerate(shape for shape in image if shape.tag in ("mask", "polygon")):
         where = f"{shape.tag} {index} (from 0) of {name}"
         given = _attribute(shape)
         if given and not WHOLE_NUMBER.fullmatch(given):
@@ -99,7 +99,9 @@ def _shapes(image: ElementTree.Element, problems: list[str]) -> Iterator[Shape]:
 
 
 def _attribute(shape: ElementTree.Element) -> str:
-    values = [one.text or "" for one in shape.iter("attribute") if one.get("name") == ID]
+    values = [
+        attribute.text or "" for attribute in shape.iter("attribute") if attribute.get("name") == ID
+    ]
     return values[0].strip() if values else ""
 
 

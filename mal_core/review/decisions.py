@@ -113,11 +113,11 @@ def save_decisions(content: object, folder: Path) -> None:
             "changed": changed if type(changed) is int else 0,
             "decisions": [
                 {
-                    "annotation_id": one.annotation_id,
-                    "decision": one.choice,
-                    **({} if one.mask is None else {"mask": one.mask[:100]}),
+                    "annotation_id": decision.annotation_id,
+                    "decision": decision.choice,
+                    **({} if decision.mask is None else {"mask": decision.mask[:100]}),
                 }
-                for one in found
+                for decision in found
             ],
         },
         indent=1,

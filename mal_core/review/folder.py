@@ -47,13 +47,13 @@ def write_review(
 
 def part_of(labeled: Labeled, suspects: Sequence[Suspect]) -> Labeled:
     """The labels of a queue alone, and their images in its order."""
-    image_of = {one.labeled.image["id"]: one.labeled.image for one in suspects}
+    image_of = {suspect.labeled.image["id"]: suspect.labeled.image for suspect in suspects}
     content = {
         **labeled.content,
         "images": list(image_of.values()),
-        "annotations": [one.labeled.entry for one in suspects],
+        "annotations": [suspect.labeled.entry for suspect in suspects],
     }
-    objects = tuple(one.labeled for one in suspects)
+    objects = tuple(suspect.labeled for suspect in suspects)
     return Labeled(content=content, objects=objects, crowds=(), unmasked=())
 
 
@@ -72,13 +72,13 @@ def _queue(suspects: Sequence[Suspect], context: Context) -> Json:
         "masks": context.total,
         "queue": [
             {
-                "annotation_id": one.labeled.id,
-                "file_name": one.labeled.image["file_name"],
-                "category": one.labeled.name,
-                "score": one.score,
-                "loss": round(one.loss, 6),
-                "reasons": list(one.reasons),
+                "annotation_id": suspect.labeled.id,
+                "file_name": suspect.labeled.image["file_name"],
+                "category": suspect.labeled.name,
+                "score": suspect.score,
+                "loss": round(suspect.loss, 6),
+                "reasons": list(suspect.reasons),
             }
-            for one in suspects
+            for suspect in suspects
         ],
     }

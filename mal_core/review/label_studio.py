@@ -47,7 +47,7 @@ def read_label_studio(tasks: list[Any], path: Path) -> Given:
     for index, task in enumerate(tasks):
         place = _Place(_task_name(task, index), _file_name(task))
         annotations = _annotations(task, place.task, problems)
-        drawn = [one for one in annotations if not one.get("was_cancelled")]
+        drawn = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
         cancelled += bool(annotations) and not drawn
         waiting += not annotations
         drafts += not annotations and bool(isinstance(task, dict) and task.get("drafts"))
@@ -98,7 +98,9 @@ def _file_name(task: object) -> str | None:
 
 def _annotations(task: object, name: str, problems: list[str]) -> list[Json]:
     annotations = task.get("annotations") if isinstance(task, dict) else None
-    if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+    if not isinstance(annotations, list) or not all(
+        isinstance(annotation, dict) for annotation in annotations
+    ):
         problems.append(f"{name} has no list of annotations. {EXPORT}")
         return []
     return annotations
@@ -134,7 +136,7 @@ def _take(annotation: Json, task: Json, place: _Place, found: Given, problems: l
     data = task.get("data")
     ids = data.get("annotation_ids", []) if isinstance(data, dict) else []
     known = ids if isinstance(ids, list) else []
-    found.gone += [one for one in known if type(one) is int and one not in seen]
+    found.gone += [known_id for known_id in known if type(known_id) is int and known_id not in seen]
     return rectangles
 
 
@@ -178,8 +180,8 @@ def _segmentation(value: Json, width: int, height: int) -> object:
         return mask_to_rle(brush_to_mask(rle, height, width))
     points = value["points"]
     if not isinstance(points, list) or not all(
-        isinstance(one, list) and len(one) == 2 and all(type(x) in (int, float) for x in one)
-        for one in points
+        isinstance(point, list) and len(point) == 2 and all(type(x) in (int, float) for x in point)
+        for point in points
     ):
         message = "its points must be pairs of numbers, in percent of the image."
         raise ValueError(message)

@@ -48,13 +48,13 @@ class Matcher:
 
     def __init__(self, labeled: Labeled) -> None:
         objects = [*labeled.objects, *_rejected(labeled)]
-        self.label_of = {one.id: one for one in objects}
+        self.label_of = {instance.id: instance for instance in objects}
         self._others = {entry["id"] for entry in labeled.content["annotations"]}
         self._on: dict[str, list[LabeledObject]] = defaultdict(list)
         self._full: dict[str, set[str]] = defaultdict(set)
-        for one in objects:
-            name = str(one.image["file_name"])
-            self._on[name].append(one)
+        for instance in objects:
+            name = str(instance.image["file_name"])
+            self._on[name].append(instance)
         for image in labeled.content["images"]:
             name = str(image["file_name"])
             self._full[PurePosixPath(name).name].add(name)
@@ -65,12 +65,12 @@ class Matcher:
         Returns:
             What was found, and how many shapes without an id found their label by its place.
         """
-        named = [found for one in shapes if one.key is not None
-                 and (found := self._by_id(one, problems))]  # fmt: skip
-        taken = {one.label.id for one in named}
+        named = [found for shape in shapes if shape.key is not None
+                 and (found := self._by_id(shape, problems))]  # fmt: skip
+        taken = {shape.label.id for shape in named}
         placed = []
-        for one in shapes:
-            if one.key is None and (found := self._by_place(one, taken, problems)):
+        for shape in shapes:
+            if shape.key is None and (found := self._by_place(shape, taken, problems)):
                 placed.append(found)
                 taken.add(found.label.id)
         return [*named, *placed], len(placed)
@@ -121,10 +121,10 @@ class Matcher:
     def _by_place(self, shape: Shape, taken: set[int], problems: list[str]) -> Drawn | None:
         names = self._names(shape.file_name)
         candidates = [
-            one
+            instance
             for name in names
-            for one in self._on[name]
-            if one.id not in taken and self._misfit(shape, one) is None
+            for instance in self._on[name]
+            if instance.id not in taken and self._misfit(shape, instance) is None
         ]
         if not candidates:
             problems.append(
@@ -135,7 +135,7 @@ class Matcher:
         drawn = self._drawn(shape, candidates[0], problems, placed=True)
         if drawn is None:
             return None
-        boxes = np.array([one.entry["bbox"] for one in candidates], dtype=np.float64)
+        boxes = np.array([instance.entry["bbox"] for instance in candidates], dtype=np.float64)
         own = coco_mask.toBbox(drawn.rle)[None]
         fits = coco_mask.iou(own, boxes, [0] * len(boxes))[0]
         near = np.flatnonzero(fits >= LEAST_BOX_IOU)

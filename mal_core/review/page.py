@@ -42,7 +42,9 @@ class Context:
 
 def queue_digest(suspects: Sequence[Suspect]) -> str:
     """Names a queue: which masks, in any order."""
-    return sha256_json(sorted([one.labeled.id, mask_digest(one.labeled.rle)] for one in suspects))
+    return sha256_json(
+        sorted([suspect.labeled.id, mask_digest(suspect.labeled.rle)] for suspect in suspects)
+    )
 
 
 def write_page(
@@ -60,9 +62,9 @@ def write_page(
         DatasetError: A photo is absent or cannot be decoded.
     """
     painter = Painter(images)
-    by_photo = sorted(suspects, key=lambda one: str(one.labeled.image["file_name"]))
-    pictures = {one.labeled.id: painter.paint(one.labeled) for one in by_photo}
-    items = [_item(one, pictures[one.labeled.id]) for one in suspects]
+    by_photo = sorted(suspects, key=lambda suspect: str(suspect.labeled.image["file_name"]))
+    pictures = {suspect.labeled.id: painter.paint(suspect.labeled) for suspect in by_photo}
+    items = [_item(suspect, pictures[suspect.labeled.id]) for suspect in suspects]
     data = {
         "labels": context.labels,
         "total": context.total,
@@ -98,21 +100,24 @@ def script_json(value: object) -> str:
     for character, escaped in UNSAFE.items():
         text = text.replace(character, escaped)
     # Half characters are no text that a file can hold; JSON can name them.
-    return "".join(f"\\u{ord(one):04x}" if 0xD800 <= ord(one) <= 0xDFFF else one for one in text)
+    return "".join(
+        f"\\u{ord(character):04x}" if 0xD800 <= ord(character) <= 0xDFFF else character
+        for character in text
+    )
 
 
-def _item(one: Suspect, picture: Picture) -> Json:
-    labeled = one.labeled
+def _item(suspect: Suspect, picture: Picture) -> Json:
+    labeled = suspect.labeled
     return {
         "id": str(labeled.id),  # JavaScript's numbers end at 2^53
         "mask": mask_digest(labeled.rle),
         "name": labeled.name,
         "file": str(labeled.image["file_name"]),
-        "score": one.score,
-        "interval": one.interval,
-        "loss": one.loss,
-        "reasons": one.reasons,
-        "components": dict(one.components),
+        "score": suspect.score,
+        "interval": suspect.interval,
+        "loss": suspect.loss,
+        "reasons": suspect.reasons,
+        "components": dict(suspect.components),
         "box_px": [float(side) for side in labeled.entry["bbox"][2:]],
         "photo": picture.photo,
         "layer": picture.layer,

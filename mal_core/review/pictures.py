@@ -55,19 +55,19 @@ class Painter:
         self.images = images
         self._last: tuple[str, NDArray[np.uint8]] | None = None
 
-    def paint(self, one: LabeledObject) -> Picture:
+    def paint(self, instance: LabeledObject) -> Picture:
         """The picture of an object.
 
         Raises:
             DatasetError: The photo is absent or cannot be decoded.
         """
-        photo = self._photo(str(one.image["file_name"]))
-        x0, y0, x1, y1 = _view(one)
+        photo = self._photo(str(instance.image["file_name"]))
+        x0, y0, x1, y1 = _view(instance)
         scale = min(1.0, LARGEST_PX / max(x1 - x0, y1 - y0))
         size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
         crop = cv2.resize(photo[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(one.mask()[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST)
-        x, y, w, h = one.entry["bbox"]
+        mask = cv2.resize(instance.mask()[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST)
+        x, y, w, h = instance.entry["bbox"]
         wide, high = x1 - x0, y1 - y0
         return Picture(
             photo=_jpeg(np.asarray(crop, dtype=np.uint8)),
@@ -83,10 +83,10 @@ class Painter:
         return self._last[1]
 
 
-def _view(one: LabeledObject) -> tuple[int, int, int, int]:
+def _view(instance: LabeledObject) -> tuple[int, int, int, int]:
     """The part of the photo that is shown, whole px, half-open."""
-    height, width = one.size
-    x, y, w, h = (float(value) for value in one.entry["bbox"])
+    height, width = instance.size
+    x, y, w, h = (float(value) for value in instance.entry["bbox"])
     grown = expand_box(np.array([x, y, x + w, y + h]), fixed_margins(CONTEXT))
     least = np.array([x - LEAST_PX, y - LEAST_PX, x + w + LEAST_PX, y + h + LEAST_PX])
     start = np.minimum(grown[:2], least[:2]).clip(0, [width - 1, height - 1])

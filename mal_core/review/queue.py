@@ -60,7 +60,7 @@ def expected_losses(scores: FloatArray, areas: FloatArray, classes: Sequence[int
         return np.zeros(0)
     sides = np.sqrt(np.maximum(areas, 1.0))
     counts = Counter(classes)
-    numbers = np.array([counts[one] for one in classes], dtype=np.float64)
+    numbers = np.array([counts[class_] for class_ in classes], dtype=np.float64)
     usual = float(np.median(list(counts.values())))
     size = ((sides / np.median(sides)) ** SIZE_POWER).clip(*BOUNDS)
     rarity = ((usual / numbers) ** RARITY_POWER).clip(*BOUNDS)
@@ -73,10 +73,12 @@ def review_queue(labeled: Labeled) -> list[Suspect]:
     Args:
         labeled: A file whose objects have `score`; one without counts as 0.
     """
-    objects = [one for one in labeled.objects if one.entry.get("source") != HUMAN_SOURCE]
-    scores = np.array([one.score or 0.0 for one in objects], dtype=np.float64).clip(0, 1)
-    areas = np.array([box_area_of(one.entry) for one in objects], dtype=np.float64)
-    losses = expected_losses(scores, areas, [one.entry["category_id"] for one in objects])
+    objects = [
+        instance for instance in labeled.objects if instance.entry.get("source") != HUMAN_SOURCE
+    ]
+    scores = np.array([instance.score or 0.0 for instance in objects], dtype=np.float64).clip(0, 1)
+    areas = np.array([box_area_of(instance.entry) for instance in objects], dtype=np.float64)
+    losses = expected_losses(scores, areas, [instance.entry["category_id"] for instance in objects])
     order = sorted(range(len(objects)), key=lambda index: (-losses[index], objects[index].id))
     return [_suspect(objects[index], float(losses[index])) for index in order]
 
@@ -86,12 +88,12 @@ def box_area_of(entry: Mapping[str, Any]) -> float:
     return float(entry["bbox"][2]) * float(entry["bbox"][3])
 
 
-def _suspect(one: LabeledObject, loss: float) -> Suspect:
-    interval, components = one.entry.get(INTERVAL), components_of(one.entry)
+def _suspect(instance: LabeledObject, loss: float) -> Suspect:
+    interval, components = instance.entry.get(INTERVAL), components_of(instance.entry)
     return Suspect(
-        labeled=one,
+        labeled=instance,
         loss=loss,
-        score=one.score or 0.0,
+        score=instance.score or 0.0,
         interval=_interval(interval),
         reasons=reasons_for(components),
         components=components,
@@ -119,19 +121,19 @@ def _is_number(value: object) -> bool:
 def score_problems(labeled: Labeled) -> list[str]:
     """Scores that are none."""
     return [
-        f"annotation {one.id} has score={reprlib.repr(one.entry['score'])}, but a score is a "
-        "number from 0 to 1. Correct or drop it."
-        for one in labeled.objects
-        if "score" in one.entry
-        and not (_is_number(one.entry["score"]) and 0 <= one.entry["score"] <= 1)
+        f"annotation {instance.id} has score={reprlib.repr(instance.entry['score'])}, "
+        "but a score is a number from 0 to 1. Correct or drop it."
+        for instance in labeled.objects
+        if "score" in instance.entry
+        and not (_is_number(instance.entry["score"]) and 0 <= instance.entry["score"] <= 1)
     ]
 
 
 def without_scores(labeled: Labeled) -> tuple[int, ...]:
     """Ids of labels that cannot be ordered or explained: no score, or nothing it was made from."""
     return tuple(
-        one.id
-        for one in labeled.objects
-        if one.entry.get("source") != HUMAN_SOURCE
-        and (one.score is None or not components_of(one.entry))
+        instance.id
+        for instance in labeled.objects
+        if instance.entry.get("source") != HUMAN_SOURCE
+        and (instance.score is None or not components_of(instance.entry))
     )

@@ -54,20 +54,25 @@ class WeightedCocoDataset(CocoDataset):
         # One by one: mmdet drops some annotations and does not say which ones.
         info = super().parse_data_info({**raw_data_info, "raw_ann_info": []})
         for annotation in raw_data_info["raw_ann_info"]:
-            one = super().parse_data_info({**raw_data_info, "raw_ann_info": [annotation]})
-            for instance in one["instances"]:
+            alone = super().parse_data_info({**raw_data_info, "raw_ann_info": [annotation]})
+            for instance in alone["instances"]:
                 weight = weight_of(annotation, self.label_weights, self.label_threshold)
                 info["instances"].append({**instance, WEIGHT: weight})
         return info
 
     def load_data_list(self) -> list[dict[str, Any]]:
         data = super().load_data_list()
-        instances = [one for info in data for one in info["instances"] if not one["ignore_flag"]]
-        mean = float(np.mean([one[WEIGHT] for one in instances])) if instances else 1.0
+        instances = [
+            instance
+            for info in data
+            for instance in info["instances"]
+            if not instance["ignore_flag"]
+        ]
+        mean = float(np.mean([instance[WEIGHT] for instance in instances])) if instances else 1.0
         if mean == 0:
             raise DatasetError(Path(self.ann_file), [self._no_label_counts(len(instances))])
-        for one in instances:
-            one[WEIGHT] /= mean
+        for instance in instances:
+            instance[WEIGHT] /= mean
         return data
 
     def _no_label_counts(self, count: int) -> str:
@@ -84,7 +89,7 @@ class WeightsIntoLabels(BaseTransform):
     """Put the weights of the instances into the upper bits of their labels."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        weights = np.array([one.get(WEIGHT, 1.0) for one in results["instances"]])
+        weights = np.array([instance.get(WEIGHT, 1.0) for instance in results["instances"]])
         levels = np.round(weights * LEVELS).astype(np.int64)
         results["gt_bboxes_labels"] = results["gt_bboxes_labels"] + (levels << LABEL_BITS)
         return results

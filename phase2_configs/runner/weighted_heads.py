@@ -92,7 +92,7 @@ def _joined(objects: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         labels = torch.where(more_positive.view_as(labels), more_labels, labels)
         positive = positive | more_positive
         indices = [*indices, *more_indices]
-    return torch.cat([one[0] for one in objects]), labels, positive, indices
+    return torch.cat([instance[0] for instance in objects]), labels, positive, indices
 
 
 @MODELS.register_module()

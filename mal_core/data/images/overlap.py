@@ -146,7 +146,7 @@ def _thumbnail(path: Path) -> Floats | None:
     try:
         header = read_header(path)
         shorter = min(header.size)
-        factor = next((one for one in REDUCED if shorter >= one * 2 * SIDE), 1)
+        factor = next((factor for factor in REDUCED if shorter >= factor * 2 * SIDE), 1)
         flag = REDUCED.get(factor, cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_IGNORE_ORIENTATION
         with header.turn_to_decode():
             pixels = cv2.imread(str(path), flag)

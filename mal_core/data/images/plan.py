@@ -103,19 +103,19 @@ def plan_images(
         max_pixels: Larger images are not decoded.
         sizes_stated: The sizes are the annotation file's, not read from the pixels.
     """
-    once = list({one.file_name: one for one in listed}.values())
-    looks = list(in_order(lambda one: _look(root, one, one.file_name, max_pixels), once))
-    missing = [one for one, look in zip(once, looks, strict=True) if look is None]
+    once = list({image.file_name: image for image in listed}.values())
+    looks = list(in_order(lambda image: _look(root, image, image.file_name, max_pixels), once))
+    missing = [image for image, look in zip(once, looks, strict=True) if look is None]
     found = _files_of(root, once, missing)
     elsewhere = {
-        name: _look(root, one, found[name].file, max_pixels)
-        for one in missing
-        if (name := one.file_name) in found
+        name: _look(root, image, found[name].file, max_pixels)
+        for image in missing
+        if (name := image.file_name) in found
     }
     seen = [
         look
-        for one, first in zip(once, looks, strict=True)
-        if isinstance(look := elsewhere.get(one.file_name, first), _Look)
+        for image, first in zip(once, looks, strict=True)
+        if isinstance(look := elsewhere.get(image.file_name, first), _Look)
     ]
     frames = _frames(seen, orientation, sizes_stated)
     changes = [_change(look, frames.shown.get(look.listed.file_name)) for look in seen]
@@ -127,13 +127,13 @@ def _files_of(
     root: Path, listed: Iterable[ImageRecord], missing: Iterable[ImageRecord]
 ) -> dict[str, Found]:
     """Files of the names that no file has exactly; each file is taken once."""
-    names = [one.file_name for one in missing if _can_be_linked(one.file_name)]
+    names = [image.file_name for image in missing if _can_be_linked(image.file_name)]
     if not names or not root.is_dir():
         return {}
     index = ImageIndex(root)
     found = {name: file for name in names if (file := index.find(name)) is not None}
     taken = Counter(file.file for file in found.values())
-    taken.update(one.file_name for one in listed if one.file_name not in found)
+    taken.update(image.file_name for image in listed if image.file_name not in found)
     return {name: file for name, file in found.items() if taken[file.file] == 1}
 
 
@@ -227,7 +227,9 @@ def _change(look: _Look, shown: bool | None) -> Change | None:
 
 
 def _depth_notes(changes: Iterable[Change | None]) -> Iterator[str]:
-    counts = Counter(one.bits for one in changes if one is not None and one.bits is not None)
+    counts = Counter(
+        change.bits for change in changes if change is not None and change.bits is not None
+    )
     if counts:
         ranges = ", ".join(f"{count} of {bits} bits" for bits, count in sorted(counts.items()))
         yield (
@@ -238,7 +240,7 @@ def _depth_notes(changes: Iterable[Change | None]) -> Iterator[str]:
 
 def _name_notes(found: Mapping[str, Found]) -> Iterator[str]:
     if found:
-        counts = Counter(way for one in found.values() for way in one.how)
+        counts = Counter(way for frame in found.values() for way in frame.how)
         ways = ", ".join(f"{count} with {way}" for way, count in counts.most_common())
         name, first = next(iter(found.items()))
         yield (
@@ -258,7 +260,7 @@ def _frame_notes(looks: Iterable[_Look]) -> Iterator[str]:
 
 def write_all_pixels(root: Path, plan: ImagePlan, folder: Path) -> None:
     """Write every image of a plan that needs new pixels; files are named by their places in it."""
-    wanted = [(n, one) for n, one in enumerate(plan.changes) if one.needs_pixels]
+    wanted = [(n, change) for n, change in enumerate(plan.changes) if change.needs_pixels]
 
     def write(item: tuple[int, Change]) -> None:
         number, change = item

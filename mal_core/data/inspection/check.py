@@ -62,7 +62,7 @@ class CheckedData:
     @property
     def num_small_images(self) -> int:
         """Training images that the recipes of segmenters leave out."""
-        return sum(min(one.width, one.height) < LEAST_SIDE for one in self.train.images)
+        return sum(min(image.width, image.height) < LEAST_SIDE for image in self.train.images)
 
     def _size_notes(self) -> Iterable[str]:
         small, total = self.num_small_images, len(self.train.images)

@@ -116,19 +116,19 @@ def report_text(findings: Sequence[Finding]) -> str:
     """Findings for people: files, then kinds with counts, each with its first sentences."""
     lines: list[str] = []
     by_file: dict[tuple[Path, Severity], list[Finding]] = defaultdict(list)
-    for one in findings:
-        by_file[one.file, one.severity].append(one)
+    for finding in findings:
+        by_file[finding.file, finding.severity].append(finding)
     for (file, severity), found in by_file.items():
         lines.append(_heading(file, severity, found))
-        for one in found:
-            lines += _shown(one, named=len(found) > 1 or one.count > len(one.examples))
+        for finding in found:
+            lines += _shown(finding, named=len(found) > 1 or finding.count > len(finding.examples))
     return "\n".join(lines)
 
 
 def _heading(file: Path, severity: Severity, found: Sequence[Finding]) -> str:
     if severity == "warning":
         return f"{file}: {len(found)} {_plural('thing', len(found))} to know"
-    total = sum(one.count for one in found)
+    total = sum(finding.count for finding in found)
     kinds = f" of {len(found)} kinds" if len(found) > 1 else ""
     return f"{file}: {total} {_plural('problem', total)}{kinds}"
 
@@ -149,12 +149,12 @@ def _shown(finding: Finding, *, named: bool) -> list[str]:
 def report_json(findings: Sequence[Finding]) -> Mapping[str, Any]:
     """Findings for programs."""
     counts = {
-        severity: sum(one.count for one in findings if one.severity == severity)
+        severity: sum(finding.count for finding in findings if finding.severity == severity)
         for severity in ("error", "warning")
     }
     return {
         "fine": counts["error"] == 0,
         "num_errors": counts["error"],
-        "num_warnings": sum(one.severity == "warning" for one in findings),
-        "findings": [{**asdict(one), "file": str(one.file)} for one in findings],
+        "num_warnings": sum(finding.severity == "warning" for finding in findings),
+        "findings": [{**asdict(finding), "file": str(finding.file)} for finding in findings],
     }

@@ -115,8 +115,10 @@ def read_licence(name: str | None, url: str = "") -> Licence:
 def card_of(parts: Iterable[LicensedPart]) -> LicenceCard:
     """The parts with the strictest licence among them."""
     listed = tuple(parts)
-    strictest = max((one.licence for one in listed), key=lambda one: one.strictness, default=None)
-    uses = {one.licence.commercial for one in listed}
+    strictest = max(
+        (part.licence for part in listed), key=lambda licence: licence.strictness, default=None
+    )
+    uses = {part.licence.commercial for part in listed}
     commercial: Commercial = "no" if "no" in uses else "unknown" if "unknown" in uses else "yes"
     return LicenceCard(parts=listed, strictest=strictest, commercial=commercial)
 
@@ -136,7 +138,9 @@ def image_licences(
     """
     content = parse_listing(annotations)
     known = _listed(content.get("licenses"))
-    counts = Counter(_key(one.get("license")) for one in content["images"] if isinstance(one, dict))
+    counts = Counter(
+        _key(image.get("license")) for image in content["images"] if isinstance(image, dict)
+    )
     names: Counter[tuple[str, str, str]] = Counter()
     for key, count in counts.items():
         name, url = known.get(key, ("", ""))
@@ -160,9 +164,12 @@ def image_licences(
 def _listed(licences: Any) -> Mapping[str, tuple[str, str]]:
     """Name and address of each licence by its id."""
     found = {}
-    for one in licences if isinstance(licences, list) else ():
-        if isinstance(one, dict) and "id" in one:
-            found[_key(one["id"])] = (str(one.get("name") or ""), str(one.get("url") or ""))
+    for licence in licences if isinstance(licences, list) else ():
+        if isinstance(licence, dict) and "id" in licence:
+            found[_key(licence["id"])] = (
+                str(licence.get("name") or ""),
+                str(licence.get("url") or ""),
+            )
     return found
 
 
@@ -181,19 +188,19 @@ def require_commercial(parts: Sequence[LicensedPart], advice: Mapping[str, str])
         ConfigError: Names each such part, its licence and what to do.
     """
     lines = []
-    for one in parts:
-        licence = one.licence
+    for part in parts:
+        licence = part.licence
         if licence.commercial == "yes" and licence.derivatives:
             continue
-        what = f"{one.count} {one.part}" if one.count > 1 else one.part
+        what = f"{part.count} {part.part}" if part.count > 1 else part.part
         why = {
             "no": "does not permit commercial use",
             "unknown": "is not known to permit commercial use",
             "yes": "does not permit derived works",
         }[licence.commercial]
         lines.append(
-            f"  - {what} ({one.of}): {licence.name!r}, stated by {one.stated_by}, {why}. "
-            f"{advice.get(one.part, 'Leave it out.')}"
+            f"  - {what} ({part.of}): {licence.name!r}, stated by {part.stated_by}, {why}. "
+            f"{advice.get(part.part, 'Leave it out.')}"
         )
     if lines:
         message = "\n".join(["license_policy=commercial refuses:", *lines])

@@ -66,18 +66,18 @@ def _flattened(segmentation: object) -> Any:
     """[[x, y], [x, y], ...] as one polygon, [[[x, y], ...], ...] as several."""
     if not isinstance(segmentation, list) or not segmentation:
         return None
-    if all(_is_point(one) for one in segmentation):
+    if all(_is_point(point) for point in segmentation):
         return [list(itertools.chain.from_iterable(segmentation))]
     parts = [
         list(itertools.chain.from_iterable(part))
         for part in segmentation
-        if isinstance(part, list) and part and all(_is_point(one) for one in part)
+        if isinstance(part, list) and part and all(_is_point(point) for point in part)
     ]
     return parts if len(parts) == len(segmentation) else None
 
 
-def _is_point(one: object) -> bool:
-    return isinstance(one, list) and len(one) == 2
+def _is_point(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def _text_of_bytes(segmentation: object) -> Any:

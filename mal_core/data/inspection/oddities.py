@@ -87,7 +87,7 @@ def _bare_images(view: CocoView) -> int:
 
 def _bare_classes(split: str, view: CocoView) -> Iterator[Oddity]:
     used = _used(view, "category_ids")
-    bare = [one.name for one in view.categories if one.category_id not in used]
+    bare = [category.name for category in view.categories if category.category_id not in used]
     if bare:
         shown = ", ".join(repr(name) for name in bare[:SHOWN])
         text = f"{len(bare)} of {len(view.categories)} classes have no box, such as {shown}: kept"
@@ -116,7 +116,7 @@ def _copies(view: CocoView) -> int:
 
 def class_order(train: CocoView, val: CocoView) -> Iterator[Oddity]:
     """Classes that both files list in different orders, which mmdet's numbers follow."""
-    orders = [[one.category_id for one in view.categories] for view in (train, val)]
+    orders = [[category.category_id for category in view.categories] for view in (train, val)]
     if orders[0] == orders[1] or set(orders[0]) != set(orders[1]):
         return
     moved = [one for one, other in zip(*orders, strict=True) if one != other]
@@ -133,4 +133,4 @@ def class_order(train: CocoView, val: CocoView) -> Iterator[Oddity]:
 
 
 def _names(categories: Iterable[Category]) -> Mapping[int, str]:
-    return {one.category_id: one.name for one in categories}
+    return {category.category_id: category.name for category in categories}

@@ -178,7 +178,9 @@ class _Repair:
     def annotations(self, entries: Sequence[Any]) -> Iterator[Json]:
         """Annotations with an id of their own, a box inside their image, a sound mask or none."""
         used = {
-            one["id"] for one in entries if isinstance(one, dict) and type(one.get("id")) is int
+            entry["id"]
+            for entry in entries
+            if isinstance(entry, dict) and type(entry.get("id")) is int
         }
         following, seen = max(used, default=0) + 1, set[int]()
         self._find_shares(entries)

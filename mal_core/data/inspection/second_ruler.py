@@ -30,8 +30,8 @@ def check_second_ruler(ruler: Path, val: Path) -> None:
 
 def _image_problems(second: CocoView, first: CocoView) -> Iterator[str]:
     theirs, ours = (
-        {image.image_id: (image.width, image.height) for image in one.images}
-        for one in (second, first)
+        {image.image_id: (image.width, image.height) for image in view.images}
+        for view in (second, first)
     )
     if theirs.keys() != ours.keys():
         yield (

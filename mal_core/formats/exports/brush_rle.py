@@ -53,10 +53,10 @@ def brush_to_mask(brush: Sequence[int], height: int, width: int) -> NDArray[np.u
     Raises:
         BrushError: The bytes are no mask of that size.
     """
-    if not all(type(one) is int and 0 <= one < 256 for one in brush):
+    if not all(type(byte) is int and 0 <= byte < 256 for byte in brush):
         message = "its rle must be a list of bytes."
         raise BrushError(message)
-    bits = "".join(f"{one:08b}" for one in brush)
+    bits = "".join(f"{byte:08b}" for byte in brush)
     try:
         values = _values(bits, height * width * CHANNELS)
     except ValueError as error:

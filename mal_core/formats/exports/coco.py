@@ -81,16 +81,16 @@ def write_fiftyone(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     return losses
 
 
-def as_rle(one: LabeledObject, losses: Losses) -> object:
+def as_rle(instance: LabeledObject, losses: Losses) -> object:
     """The mask as compressed RLE."""
-    losses.wrote(one)
-    return one.rle
+    losses.wrote(instance)
+    return instance.rle
 
 
-def as_polygons(one: LabeledObject, losses: Losses) -> object:
+def as_polygons(instance: LabeledObject, losses: Losses) -> object:
     """The mask as one polygon per part, with holes; what pycocotools makes of them is counted."""
-    polygons = mask_to_polygons(one.mask())
-    losses.wrote(one, polygons_to_rle(polygons, *one.size))
+    polygons = mask_to_polygons(instance.mask())
+    losses.wrote(instance, polygons_to_rle(polygons, *instance.size))
     return [polygon.ravel().tolist() for polygon in polygons]
 
 
@@ -99,13 +99,13 @@ def _annotations(
 ) -> list[Json]:
     """Annotations in file order, those with a mask in one form."""
     found = {
-        one.id: {
+        instance.id: {
             "iscrowd": 0,
-            "area": int(coco_mask.area(one.rle)),
-            **one.entry,
-            "segmentation": form(one, losses),
+            "area": int(coco_mask.area(instance.rle)),
+            **instance.entry,
+            "segmentation": form(instance, losses),
         }
-        for one in labeled.objects
+        for instance in labeled.objects
     }
     if crowds:
         found |= {entry["id"]: entry for entry in labeled.crowds}

@@ -34,8 +34,8 @@ def write_cvat(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     _add_labels(root, labeled.class_names())
     for number, (image, objects) in enumerate(labeled.by_image()):
         _add_image(root, number, image, objects)
-    for one in labeled.objects:
-        losses.wrote(one)
+    for instance in labeled.objects:
+        losses.wrote(instance)
     ElementTree.indent(root)
     with atomic_path(target / XML) as temporary:
         ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
@@ -47,7 +47,7 @@ def write_cvat(labeled: Labeled, target: Path, photos: Photos) -> Losses:
 
 def _with_attributes(content: Json, labeled: Labeled) -> Json:
     """CVAT numbers annotations anew, and keeps attributes."""
-    ours = {one.id: one for one in labeled.objects}
+    ours = {instance.id: instance for instance in labeled.objects}
     annotations = [
         {**entry, "attributes": _attributes(ours[entry["id"]])} if entry["id"] in ours else entry
         for entry in content["annotations"]
@@ -55,8 +55,8 @@ def _with_attributes(content: Json, labeled: Labeled) -> Json:
     return {**content, "annotations": annotations}
 
 
-def _attributes(one: LabeledObject) -> dict[str, str]:
-    return {ID: str(one.id), SCORE: "" if one.score is None else f"{one.score:.4f}"}
+def _attributes(instance: LabeledObject) -> dict[str, str]:
+    return {ID: str(instance.id), SCORE: "" if instance.score is None else f"{instance.score:.4f}"}
 
 
 def _raw_label(name: str) -> Json:
@@ -87,17 +87,17 @@ def _add_image(
     places = {key: str(image[key]) for key in ("width", "height")}
     named = {"id": str(number), "name": str(image["file_name"]), **places}
     element = ElementTree.SubElement(root, "image", named)
-    for one in objects:
-        element.append(_mask(one))
+    for instance in objects:
+        element.append(_mask(instance))
 
 
-def _mask(one: LabeledObject) -> ElementTree.Element:
-    mask = one.mask()
+def _mask(instance: LabeledObject) -> ElementTree.Element:
+    mask = instance.mask()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     top, left = int(rows[0]), int(columns[0])
     inside = mask[top : rows[-1] + 1, left : columns[-1] + 1]
     values = {
-        "label": one.name,
+        "label": instance.name,
         "source": "auto",
         "occluded": "0",
         "rle": ", ".join(map(str, row_runs(inside))),
@@ -108,7 +108,7 @@ def _mask(one: LabeledObject) -> ElementTree.Element:
         "z_order": "0",
     }
     element = ElementTree.Element("mask", values)
-    for key, value in _attributes(one).items():
+    for key, value in _attributes(instance).items():
         ElementTree.SubElement(element, "attribute", name=key).text = value
     return element
 

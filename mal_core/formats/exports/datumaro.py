@@ -28,9 +28,9 @@ def write_datumaro(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     items = []
     for image, objects in labeled.by_image():
         annotations = []
-        for one in objects:
-            annotations += _annotations(one, numbers[one.entry["category_id"]] - 1)
-            losses.wrote(one)
+        for instance in objects:
+            annotations += _annotations(instance, numbers[instance.entry["category_id"]] - 1)
+            losses.wrote(instance)
         items.append(
             {
                 "id": stem_of(image["file_name"]),
@@ -50,12 +50,12 @@ def write_datumaro(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     return losses
 
 
-def _annotations(one: LabeledObject, label: int) -> list[Json]:
-    attributes: Json = {"annotation_id": one.id, "is_crowd": False}
-    if one.score is not None:
-        attributes["score"] = one.score
-    common = {"id": one.id, "attributes": attributes, "group": one.id, "label_id": label}
+def _annotations(instance: LabeledObject, label: int) -> list[Json]:
+    attributes: Json = {"annotation_id": instance.id, "is_crowd": False}
+    if instance.score is not None:
+        attributes["score"] = instance.score
+    common = {"id": instance.id, "attributes": attributes, "group": instance.id, "label_id": label}
     return [
-        {**common, "type": "mask", "rle": one.rle, "z_order": 0},
-        {**common, "type": "bbox", "bbox": one.entry["bbox"], "z_order": 0},
+        {**common, "type": "mask", "rle": instance.rle, "z_order": 0},
+        {**common, "type": "bbox", "bbox": instance.entry["bbox"], "z_order": 0},
     ]

@@ -31,8 +31,8 @@ def write_label_studio(labeled: Labeled, target: Path, photos: Photos) -> Losses
     """
     losses = labeled.losses()
     tasks = [_task(image, objects, photos) for image, objects in labeled.by_image()]
-    for one in labeled.objects:
-        losses.wrote(one)
+    for instance in labeled.objects:
+        losses.wrote(instance)
     write_json(target / TASKS, tasks)
     root = labeling_setup(labeled.class_names())
     with atomic_path(target / SETUP) as temporary:
@@ -55,15 +55,15 @@ def labeling_setup(names: Sequence[str]) -> ElementTree.Element:
 
 def _task(image: Json, objects: Sequence[LabeledObject], photos: Photos) -> Json:
     url = f"{photos.url or LOCAL_FILES}{quote(image['file_name'])}"
-    brush = [region for one in objects for region in (_box(one), _brush(one))]
-    polygons = [region for one in objects for region in _polygons(one)]
-    score = _mean([one.score for one in objects if one.score is not None])
+    brush = [region for instance in objects for region in (_box(instance), _brush(instance))]
+    polygons = [region for instance in objects for region in _polygons(instance)]
+    score = _mean([instance.score for instance in objects if instance.score is not None])
     return {
         "data": {
             "image": url,
             "image_id": image["id"],
             "file_name": image["file_name"],
-            "annotation_ids": [one.id for one in objects],
+            "annotation_ids": [instance.id for instance in objects],
         },
         "predictions": [
             {"model_version": version, "result": result, **score}
@@ -77,8 +77,8 @@ def _mean(scores: Sequence[float]) -> dict[str, float]:
     return {"score": sum(scores) / len(scores)} if scores else {}
 
 
-def _region(one: LabeledObject, region_id: str, kind: str, name: str) -> Json:
-    height, width = one.size
+def _region(instance: LabeledObject, region_id: str, kind: str, name: str) -> Json:
+    height, width = instance.size
     return {
         "id": region_id,
         "type": kind,
@@ -87,34 +87,34 @@ def _region(one: LabeledObject, region_id: str, kind: str, name: str) -> Json:
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        **({} if one.score is None else {"score": one.score}),
+        **({} if instance.score is None else {"score": instance.score}),
     }
 
 
-def _box(one: LabeledObject) -> Json:
-    height, width = one.size
-    x, y, w, h = one.entry["bbox"]
+def _box(instance: LabeledObject) -> Json:
+    height, width = instance.size
+    x, y, w, h = instance.entry["bbox"]
     value = {
         "x": 100 * x / width,
         "y": 100 * y / height,
         "width": 100 * w / width,
         "height": 100 * h / height,
         "rotation": 0,
-        "rectanglelabels": [one.name],
+        "rectanglelabels": [instance.name],
     }
-    region = _region(one, f"{BOXES}_{one.id}", "rectanglelabels", BOXES)
+    region = _region(instance, f"{BOXES}_{instance.id}", "rectanglelabels", BOXES)
     return {**region, "readonly": True, "value": value}
 
 
-def _brush(one: LabeledObject) -> Json:
-    value = {"format": "rle", "rle": mask_to_brush(one.mask()), "brushlabels": [one.name]}
-    return {**_region(one, f"{MASKS}_{one.id}", "brushlabels", MASKS), "value": value}
+def _brush(instance: LabeledObject) -> Json:
+    value = {"format": "rle", "rle": mask_to_brush(instance.mask()), "brushlabels": [instance.name]}
+    return {**_region(instance, f"{MASKS}_{instance.id}", "brushlabels", MASKS), "value": value}
 
 
-def _polygons(one: LabeledObject) -> Iterable[Json]:
-    height, width = one.size
-    for part, polygon in enumerate(mask_to_polygons(one.mask())):
+def _polygons(instance: LabeledObject) -> Iterable[Json]:
+    height, width = instance.size
+    for part, polygon in enumerate(mask_to_polygons(instance.mask())):
         points = (polygon * 100 / [width, height]).tolist()
-        value = {"points": points, "closed": True, "polygonlabels": [one.name]}
-        region = _region(one, f"{OUTLINES}_{one.id}_{part}", "polygonlabels", OUTLINES)
+        value = {"points": points, "closed": True, "polygonlabels": [instance.name]}
+        region = _region(instance, f"{OUTLINES}_{instance.id}_{part}", "polygonlabels", OUTLINES)
         yield {**region, "value": value}

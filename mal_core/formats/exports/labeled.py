@@ -78,12 +78,12 @@ class Losses:
     left_out: dict[str, list[int]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def wrote(self, one: LabeledObject, read_back: Rle | None = None) -> None:
+    def wrote(self, instance: LabeledObject, read_back: Rle | None = None) -> None:
         """Count an object; `read_back` is what readers of the format get for its mask."""
         self.written += 1
-        iou = 1.0 if read_back is None else rle_iou(one.rle, read_back)
+        iou = 1.0 if read_back is None else rle_iou(instance.rle, read_back)
         if iou < 1:
-            self.iou_of[one.id] = iou
+            self.iou_of[instance.id] = iou
 
     def leave_out(self, reason: str, *ids: int) -> None:
         """Count annotations that are not in the export."""
@@ -142,8 +142,8 @@ class Labeled:
         found: dict[int, list[LabeledObject]] = {
             image["id"]: [] for image in self.content["images"]
         }
-        for one in self.objects:
-            found[one.image["id"]].append(one)
+        for instance in self.objects:
+            found[instance.image["id"]].append(instance)
         return [(image, found[image["id"]]) for image in self.content["images"]]
 
     def class_numbers(self) -> dict[int, int]:

@@ -17,13 +17,13 @@ def write_png(labeled: Labeled, target: Path, _photos: Photos) -> Losses:
     losses.leave_out(NO_MASK, *labeled.unmasked)
     losses.leave_out("crowds, which are no objects", *(entry["id"] for entry in labeled.crowds))
     rows = []
-    for one in labeled.objects:
-        name = Path("masks") / one.image["file_name"] / f"{one.id}.png"
+    for instance in labeled.objects:
+        name = Path("masks") / instance.image["file_name"] / f"{instance.id}.png"
         with atomic_path(target / name) as temporary:
-            Image.fromarray(one.mask() * 255).save(temporary, format="PNG")
-        score = "" if one.score is None else one.score
-        rows.append((str(name), one.image["file_name"], one.id, one.name, score))
-        losses.wrote(one)
+            Image.fromarray(instance.mask() * 255).save(temporary, format="PNG")
+        score = "" if instance.score is None else instance.score
+        rows.append((str(name), instance.image["file_name"], instance.id, instance.name, score))
+        losses.wrote(instance)
     with (
         atomic_path(target / "index.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,

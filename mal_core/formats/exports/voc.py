@@ -44,23 +44,23 @@ def _write_masks(
     numbers = labeled.class_numbers()
     entries = [
         {
-            "segmentation": one.rle,
-            "category_id": numbers[one.entry["category_id"]],
+            "segmentation": instance.rle,
+            "category_id": numbers[instance.entry["category_id"]],
             "object": number,
-            "area": int(one.mask().sum()),
+            "area": int(instance.mask().sum()),
         }
-        for number, one in enumerate(objects, start=1)
+        for number, instance in enumerate(objects, start=1)
     ]
     name = Path(f"{stem_of(image['file_name'])}.png")
     painted = paint_image(image, entries, name, target)
     if len(objects) > MOST_INDICES:
         losses.notes["images with more than 254 objects, whose masks have 16 bits"] += 1
-    for number, one in enumerate(objects, start=1):
+    for number, instance in enumerate(objects, start=1):
         seen = painted == number
         if seen.any():
-            losses.wrote(one, mask_to_rle(seen))
+            losses.wrote(instance, mask_to_rle(seen))
         else:
-            losses.leave_out(HIDDEN, one.id)
+            losses.leave_out(HIDDEN, instance.id)
 
 
 def _write_xml(image: Json, objects: Sequence[LabeledObject], path: Path) -> None:
@@ -73,14 +73,14 @@ def _write_xml(image: Json, objects: Sequence[LabeledObject], path: Path) -> Non
     for key, value in (("width", image["width"]), ("height", image["height"]), ("depth", 3)):
         _add(size, key, value)
     _add(root, "segmented", int(bool(objects)))
-    for one in objects:
+    for instance in objects:
         element = ElementTree.SubElement(root, "object")
         for key in ("pose", "truncated", "difficult"):
-            _add(element, key, one.entry.get(key, "Unspecified" if key == "pose" else 0))
+            _add(element, key, instance.entry.get(key, "Unspecified" if key == "pose" else 0))
         element.insert(0, ElementTree.Element("name"))
-        element[0].text = one.name
+        element[0].text = instance.name
         box = ElementTree.SubElement(element, "bndbox")
-        x, y, w, h = one.entry["bbox"]
+        x, y, w, h = instance.entry["bbox"]
         for key, value in (("xmin", x + 1), ("ymin", y + 1), ("xmax", x + w), ("ymax", y + h)):
             _add(box, key, f"{value:g}")
     ElementTree.indent(root)

@@ -23,23 +23,23 @@ def write_yolo(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     require_own_stems(labeled, ".txt")
     losses = labeled.losses()
     numbers = labeled.class_numbers()
-    object_of = {one.id: one for one in labeled.objects}
+    object_of = {instance.id: instance for instance in labeled.objects}
     content: Json = {
         "images": labeled.content["images"],
         "annotations": [
             {
-                **one.entry,
-                "category_id": numbers[one.entry["category_id"]],
-                "segmentation": one.rle,
+                **instance.entry,
+                "category_id": numbers[instance.entry["category_id"]],
+                "segmentation": instance.rle,
             }
-            for one in labeled.objects
+            for instance in labeled.objects
         ],
     }
 
     def wrote(entry: Json, polygon: Points) -> None:
-        one = object_of[entry["id"]]
-        losses.wrote(one, drawn_polygon_to_rle(polygon, *one.size))
-        _note(one, losses)
+        instance = object_of[entry["id"]]
+        losses.wrote(instance, drawn_polygon_to_rle(polygon, *instance.size))
+        _note(instance, losses)
 
     write_rows(content, target / "labels", wrote)
     # Without `path`: ultralytics then starts from the folder of this file.
@@ -48,8 +48,8 @@ def write_yolo(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     return losses
 
 
-def _note(one: LabeledObject, losses: Losses) -> None:
-    parts, holes = count_parts(one.mask())
+def _note(instance: LabeledObject, losses: Losses) -> None:
+    parts, holes = count_parts(instance.mask())
     if parts > 1:
         losses.notes["masks of several parts, joined by lines"] += 1
     if holes:
