@@ -59,7 +59,8 @@ def review(config: RunConfig) -> list[str]:
     hours = len(worst) * config.seconds_per_mask / 3600
     return [
         f"{len(worst)} of {total} masks to review, expected IoU {worst[0].score:.2f} to "
-        f"{max(suspect.score for suspect in worst):.2f}; to draw all of them anew takes {hours:.1f} h",
+        f"{max(suspect.score for suspect in worst):.2f}; to draw all of them anew takes "
+        f"{hours:.1f} h",
         f"page ({megabytes:.1f} MB): {target / PAGE}, or {url} while `mal serve` runs",
         f"Label Studio: {target / LABEL_STUDIO}",
         f"CVAT: {target / CVAT}",
