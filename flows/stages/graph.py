@@ -42,7 +42,7 @@ from flows.store.stage_names import (
     TRAIN,
 )
 from flows.workers import devices
-from flows.workers.arms import side_by_side
+from flows.workers.side_by_side import side_by_side
 from mal_core.config.roles import EFFECTS, Role, all_settings
 
 

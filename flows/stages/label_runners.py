@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from flows.settings.run_config import RunConfig
 from flows.stages.run import Run, ShardRunner
-from flows.workers.arms import side_by_side
+from flows.workers.side_by_side import side_by_side
 from mal_core.errors import ConfigError
 from mal_core.jobs import phase1, shards
 from mal_core.types import PseudoLabelSet

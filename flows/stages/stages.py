@@ -266,7 +266,7 @@ def train_segmenter(run: Run, training: Training) -> Stored:
     objects = {"most_objects": known["most_objects"], "sizes": known["object_sizes"]}
 
     def work(folder: Path) -> None:
-        from flows.workers.arms import train_arm
+        from flows.workers.side_by_side import train_arm
         from mal_core.data.object_sizes import ObjectSizes
         from mal_core.jobs.segmenter import SegmenterJob
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mal_core.data.coco import parse_coco
 from mal_core.data.results import read_results
+from mal_core.evaluation.average_precision import IOU_50, IOU_75, Matches
 from mal_core.evaluation.intervals import Interval, retention_intervals
-from mal_core.evaluation.matches import IOU_50, IOU_75, Matches
 from mal_core.evaluation.matching import match_results
 from mal_core.evaluation.retention import ClassRetention, SegmenterResult
 from mal_core.types import MaskMetrics

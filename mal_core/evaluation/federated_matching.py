@@ -6,6 +6,7 @@ from typing import Any
 from lvis import LVIS, LVISEval, LVISResults
 
 from mal_core.data.crowding import counted_detections
+from mal_core.evaluation.average_precision import Matches
 from mal_core.evaluation.match_records import (
     Bands,
     Json,
@@ -14,7 +15,6 @@ from mal_core.evaluation.match_records import (
     collect,
     without_objects,
 )
-from mal_core.evaluation.matches import Matches
 
 COCO_NAMES = {
     "dtMatches": "dt_matches",

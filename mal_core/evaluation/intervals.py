@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.evaluation.matches import Matches
+from mal_core.evaluation.average_precision import Matches
 from mal_core.evaluation.resampling import resampled_metrics
 
 FloatArray = NDArray[np.float64]

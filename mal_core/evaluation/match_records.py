@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from mal_core.evaluation.matches import ALL, ClassMatches, Matches
+from mal_core.evaluation.average_precision import ALL, ClassMatches, Matches
 from mal_core.geometry.boundary import boundary_rle
 from mal_core.types import Rle
 

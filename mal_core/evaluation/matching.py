@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from mal_core.data.coco import parse_coco
 from mal_core.data.crowding import counted_detections, is_federated
 from mal_core.data.results import read_results
+from mal_core.evaluation.average_precision import Matches
 from mal_core.evaluation.match_records import (
     Bands,
     Entry,
@@ -21,7 +22,6 @@ from mal_core.evaluation.match_records import (
     collect,
     without_objects,
 )
-from mal_core.evaluation.matches import Matches
 
 
 def match_predictions(annotations: Path, predictions: Path, kind: Kind = "segm") -> Matches:

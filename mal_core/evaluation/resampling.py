@@ -13,7 +13,7 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.evaluation.matches import (
+from mal_core.evaluation.average_precision import (
     ALL,
     FREQUENCIES,
     IOU_50,

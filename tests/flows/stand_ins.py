@@ -33,7 +33,7 @@ class StandIns:
         self.asked: list[str] = []
         monkeypatch.setattr(phase1, "train_in_child", self.train)
         monkeypatch.setattr(phase1, "label_in_child", self.label)
-        monkeypatch.setattr("flows.workers.arms.train_arm", self.segment)
+        monkeypatch.setattr("flows.workers.side_by_side.train_arm", self.segment)
 
     def train(self, job: phase1.TrainJob) -> None:
         self.asked.append(TRAIN)

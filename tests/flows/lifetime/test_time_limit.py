@@ -11,7 +11,7 @@ import pytest
 
 from flows.lifetime import interruption
 from flows.lifetime.time_limit import TIME_IS_UP, time_limit
-from flows.workers.arms import side_by_side
+from flows.workers.side_by_side import side_by_side
 from mal_core.errors import TimeIsUpError
 from mal_core.processes.children import run_child
 

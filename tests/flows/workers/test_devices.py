@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.workers.arms import side_by_side
 from flows.workers.devices import VISIBLE, slots, spread, visible_devices
+from flows.workers.side_by_side import side_by_side
 from mal_core.processes.children import run_child
 
 LISTING = """\

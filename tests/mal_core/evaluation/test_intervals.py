@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mal_core.evaluation.average_precision import ClassMatches, Matches
 from mal_core.evaluation.intervals import Interval, retention_intervals, verdict
-from mal_core.evaluation.matches import ClassMatches, Matches
 
 IMAGES, OBJECTS, THRESHOLDS, AREAS = 60, 4, 10, 4
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from mal_core.evaluation.matches import ClassMatches, Matches
+from mal_core.evaluation.average_precision import ClassMatches, Matches
 from mal_core.evaluation.resampling import CHUNK, resampled_metrics
 from mal_core.types import MaskMetrics
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.lifetime.interruption import stop_if_asked
-from flows.workers.arms import side_by_side
+from flows.workers.side_by_side import side_by_side
 from mal_core.errors import ArmsError, DatasetError, SegmenterError
 
 

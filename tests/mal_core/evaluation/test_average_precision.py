@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mal_core.evaluation.matches import Matches, metrics_of
+from mal_core.evaluation.average_precision import Matches, metrics_of
 from mal_core.evaluation.matching import match_predictions
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
 from mal_core.processes.files import write_json
