@@ -171,9 +171,14 @@ def _check_output(work: Labeling) -> None:
 
 def _content(work: Labeling, split: NormalSplit, dataset: BoxDataset) -> list[Any]:
     """What tells a changed input from the one of an interrupted attempt."""
-    files = [(split.images / image.file_name).stat() for image in dataset.images]
-    stamps = [[status.st_size, status.st_mtime_ns] for status in files]
-    return [sha256_file(split.annotations), work.strict, work.orientation, stamps]
+    digest = sha256_file(split.annotations)
+    return [digest, work.strict, work.orientation, photo_stamps(dataset)]
+
+
+def photo_stamps(dataset: BoxDataset) -> list[list[int]]:
+    """Sizes and times of photos, which tell changed ones from those of an interrupted attempt."""
+    files = [(dataset.image_root / image.file_name).stat() for image in dataset.images]
+    return [[status.st_size, status.st_mtime_ns] for status in files]
 
 
 def begin_attempt(folder: Path, key: str) -> None:

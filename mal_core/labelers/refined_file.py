@@ -14,7 +14,7 @@ from mal_core.data.coco import parse_coco, read_boxes
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
 from mal_core.errors import ConfigError, DatasetError
 from mal_core.geometry.mask_forms import is_mask, mask_problem
-from mal_core.labelers.files import begin_attempt
+from mal_core.labelers.files import begin_attempt, photo_stamps
 from mal_core.labelers.refining import BEFORE, Given, Refiner
 from mal_core.labelers.registry import labeling_config
 from mal_core.labeling.journal import LabelJournal
@@ -103,7 +103,7 @@ def refine_file(
         mal, network = labeling_config(trained, mal), sha256_file(checkpoint)
         writer = MaskWriter(labeler, mal)
     folder = output.absolute().with_name(f".{output.name}.refining")
-    decisive = [sha256_file(labels), network, to_json(mal), trust, _stamps(dataset)]
+    decisive = [sha256_file(labels), network, to_json(mal), trust, photo_stamps(dataset)]
     begin_attempt(folder, sha256_json(decisive))
     refiner = Refiner(Given(masks=masked), mal.refinement, writer, trust=trust)
     found = _refined(dataset, refiner, folder)
@@ -123,12 +123,6 @@ def _require_sound(labels: Path, dataset: BoxDataset, masked: Mapping[int, objec
     ]
     if problems:
         raise DatasetError(labels, problems)
-
-
-def _stamps(dataset: BoxDataset) -> list[list[int]]:
-    """What tells changed photos from those of an interrupted attempt."""
-    files = [(dataset.image_root / image.file_name).stat() for image in dataset.images]
-    return [[status.st_size, status.st_mtime_ns] for status in files]
 
 
 def _refined(dataset: BoxDataset, refiner: Refiner, folder: Path) -> dict[int, PseudoLabel]:

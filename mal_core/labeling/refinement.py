@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mal_core.config import RefinementConfig
 from mal_core.labeling.look_alikes import appearance, hear_look_alikes
+from mal_core.quality.patch import sigmoid
 
 CERTAIN = 6.0
 """Log-odds of what the box decides: its outside is background."""
@@ -81,7 +82,7 @@ def refine_logits(
     unary = own
     bins = color_bins(small)
     for _ in range(config.color_fits):
-        unary = own + config.color_weight * color_log_odds(bins, _sigmoid(unary))
+        unary = own + config.color_weight * color_log_odds(bins, sigmoid(unary))
         unary[outside] = -CERTAIN
     field = _believed(own, unary, small, outside, config, SHARES if sure else SHARES[1:])
     return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
@@ -221,7 +222,3 @@ def _pairs(values: Map, dy: int, dx: int) -> tuple[Map, Map]:
     height, width = values.shape[:2]
     near = values[: height - dy, max(0, -dx) : width - max(0, dx)]
     return near, values[dy:, max(0, dx) : width + min(0, dx)]
-
-
-def _sigmoid(logits: Map) -> Map:
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)

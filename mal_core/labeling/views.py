@@ -19,6 +19,7 @@ from mal_core.labeling.protocol import NOBODY
 from mal_core.labeling.refinement import refine_logits
 from mal_core.quality.agreement import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask
+from mal_core.quality.patch import sigmoid
 from mal_core.quality.regression import QualityModel
 from mal_core.quality.score import components_of, quality_of
 from mal_core.types import (
@@ -223,7 +224,7 @@ def _spill(logits: Map, item: BoxViews, box: PixelBox) -> float:
     crop = item.views[0].crop_xyxy
     grid = logits.shape[0]
     scale = grid / (crop[2:] - crop[:2])
-    prob = _sigmoid(logits)
+    prob = sigmoid(logits)
     own = np.array(box)
     around = own + np.array([-1, -1, 1, 1])  # a pixel beside a small box is rounding, no spill
     inside, near = (_cells(area, crop, scale, grid) for area in (own, around))
@@ -307,7 +308,7 @@ def resize_logits(
     width, height = (int(value) for value in crop_xyxy[2:] - crop_xyxy[:2])
     side = logits.shape[0]
     if width < side and height < side:
-        prob = cv2.resize(_sigmoid(logits), (width, height), interpolation=cv2.INTER_AREA)
+        prob = cv2.resize(sigmoid(logits), (width, height), interpolation=cv2.INTER_AREA)
         return _logit(prob)
     return np.asarray(cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR))
 
@@ -320,7 +321,7 @@ def _official_logits(logits: Map, crop_xyxy: NDArray[np.int64], box_xyxy: Sequen
     """
     width, height = (int(value) for value in crop_xyxy[2:] - crop_xyxy[:2])
     side = 4 * logits.shape[0]
-    prob = _sigmoid(cv2.resize(logits, (side, side), interpolation=cv2.INTER_LINEAR))
+    prob = sigmoid(cv2.resize(logits, (side, side), interpolation=cv2.INTER_LINEAR))
     prob *= box_mask_in_crop(np.array(box_xyxy), crop_xyxy, side) > 0
     return _logit(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR))
 
@@ -329,10 +330,6 @@ def _cut(values: Map, crop_xyxy: NDArray[np.int64], box: PixelBox) -> Map:
     """The part of a crop that lies in the box; both in px of the image."""
     x0, y0 = int(crop_xyxy[0]), int(crop_xyxy[1])
     return values[box[1] - y0 : box[3] - y0, box[0] - x0 : box[2] - x0]
-
-
-def _sigmoid(logits: Map) -> Map:
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
 
 
 def _logit(prob: Map) -> Map:

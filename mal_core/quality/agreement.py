@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.quality.patch import Map, Mask, mask_iou, shrunk_map
+from mal_core.quality.patch import Map, Mask, mask_iou, shrunk_map, sigmoid
 
 CELLS_PER_TOKEN = 4
 """Along each axis, where a mask's share of a token is counted."""
@@ -65,7 +65,7 @@ def describe_beliefs(mask: Mask, beliefs: Beliefs) -> Components:
     """
     shape = mask.shape[0], mask.shape[1]
     final = shrunk_map(beliefs.final, shape)
-    prob = _sigmoid(final)
+    prob = sigmoid(final)
     found = {
         "belief": float(prob[mask].mean()) if mask.any() else 0.0,
         "doubt": float(_entropy(prob).mean()),
@@ -124,7 +124,3 @@ def _share_of_tokens(mask: Mask, tokens: Tokens) -> NDArray[np.float32]:
 def _entropy(prob: Map) -> NDArray[np.float32]:
     prob = prob.clip(1e-6, 1 - 1e-6)
     return np.asarray(-(prob * np.log2(prob) + (1 - prob) * np.log2(1 - prob)), dtype=np.float32)
-
-
-def _sigmoid(logits: Map) -> Map:
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)

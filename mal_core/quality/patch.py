@@ -92,6 +92,11 @@ def shrunk_map(values: Map, shape: tuple[int, int]) -> Map:
     return np.asarray(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA))
 
 
+def sigmoid(logits: Map) -> Map:
+    """Probabilities of log-odds, shaped like them."""
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+
+
 def mask_iou(a: Mask, b: Mask) -> float:
     """Intersection over union; 1 when both are empty.
 
