@@ -93,7 +93,7 @@ def shrunk_map(values: Map, shape: tuple[int, int]) -> Map:
 
 
 def sigmoid(logits: Map) -> Map:
-    """Probabilities of log-odds, shaped like them."""
+    """Probabilities of log-odds of any shape, shaped like them."""
     return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
 
 
