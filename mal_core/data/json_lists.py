@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +37,9 @@ WHITESPACE = b" \t\n\r"
 BLANK_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
 NAME_BYTES = 4096
 """Within which the name of a list and the blanks behind it are looked for."""
-QUOTE, BACKSLASH, COLON = ord('"'), ord("\\"), ord(":")
+QUOTE, BACKSLASH, COLON, BRACE = ord('"'), ord("\\"), ord(":"), ord("{")
+_MASK_OF = methodcaller("get", "segmentation")
+"""Where most of the objects are that lie within entries."""
 _OPENS = np.array([byte in b"[{" for byte in range(256)])
 _STRUCTURE = bytes(byte in b'"[]{}' for byte in range(256))
 
@@ -76,9 +79,13 @@ class Piece:
     def _has_members_of(self, entries: list[Any]) -> bool:
         """Whether the text has as many members as its objects, so that no key occurs twice."""
         objects = [entry for entry in entries if type(entry) is dict]
-        values = chain.from_iterable(map(dict.values, objects))
-        members = sum(map(len, objects)) + sum(len(one) for one in values if type(one) is dict)
-        text, self._members = self.text, members
+        text, members = self.text, sum(map(len, objects))
+        inner = [one for one in map(_MASK_OF, objects) if type(one) is dict]
+        if _count(text, BRACE) != len(objects) + len(inner):  # other objects, or in strings
+            values = chain.from_iterable(map(dict.values, objects))
+            inner = [one for one in values if type(one) is dict]
+        members += sum(map(len, inner))
+        self._members = members
         if _count(text, COLON) == members:
             return True
         # There are colons inside of strings, or keys that occur twice.

@@ -272,12 +272,13 @@ def _quick_extents(
 
 def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, only_numbers: bool) -> Floats:
     found = np.full((len(masks), 4), np.nan)
-    good = list(range(len(masks)))
+    good, chosen = list(range(len(masks))), masks
     if {*map(type, chain.from_iterable(masks))} != {list}:
         good = [i for i, mask in enumerate(masks) if all(type(part) is list for part in mask)]
+        chosen = [masks[i] for i in good]
     if not good:
         return found
-    parts = list(chain.from_iterable(masks[i] for i in good))
+    parts = list(chain.from_iterable(chosen))
     lengths = np.array([*map(len, parts)])
     values = numbers_of(parts, only_numbers) if lengths.all() else None
     if values is None and len(good) > 1:
@@ -288,7 +289,6 @@ def _polygon_extents(masks: Sequence[Any], sizes_wh: Floats, only_numbers: bool)
         return np.concatenate(rows)
     if values is None:
         return found
-    chosen = [masks[i] for i in good]
     counts = np.array([*map(len, chosen)])
     found[good] = _merged_extents(chosen, values, lengths, counts, sizes_wh[good])
     return found

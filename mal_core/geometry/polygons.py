@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from scipy.spatial import KDTree
 
 from mal_core.geometry.masks import mask_to_rle
 from mal_core.types import Rle
@@ -93,6 +92,10 @@ def _rings(mask: NDArray[np.uint8]) -> list[list[Points]]:
 
 def _joined(rings: Sequence[Points]) -> Points:
     joined = rings[0]
+    if len(rings) == 1:
+        return np.asarray(joined, dtype=np.float64)
+    from scipy.spatial import KDTree  # costs every process that joins nothing, too
+
     for ring in sorted(rings[1:], key=len, reverse=True):
         distances, places = KDTree(joined).query(ring)
         there = int(np.argmin(distances))
