@@ -105,9 +105,16 @@ def refine_file(
     folder = output.absolute().with_name(f".{output.name}.refining")
     decisive = [sha256_file(labels), network, to_json(mal), trust, photo_stamps(dataset)]
     begin_attempt(folder, sha256_json(decisive))
-    refiner = Refiner(Given(masks=masked), mal.refinement, writer, trust=trust)
+    record_of = {record.image_id: record for record in dataset.images}
+    rotated = {
+        box.annotation_id: (box.corners, record_of[box.image_id])
+        for box in chosen
+        if box.corners is not None
+    }
+    given = Given(masks=masked, rotated=rotated)
+    refiner = Refiner(given, mal.refinement, writer, trust=trust)
     found = _refined(dataset, refiner, folder)
-    result = _write(content, found, output)
+    result = _write(content, found, output, asked=len(chosen))
     shutil.rmtree(folder)
     return result
 
@@ -141,7 +148,9 @@ def _refined(dataset: BoxDataset, refiner: Refiner, folder: Path) -> dict[int, P
     }
 
 
-def _write(content: Json, found: Mapping[int, PseudoLabel], output: Path) -> RefinedFile:
+def _write(
+    content: Json, found: Mapping[int, PseudoLabel], output: Path, *, asked: int
+) -> RefinedFile:
     entries: Sequence[Json] = content["annotations"]
     kept = [found[entry["id"]] for entry in entries if entry["id"] in found]
     changed = [label for label in kept if label.mask_area > 0]
@@ -157,8 +166,8 @@ def _write(content: Json, found: Mapping[int, PseudoLabel], output: Path) -> Ref
     write_json(output, content)
     return RefinedFile(
         refined=len(changed),
-        emptied=len(kept) - len(changed),
-        without=len(entries) - len(kept) - crowds,
+        emptied=asked - len(changed),
+        without=len(entries) - asked - crowds,
         crowds=crowds,
         before=float(np.mean([label.components[BEFORE] for label in changed] or [0.0])),
         after=float(np.mean([label.score for label in changed] or [0.0])),

@@ -8,7 +8,7 @@ Shape letters: H W px of a photo, h w px of a box.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -20,11 +20,19 @@ from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labeling.protocol import Photo
+from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.quality.patch import Mask
 from mal_core.quality.score import Quality, components_of, default_model, quality_of
-from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Outcome, PseudoLabel
+from mal_core.types import (
+    BoxAnnotation,
+    BoxDataset,
+    Corners,
+    ImageRecord,
+    Outcome,
+    PseudoLabel,
+)
 
 Map = NDArray[np.float32]
 
@@ -39,18 +47,33 @@ BEFORE = "before"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
-    """The masks that came in, by annotation id, as their file has them."""
+    """The masks that came in, by annotation id, as their file has them.
+
+    Attributes:
+        rotated: Corners of the rotated boxes, and their photos, by annotation id.
+    """
 
     masks: Mapping[int, object]
+    rotated: Mapping[int, tuple[Corners, ImageRecord]] = field(default_factory=dict)
 
     def in_box(self, box: BoxAnnotation, record: ImageRecord) -> Mask:
         """The mask at the pixels that its box touches, shape (h, w).
+
+        Args:
+            box: In its photo, or in the small photo of a rotated box.
+            record: That photo.
 
         Raises:
             MaskError: It is no mask of an image of that size.
         """
         x0, y0, x1, y1 = pixel_box(np.array(box.box_xyxy), record.height, record.width)
-        whole = segmentation_to_mask(self.masks[box.annotation_id], record.height, record.width)
+        given = self.masks[box.annotation_id]
+        home = self.rotated.get(box.annotation_id)
+        if home is None:
+            whole = segmentation_to_mask(given, record.height, record.width)
+        else:
+            corners, photo = home
+            whole = seen_in_frame(segmentation_to_mask(given, photo.height, photo.width), corners)
         return np.asarray(whole[y0:y1, x0:x1] > 0)
 
 

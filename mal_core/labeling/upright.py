@@ -111,6 +111,12 @@ def frame_of(corners: Corners, photo_wh: tuple[int, int]) -> tuple[Turn, NDArray
     return turn, expand_box(turn.box_xyxy, fixed_margins(SURROUNDINGS))
 
 
+def seen_in_frame(mask: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8]:
+    """A mask of the photo, shape (H, W), in the small photo of a rotated box, shape (h, w)."""
+    turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
+    return turn.cut(mask, crop_xyxy)
+
+
 def _small_photo(
     photo: Photo,
     pixels: NDArray[np.uint8],

@@ -24,7 +24,7 @@ from mal_core.config import MalConfig
 from mal_core.data.matched import match_masks
 from mal_core.errors import DatasetError
 from mal_core.labeling.protocol import Photo
-from mal_core.labeling.upright import frame_of
+from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, to_label
 from mal_core.labeling.work import MaskWriter
 from mal_core.types import BoxDataset, Corners, Outcome, PseudoLabel, Rle
@@ -76,10 +76,7 @@ class Guide:
         """A mask in the photo that its box is labeled in, (H, W) or that of a rotated box."""
         mask: NDArray[np.uint8] = coco_mask.decode(rle)
         corners = self.corners.get(annotation_id)
-        if corners is None:
-            return mask
-        turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
-        return turn.cut(mask, crop_xyxy)
+        return mask if corners is None else seen_in_frame(mask, corners)
 
 
 class GuidedWriter:

@@ -168,3 +168,17 @@ def test_labels_and_a_network_go_together_in_this_verb_only(labels, tmp_path, ca
     data = [f"data.train.images={tmp_path / 'images'}", f"data.train.annotations={labels}"]
     assert main(["label", *given, *data, f"workdir={tmp_path / 'w'}"]) == 2
     assert "give no checkpoint with it" in capsys.readouterr().err
+
+
+def test_masks_of_rotated_boxes_are_refined_along_the_axes_of_the_box(labels, tmp_path):
+    content = json.loads(labels.read_text())
+    bitten = content["annotations"][0]
+    bitten["rotated_box"] = [40, 8, 82, 50, 40, 92, -2, 50]
+    bitten["bbox"] = [0, 8, 82, 84]
+    labels.write_text(json.dumps(content))
+    output = tmp_path / "out.json"
+    found = refine_file(labels, tmp_path / "images", output, mal=RECIPE)
+    new = json.loads(output.read_text())["annotations"][0]
+    assert iou_of(new, disk(10)) > iou_of(bitten, disk(10)) + 0.05
+    assert new["rotated_box"] == bitten["rotated_box"]
+    assert (found.refined, found.emptied, found.without, found.crowds) == (2, 1, 1, 1)
