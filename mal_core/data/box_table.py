@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from mal_core.data.rotated_boxes import (
     ROTATED,
+    TURNED,
     corners_of_entry,
     has_no_area,
+    is_turned,
     rotated_problems,
 )
 from mal_core.data.validation import (
@@ -102,6 +104,7 @@ class BoxTable:
         self.num_clipped = 0
         self.num_boxes = 0
         self.num_shares = 0
+        self.num_turned = 0
         self.used_categories: set[int] = set()
         self.rotated: dict[int, Corners] = {}
         self._size_of = images.size_of
@@ -130,6 +133,8 @@ class BoxTable:
         over = _overhangs(boxes, sizes)
         kept = np.flatnonzero(~crowd & ~empty)
         self.num_clipped += int((over[kept] > ROUNDING).sum())
+        attributes = column(entries, "attributes")
+        self.num_turned += sum(map(is_turned, attributes)) if any(attributes) else 0
         self.num_shares += int(_are_shares(boxes[kept], sizes[kept]).sum())
         low = np.maximum(corners[:, :2], 0)
         clipped = np.concatenate([low, np.minimum(corners[:, 2:], sizes)], axis=1)
@@ -209,8 +214,9 @@ class BoxTable:
 
     def notes(self) -> dict[str, int]:
         """What is unusual and not wrong, counted."""
-        what = "boxes have all numbers from 0 to 1, as if they were shares of the image's size"
-        return {what: self.num_shares} if self.num_shares else {}
+        shares = "boxes have all numbers from 0 to 1, as if they were shares of the image's size"
+        counts = {shares: self.num_shares, TURNED: self.num_turned}
+        return {what: count for what, count in counts.items() if count}
 
     def _skip(self, annotation_id: int, image_id: int) -> None:
         self.skipped.append(
@@ -282,6 +288,7 @@ class BoxTable:
             return
         if corners is not None:
             self.rotated[entry["id"]] = corners
+        self.num_turned += corners is None and is_turned(entry.get("attributes"))
         self.num_clipped += overhang(box, size) > ROUNDING
         self.num_shares += int(_are_shares(np.array([box], float), np.array([size], float))[0])
         clipped = np.array([clip_box(box, size)], np.float64)

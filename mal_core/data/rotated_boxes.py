@@ -18,6 +18,10 @@ ROTATED = "rotated_box"
 NUM_COORDINATES = 8
 AGREEMENT = 2.0
 """Px by which `bbox` may differ from what the corners reach over."""
+TURNED = (
+    "boxes have attributes.rotation, as CVAT writes turned rectangles, and are read as upright: if "
+    'they are turned, export "Ultralytics YOLO Oriented Bounding Boxes" and use data=yolo_obb'
+)
 LARGEST = 1e9
 LEAST_SIDE = 1e-3
 
@@ -35,7 +39,7 @@ def rotated_problems(
     given = entry.get(ROTATED)
     if given is None:
         return
-    if not _are_corners(given):
+    if not are_corners(given):
         yield (
             f"has {ROTATED}={reprlib.repr(given)}, but it must be the four corners "
             "[x1, y1, x2, y2, x3, y3, x4, y4] in px. Correct it, or rename the key if it means "
@@ -43,12 +47,26 @@ def rotated_problems(
         )
         return
     around = extent_xywh(given, size)
-    if max(abs(np.array(_sides(around)) - _sides(box_xywh))) > AGREEMENT:
+    if not is_around(box_xywh, given, size):
         shown = [round(value, 1) for value in around]
         yield (
             f"has bbox={list(box_xywh)}, but its {ROTATED} reaches over {shown} of the image. "
             "`bbox` is what lies around the rotated box; correct one of them."
         )
+
+
+def is_around(box_xywh: Sequence[float], corners: Sequence[float], size: tuple[int, int]) -> bool:
+    """Whether a box is what corners reach over of an image of (width, height), px."""
+    apart = np.array(_sides(extent_xywh(corners, size))) - _sides(box_xywh)
+    return bool(abs(apart).max() <= AGREEMENT)
+
+
+def is_turned(attributes: object) -> bool:
+    """Whether an annotation's `attributes` are those of a rectangle that CVAT has turned."""
+    turn = attributes.get("rotation") if isinstance(attributes, dict) else None
+    if isinstance(turn, bool) or not isinstance(turn, int | float):
+        return False
+    return math.isfinite(turn) and turn % 360 != 0
 
 
 def corners_of_entry(entry: Mapping[str, Any]) -> Corners | None:
@@ -89,7 +107,8 @@ def overhang_notes(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _are_corners(given: object) -> bool:
+def are_corners(given: object) -> bool:
+    """Whether a value is eight numbers that may be corners in px."""
     return (
         isinstance(given, list)
         and len(given) == NUM_COORDINATES

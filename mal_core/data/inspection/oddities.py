@@ -12,6 +12,7 @@ from mal_core.types import Category
 KINDS_OF_NOTES = (
     ("image-listed-twice", "file_name of another"),
     ("box-share", "as if they were shares"),
+    ("box-turned", "attributes.rotation"),
     ("area-absent", "have no area"),
     ("crowd-flag-absent", "0 or 1 as iscrowd"),
     ("mask-too-short", "shorter than three points"),

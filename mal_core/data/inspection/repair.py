@@ -19,6 +19,7 @@ from mal_core.data.box_table import (
     place_problem,
 )
 from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
+from mal_core.data.rotated_boxes import ROTATED, are_corners, extent_xywh, is_around
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     CATEGORY_FIELDS,
@@ -236,6 +237,7 @@ class _Repair:
         if entry.get("iscrowd", 0) not in (0, 1) or type(entry.get("iscrowd", 0)) is float:
             self._set(label, entry, "iscrowd", int(bool(entry["iscrowd"])), "must be 0 or 1")
         mask = self._mask(label, entry, size)
+        self._follow_corners(label, entry, size)
         if not self._box(label, entry, size, mask):
             return None
         if mask is not None and self._is_apart(entry, mask, size):
@@ -258,6 +260,20 @@ class _Repair:
             self.note("corrected", label, f"has area={area!r}: without")
             del entry["area"]
         return mask
+
+    def _follow_corners(self, label: str, entry: Json, size: tuple[int, int]) -> None:
+        """Let the box lie around its rotated box, where that is one."""
+        corners, box = entry.get(ROTATED), entry.get("bbox")
+        if corners is None:
+            return
+        if not are_corners(corners):
+            self.note("corrected", label, f"{ROTATED} is no four corners: without")
+            del entry[ROTATED]
+        elif not (
+            isinstance(box, list) and box_problem(box) is None and is_around(box, corners, size)
+        ):
+            around = extent_xywh(corners, size)
+            self._set(label, entry, "bbox", around, f"its bbox is not around its {ROTATED}")
 
     def _box(self, label: str, entry: Json, size: tuple[int, int], mask: Any) -> bool:
         box: Any = entry.get("bbox")

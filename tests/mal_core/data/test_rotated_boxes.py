@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mal_core.data.coco import read_boxes, strip_masks
+from mal_core.data.coco import parse_coco, read_boxes, strip_masks
 from mal_core.data.crops import TrainBatches
+from mal_core.data.inspection.repair import repair
 from mal_core.data.view import read_view
 from mal_core.geometry.rotated import Turn
 from mal_core.types import SkipReason
@@ -106,3 +107,33 @@ def test_a_training_crop_stands_as_its_box_does(tmp_path):
         filled = cv2.resize(crop[..., 0], box_mask.shape[::-1], interpolation=cv2.INTER_AREA) / 255
         assert np.abs(filled - box_mask).mean() < 0.06, "the diamond fills its box, side by side"
         assert (box[2:] - box[:2]) == pytest.approx(np.full(2, 42.43), abs=0.1)
+
+
+@pytest.mark.parametrize("rotation", [30, 359.5, -12.0])
+@pytest.mark.parametrize("odd", [{}, {"area": "x"}])
+def test_rectangles_that_cvat_has_turned_are_counted(rotation, odd, tmp_path):
+    path = written(tmp_path, rotated_box=None, attributes={"rotation": rotation}, **odd)
+    (what,) = read_view(path).notes
+    assert what.startswith("boxes have attributes.rotation, as CVAT writes turned rectangles")
+    assert read_view(path).notes == {what: 1}
+
+
+@pytest.mark.parametrize("rotation", [0, 360.0, "30", None, True])
+def test_rectangles_that_are_not_turned_are_not(rotation, tmp_path):
+    path = written(tmp_path, rotated_box=None, attributes={"rotation": rotation})
+    assert read_view(path).notes == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rotated_box": [1, 2]}, "rotated_box is no four corners: without"),
+        ({"bbox": [0, 0, 9, 9]}, f"its bbox is not around its rotated_box: bbox={AROUND}"),
+        ({"bbox": "?"}, f"its bbox is not around its rotated_box: bbox={AROUND}"),
+    ],
+)
+def test_a_repaired_rotated_box_passes_the_check(changes, why, tmp_path):
+    repaired = repair(parse_coco(written(tmp_path, **changes)), {}, need_masks=False)
+    assert [change.why for change in repaired.changes] == [why]
+    (tmp_path / "boxes.json").write_text(json.dumps(repaired.content))
+    assert problems(tmp_path / "boxes.json") == ()
