@@ -4,7 +4,6 @@ Runs of sound entries pass in a few numpy operations; where one entry looks wron
 looked at by itself, which also finds the words.
 """
 
-import math
 import reprlib
 from array import array
 from collections.abc import Iterator, Sequence, Set
@@ -25,25 +24,26 @@ from mal_core.data.rotated_boxes import (
     rotated_problems,
 )
 from mal_core.data.validation import (
+    ALLOWED_OVERHANG,
     ANNOTATION_FIELDS,
+    ROUNDING,
     Entry,
     ImageTable,
+    box_problem,
+    clip_box,
     column,
     field_problems,
     label_of,
+    overhang,
+    place_problem,
+    strict_problems,
 )
 from mal_core.types import Corners, SkippedBox, SkipReason
 
-ALLOWED_OVERHANG = 2.0
-"""Px by which real COCO boxes may reach over the image's border; they are clipped."""
-LARGEST = 2**53
-"""Px; whole numbers beyond lose digits as floats, those beyond 2^1024 are none."""
 SHARE_SIDE = 4
 """Px: boxes inside the first pixel of a larger image mean shares of its size."""
 MOST_SHARES = 0.9
 """Of the boxes of a file that may lie there."""
-ROUNDING = 1e-6
-"""Px of overhang that come from adding two decimal fractions and mean nothing."""
 
 
 class SoundBoxes(NamedTuple):
@@ -272,7 +272,7 @@ class BoxTable:
             yield problem
             return
         if self._strict and not entry.get("iscrowd"):
-            yield from _strict_problems(box, size)
+            yield from strict_problems(box, size)
         yield from rotated_problems(entry, box, size)
 
     def _keep(self, entry: Entry) -> None:
@@ -338,68 +338,4 @@ def _boxes_are_strict(
 ) -> NDArray[np.bool_]:
     return np.asarray(
         (boxes_xywh[:, 2:] > 0).all(1) & (_overhangs(boxes_xywh, sizes_wh) <= ROUNDING)
-    )
-
-
-def box_problem(box_xywh: list[Any]) -> str | None:
-    """What is wrong with a box by itself, if anything."""
-    if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):
-        seen = reprlib.repr(box_xywh)
-        return f"has bbox={seen}, but it must be four numbers [x, y, width, height] in px."
-    if any(abs(value) > LARGEST for value in box_xywh if type(value) is int):
-        return f"has bbox={reprlib.repr(box_xywh)}, which lies wholly outside of any image."
-    if not all(map(math.isfinite, box_xywh)):
-        seen = reprlib.repr(box_xywh)
-        return f"has bbox={seen} with a NaN or infinite number. Correct or drop the box."
-    if box_xywh[2] < 0 or box_xywh[3] < 0:
-        return (
-            f"has bbox={reprlib.repr(box_xywh)} with a negative size; COCO boxes are "
-            "[x, y, width, height]. Correct or drop the box."
-        )
-    return None
-
-
-def overhang(box_xywh: list[float], size: tuple[int, int]) -> float:
-    """Px by which a box reaches over the border of an image of (width, height), or <= 0."""
-    x, y, width, height = box_xywh
-    return max(-x, -y, x + width - size[0], y + height - size[1])
-
-
-def place_problem(box_xywh: list[float], size: tuple[int, int]) -> str | None:
-    """Why a box does not fit its image of (width, height), if it does not."""
-    x, y, width, height = box_xywh
-    where = f"the image of {size[0]} x {size[1]} px"
-    reach = overhang(box_xywh, size)
-    if reach > ALLOWED_OVERHANG + ROUNDING:
-        beside = x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0
-        seen = "lies wholly outside" if beside else f"reaches {reach:.6g} px over the border of"
-        return (
-            f"has bbox={box_xywh}, which {seen} {where}; up to {ALLOWED_OVERHANG:g} px would be "
-            "clipped. Correct or drop the box."
-        )
-    x0, y0, x1, y1 = clip_box(box_xywh, size)
-    if width > 0 and height > 0 and (x1 <= x0 or y1 <= y0):
-        return f"has bbox={box_xywh}, which lies wholly outside {where}. Correct or drop the box."
-    return None
-
-
-def _strict_problems(box_xywh: list[float], size: tuple[int, int]) -> Iterator[str]:
-    if box_xywh[2] == 0 or box_xywh[3] == 0:
-        yield f"has bbox={box_xywh} of zero size, which data.strict=true refuses."
-    reach = overhang(box_xywh, size)
-    if reach > ROUNDING:
-        yield (
-            f"has bbox={box_xywh}, which reaches {reach:.3g} px over the border of the image of "
-            f"{size[0]} x {size[1]} px; data.strict=true refuses that."
-        )
-
-
-def clip_box(box_xywh: list[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A box [x, y, width, height] as x0, y0, x1, y1 inside an image of (width, height)."""
-    x, y, width, height = box_xywh
-    return (
-        float(max(x, 0)),
-        float(max(y, 0)),
-        float(min(x + width, size[0])),
-        float(min(y + height, size[1])),
     )

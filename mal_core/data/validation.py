@@ -37,6 +37,12 @@ ANNOTATION_FIELDS: Fields = {
     "category_id": (int, "a whole number"),
     "bbox": (list, "a list [x, y, width, height] in px"),
 }
+ALLOWED_OVERHANG = 2.0
+"""Px by which real COCO boxes may reach over the image's border; they are clipped."""
+LARGEST = 2**53
+"""Px; whole numbers beyond lose digits as floats, those beyond 2^1024 are none."""
+ROUNDING = 1e-6
+"""Px of overhang that come from adding two decimal fractions and mean nothing."""
 
 
 def structure_problems(content: object, lists: Sequence[str] = ENTRY_LISTS) -> list[str]:
@@ -266,4 +272,69 @@ def constant_problem(entry: Mapping[str, Any], but: Container[str] = ()) -> str 
     return (
         f"has a NaN or infinite number in {shown}, which JSON does not allow. "
         "Correct or drop the value."
+    )
+
+
+def box_problem(box_xywh: list[Any]) -> str | None:
+    """What is wrong with a box by itself, if anything."""
+    if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):
+        seen = reprlib.repr(box_xywh)
+        return f"has bbox={seen}, but it must be four numbers [x, y, width, height] in px."
+    if any(abs(value) > LARGEST for value in box_xywh if type(value) is int):
+        return f"has bbox={reprlib.repr(box_xywh)}, which lies wholly outside of any image."
+    if not all(map(math.isfinite, box_xywh)):
+        seen = reprlib.repr(box_xywh)
+        return f"has bbox={seen} with a NaN or infinite number. Correct or drop the box."
+    if box_xywh[2] < 0 or box_xywh[3] < 0:
+        return (
+            f"has bbox={reprlib.repr(box_xywh)} with a negative size; COCO boxes are "
+            "[x, y, width, height]. Correct or drop the box."
+        )
+    return None
+
+
+def overhang(box_xywh: list[float], size: tuple[int, int]) -> float:
+    """Px by which a box reaches over the border of an image of (width, height), or <= 0."""
+    x, y, width, height = box_xywh
+    return max(-x, -y, x + width - size[0], y + height - size[1])
+
+
+def place_problem(box_xywh: list[float], size: tuple[int, int]) -> str | None:
+    """Why a box does not fit its image of (width, height), if it does not."""
+    x, y, width, height = box_xywh
+    where = f"the image of {size[0]} x {size[1]} px"
+    reach = overhang(box_xywh, size)
+    if reach > ALLOWED_OVERHANG + ROUNDING:
+        beside = x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0
+        seen = "lies wholly outside" if beside else f"reaches {reach:.6g} px over the border of"
+        return (
+            f"has bbox={box_xywh}, which {seen} {where}; up to {ALLOWED_OVERHANG:g} px would be "
+            "clipped. Correct or drop the box."
+        )
+    x0, y0, x1, y1 = clip_box(box_xywh, size)
+    if width > 0 and height > 0 and (x1 <= x0 or y1 <= y0):
+        return f"has bbox={box_xywh}, which lies wholly outside {where}. Correct or drop the box."
+    return None
+
+
+def strict_problems(box_xywh: list[float], size: tuple[int, int]) -> Iterator[str]:
+    """What `data.strict=true` refuses of a box that fits its image of (width, height)."""
+    if box_xywh[2] == 0 or box_xywh[3] == 0:
+        yield f"has bbox={box_xywh} of zero size, which data.strict=true refuses."
+    reach = overhang(box_xywh, size)
+    if reach > ROUNDING:
+        yield (
+            f"has bbox={box_xywh}, which reaches {reach:.3g} px over the border of the image of "
+            f"{size[0]} x {size[1]} px; data.strict=true refuses that."
+        )
+
+
+def clip_box(box_xywh: list[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A box [x, y, width, height] as x0, y0, x1, y1 inside an image of (width, height)."""
+    x, y, width, height = box_xywh
+    return (
+        float(max(x, 0)),
+        float(max(y, 0)),
+        float(min(x + width, size[0])),
+        float(min(y + height, size[1])),
     )

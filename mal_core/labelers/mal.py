@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mal_core.config import AnnotationFormat, MalConfig
 from mal_core.config.labelers import LabelerConfig
-from mal_core.data.box_table import ALLOWED_OVERHANG, ROUNDING
 from mal_core.data.images.frames import Orientation
+from mal_core.data.validation import ALLOWED_OVERHANG, ROUNDING
 from mal_core.errors import ArgumentError, ConfigError, RecordError
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labelers.files import Labeling, label_into

@@ -9,26 +9,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mal_core.data.box_table import (
-    MOST_SHARES,
-    ROUNDING,
-    SHARE_SIDE,
-    box_problem,
-    clip_box,
-    overhang,
-    place_problem,
-)
+from mal_core.data.box_table import MOST_SHARES, SHARE_SIDE
 from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
 from mal_core.data.rotated_boxes import ROTATED, are_corners, extent_xywh, is_around
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     CATEGORY_FIELDS,
     IMAGE_FIELDS,
+    ROUNDING,
+    box_problem,
+    clip_box,
     constant_problem,
     field_problems,
     find_constant,
     image_entry_problems,
     label_of,
+    overhang,
+    place_problem,
 )
 
 Json = dict[str, Any]
