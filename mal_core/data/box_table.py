@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.data.rotated_boxes import (
+    OVER,
     ROTATED,
     TURNED,
     corners_of_entry,
     has_no_area,
     is_turned,
+    reaches_out,
     rotated_problems,
 )
 from mal_core.data.validation import (
@@ -105,6 +107,7 @@ class BoxTable:
         self.num_boxes = 0
         self.num_shares = 0
         self.num_turned = 0
+        self.num_over = 0
         self.used_categories: set[int] = set()
         self.rotated: dict[int, Corners] = {}
         self._size_of = images.size_of
@@ -215,7 +218,7 @@ class BoxTable:
     def notes(self) -> dict[str, int]:
         """What is unusual and not wrong, counted."""
         shares = "boxes have all numbers from 0 to 1, as if they were shares of the image's size"
-        counts = {shares: self.num_shares, TURNED: self.num_turned}
+        counts = {shares: self.num_shares, TURNED: self.num_turned, OVER: self.num_over}
         return {what: count for what, count in counts.items() if count}
 
     def _skip(self, annotation_id: int, image_id: int) -> None:
@@ -288,6 +291,7 @@ class BoxTable:
             return
         if corners is not None:
             self.rotated[entry["id"]] = corners
+            self.num_over += reaches_out(corners, size)
         self.num_turned += corners is None and is_turned(entry.get("attributes"))
         self.num_clipped += overhang(box, size) > ROUNDING
         self.num_shares += int(_are_shares(np.array([box], float), np.array([size], float))[0])

@@ -33,13 +33,13 @@ class MatchedMasks:
     problems: list[str] = field(default_factory=list)
 
 
-def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path) -> MatchedMasks:
+def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> MatchedMasks:
     """Read the masks of a COCO file that belong to boxes.
 
     Args:
         labels: COCO file with masks in any of their forms.
         dataset: The boxes.
-        boxes_of: Their file, for messages.
+        boxes_of: How messages call their file.
 
     Raises:
         DatasetError: It is no COCO file, or has an id twice.
@@ -49,6 +49,13 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path) -> Matched
     fits = []
     for box in dataset.boxes:
         key = box.annotation_id
+        other = found.entries.get(key, {}).get("image_id", box.image_id)
+        if other != box.image_id:
+            found.problems.append(
+                f"annotation {key} is on image {other}, but on image {box.image_id} of {boxes_of}. "
+                "Is it the right file?"
+            )
+            continue
         rle = _mask(found, key, sizes[box.image_id])
         if rle is not None and coco_mask.area(rle):
             found.masks[key] = rle
@@ -56,7 +63,9 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path) -> Matched
         elif rle is not None:
             found.empty.add(key)
     if not found.masks and not found.problems:
-        found.problems.append(f"no annotation has the id of a box in {boxes_of} and a mask.")
+        found.problems.append(
+            f"no annotation has the id of a box in {boxes_of} and a mask. Is it the right file?"
+        )
     if fits and np.mean(fits) < LEAST_BOX_IOU:
         found.problems.append(
             f"its masks are not those of the boxes of {boxes_of}: the boxes around them have a "

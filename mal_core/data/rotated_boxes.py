@@ -18,6 +18,7 @@ ROTATED = "rotated_box"
 NUM_COORDINATES = 8
 AGREEMENT = 2.0
 """Px by which `bbox` may differ from what the corners reach over."""
+OVER = "rotated boxes reach over the border of their image: the part outside is left out"
 TURNED = (
     "boxes have attributes.rotation, as CVAT writes turned rectangles, and are read as upright: if "
     'they are turned, export "Ultralytics YOLO Oriented Bounding Boxes" and use data=yolo_obb'
@@ -53,6 +54,17 @@ def rotated_problems(
             f"has bbox={list(box_xywh)}, but its {ROTATED} reaches over {shown} of the image. "
             "`bbox` is what lies around the rotated box; correct one of them."
         )
+    elif not _has_middle_inside(given, size):
+        x, y = np.round(np.array(given, dtype=np.float64).reshape(4, 2).mean(0), 1).tolist()
+        yield (
+            f"has a rotated box around ({x}, {y}), outside of its image of {size[0]} x {size[1]} "
+            "px. Are its corners those of a photo of another size? Correct or drop the box."
+        )
+
+
+def _has_middle_inside(corners: Sequence[float], size: tuple[int, int]) -> bool:
+    middle = np.array(corners, dtype=np.float64).reshape(4, 2).mean(0)
+    return bool((middle >= 0).all() and (middle <= size).all())
 
 
 def is_around(box_xywh: Sequence[float], corners: Sequence[float], size: tuple[int, int]) -> bool:
@@ -90,21 +102,10 @@ def extent_xywh(corners: Sequence[float], size: tuple[int, int]) -> list[float]:
     return [*low.tolist(), *(high - low).tolist()]
 
 
-def overhang_notes(content: Mapping[str, Any]) -> list[str]:
-    """A line that counts the rotated boxes of a COCO object that leave their image, if any do."""
-    size_of = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    rotated = [entry for entry in content["annotations"] if ROTATED in entry]
-    over = 0
-    for entry in rotated:
-        points = np.array(entry[ROTATED], dtype=np.float64).reshape(4, 2)
-        reach = max((-points).max(), (points - size_of[entry["image_id"]]).max())
-        over += bool(reach > AGREEMENT)
-    if not over:
-        return []
-    return [
-        f"{over} of {len(rotated)} rotated boxes reach over the border of their image; the part "
-        "outside is left out."
-    ]
+def reaches_out(corners: Corners, size: tuple[int, int]) -> bool:
+    """Whether corners lie outside of an image of (width, height), by more than rounding."""
+    points = np.array(corners).reshape(4, 2)
+    return bool(max((-points).max(), (points - size).max()) > AGREEMENT)
 
 
 def are_corners(given: object) -> bool:

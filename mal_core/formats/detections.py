@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mal_core.data.results import read_results
+from mal_core.data.rotated_boxes import ROTATED, rotated_problems
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
 from mal_core.processes.files import write_json
@@ -19,7 +20,8 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     """A results list as the annotations of the COCO file that has its images.
 
     Args:
-        detections: List of {image_id, category_id, bbox (xywh), score}.
+        detections: List of {image_id, category_id, bbox (xywh), score}, and `rotated_box` where a
+            box is rotated.
         coco: Object with `images` and `categories`; its annotations are not used.
 
     Returns:
@@ -45,9 +47,17 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
             "bbox": _clipped(entry["bbox"], *size_of[entry["image_id"]]),
             "iscrowd": 0,
             "origin": f"detection {number - 1}",
+            **({ROTATED: entry[ROTATED]} if entry.get(ROTATED) is not None else {}),
         }
         for number, entry in enumerate(entries, start=1)
     ]
+    problems = [
+        f"{entry['origin']} (counted from 0) {problem}"
+        for entry in annotations
+        for problem in rotated_problems(entry, entry["bbox"], size_of[entry["image_id"]])
+    ]
+    if problems:
+        raise DatasetError(detections, problems)
     return {**coco, "annotations": annotations}
 
 

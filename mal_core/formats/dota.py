@@ -6,7 +6,7 @@ from typing import Any
 
 from mal_core.data.foreign import is_number
 from mal_core.data.images.frames import Orientation
-from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh, overhang_notes
+from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import shown
 from mal_core.formats.folder_files import files_below, unread_note
@@ -49,9 +49,9 @@ def dota_files(images: Path, annotations: Path) -> list[Path]:
     return [*files_below(annotations, ".txt"), *pictures_below(images)]
 
 
-def dota_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
+def dota_notes(_images: Path, annotations: Path, _content: Json) -> list[str]:
     """What is unusual about a folder that was read."""
-    return [*unread_note(annotations, files_below(annotations, ".txt")), *overhang_notes(content)]
+    return unread_note(annotations, files_below(annotations, ".txt"))
 
 
 def _read(line: str, size: tuple[int, int]) -> Json | str | None:

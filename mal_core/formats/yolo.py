@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.foreign import foreign_row, is_number
 from mal_core.data.images.frames import Orientation
-from mal_core.data.rotated_boxes import ROTATED, extent_xywh, overhang_notes
+from mal_core.data.rotated_boxes import ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NamesError, class_names, name_files, shown
 from mal_core.formats.folder_files import files_below, unread_note
@@ -114,7 +114,7 @@ def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
             f"all {len(parts)} polygons have four corners: if they are rotated boxes (OBB), they "
             "are no masks; use data=yolo_obb."
         )
-    return [*notes, *overhang_notes(content)]
+    return notes
 
 
 def _names(annotations: Path, problems: list[str]) -> list[str]:

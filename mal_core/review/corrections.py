@@ -10,8 +10,10 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.json_lists import read_whole
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.data.rotated_boxes import corners_of_entry
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.labeled import Labeled, LabeledObject, read_labeled
+from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.processes.files import write_json
 from mal_core.review.coco import read_coco
 from mal_core.review.cvat import read_cvat
@@ -199,6 +201,10 @@ def _replaced(entry: Json) -> list[str]:
 
 
 def _touches(rle: Rle, label: LabeledObject) -> bool:
+    corners = corners_of_entry(label.entry)
+    if corners is not None:
+        rotated = segmentation_to_rle([list(corners)], *label.size)
+        return bool(coco_mask.area(coco_mask.merge([rle, rotated], intersect=True)) > 0)
     box = np.array([label.entry["bbox"]], dtype=np.float64)
     return bool(coco_mask.iou(coco_mask.toBbox(rle)[None], box, [0])[0, 0] > 0)
 

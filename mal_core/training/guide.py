@@ -127,7 +127,7 @@ def read_guide(path: Path, dataset: BoxDataset) -> Guide:
         DatasetError: It has no mask for any box, masks of other sizes than their images, or masks
             that are not where the boxes are.
     """
-    found = match_masks(path, dataset, boxes_of=dataset.annotations_path)
+    found = match_masks(path, dataset, boxes_of="the training file")
     if found.problems:
         raise DatasetError(path, found.problems)
     boxes, num_guided = len(dataset.boxes), len(found.masks)

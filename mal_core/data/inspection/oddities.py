@@ -1,17 +1,20 @@
 """What is unusual about a split and not wrong, each with what will be done about it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mal_core.data.rotated_boxes import NUM_COORDINATES
 from mal_core.data.view import CocoView
 from mal_core.types import Category
 
 KINDS_OF_NOTES = (
     ("image-listed-twice", "file_name of another"),
     ("box-share", "as if they were shares"),
+    ("rotated-box-over-border", "rotated boxes reach over"),
     ("box-turned", "attributes.rotation"),
     ("area-absent", "have no area"),
     ("crowd-flag-absent", "0 or 1 as iscrowd"),
@@ -106,6 +109,7 @@ def _copies(view: CocoView) -> int:
                     np.asarray(columns.image_ids, np.float64),
                     np.asarray(columns.category_ids, np.float64),
                     columns.corners_xyxy,
+                    *_rotated_columns(view, columns.annotation_ids),
                 ]
             )
             for columns in view.columns
@@ -113,6 +117,15 @@ def _copies(view: CocoView) -> int:
     )
     ordered = rows[np.lexsort(rows.T)]
     return int((ordered[1:] == ordered[:-1]).all(1).sum())
+
+
+def _rotated_columns(
+    view: CocoView, annotation_ids: Sequence[int]
+) -> Iterator[NDArray[np.float64]]:
+    """The corners of rotated boxes, zeros for the others: none where all boxes are upright."""
+    if view.rotated:
+        upright = (0.0,) * NUM_COORDINATES
+        yield np.array([view.rotated.get(key, upright) for key in annotation_ids])
 
 
 def class_order(train: CocoView, val: CocoView) -> Iterator[Oddity]:

@@ -11,7 +11,13 @@ from typing import Any
 
 from mal_core.data.box_table import MOST_SHARES, SHARE_SIDE
 from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
-from mal_core.data.rotated_boxes import ROTATED, are_corners, extent_xywh, is_around
+from mal_core.data.rotated_boxes import (
+    ROTATED,
+    are_corners,
+    extent_xywh,
+    is_around,
+    rotated_problems,
+)
 from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     CATEGORY_FIELDS,
@@ -236,6 +242,10 @@ class _Repair:
         mask = self._mask(label, entry, size)
         self._follow_corners(label, entry, size)
         if not self._box(label, entry, size, mask):
+            return None
+        lost = next(rotated_problems(entry, entry["bbox"], size), None)
+        if lost is not None:
+            self.note("dropped", label, lost)
             return None
         if mask is not None and self._is_apart(entry, mask, size):
             self._drop_mask(label, entry, "its mask is beside its box")

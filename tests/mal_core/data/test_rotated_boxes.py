@@ -10,8 +10,11 @@ import pytest
 
 from mal_core.data.coco import parse_coco, read_boxes, strip_masks
 from mal_core.data.crops import TrainBatches
+from mal_core.data.inspection.oddities import oddities
 from mal_core.data.inspection.repair import repair
 from mal_core.data.view import read_view
+from mal_core.errors import DatasetError
+from mal_core.formats.detections import detections_to_coco
 from mal_core.geometry.rotated import Turn
 from mal_core.types import SkipReason
 from tests.builders import CATEGORIES
@@ -70,6 +73,44 @@ def test_a_box_that_is_not_around_its_corners_is_refused(tmp_path):
         "[10.0, 20.0, 60.0, 60.0] of the image. `bbox` is what lies around the rotated box; "
         "correct one of them."
     )
+
+
+def test_a_box_whose_middle_is_outside_of_its_image_is_refused(tmp_path):
+    beyond = [90.0, 20.0, 170.0, 20.0, 170.0, 60.0, 90.0, 60.0]
+    path = written(tmp_path, rotated_box=beyond, bbox=[90.0, 20.0, 10.0, 40.0])
+    (problem,) = problems(path)
+    assert problem == (
+        "annotation 7 has a rotated box around (130.0, 40.0), outside of its image of 100 x 90 px. "
+        "Are its corners those of a photo of another size? Correct or drop the box."
+    )
+    repaired = repair(parse_coco(path), {}, need_masks=False)
+    assert [change.what for change in repaired.changes] == ["dropped"]
+
+
+def test_crossed_boxes_are_no_copies_of_one_another(tmp_path):
+    path = written(tmp_path)
+    content = json.loads(path.read_text())
+    square = [10.0, 20.0, 70.0, 20.0, 70.0, 80.0, 10.0, 80.0]
+    content["annotations"] += [
+        {**content["annotations"][0], "id": 9, "rotated_box": square},
+        {**content["annotations"][0], "id": 10, "rotated_box": square},
+    ]
+    path.write_text(json.dumps(content))
+    found = {odd.kind: odd.count for odd in oddities("train", read_view(path))}
+    assert found["box-twice"] == 1
+
+
+def test_detections_may_be_rotated(tmp_path):
+    coco = json.loads(written(tmp_path).read_text())
+    entry = {"image_id": 1, "category_id": CATEGORIES[0]["id"], "bbox": AROUND, "score": 0.5}
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{**entry, "rotated_box": DIAMOND}, entry]))
+    rotated, upright = detections_to_coco(path, coco)["annotations"]
+    assert rotated["rotated_box"] == DIAMOND
+    assert "rotated_box" not in upright
+    path.write_text(json.dumps([{**entry, "rotated_box": [1, 2, 3, 4, 5]}]))
+    with pytest.raises(DatasetError, match=r"detection 0 \(counted from 0\) has rotated_box="):
+        detections_to_coco(path, coco)
 
 
 def test_null_means_an_upright_box(tmp_path):

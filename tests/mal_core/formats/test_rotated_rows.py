@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mal_core.data.coco import read_boxes
+from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.formats import FORMATS
 from mal_core.formats.normal import write_normal
@@ -78,13 +79,14 @@ def test_other_rows_are_refused_with_file_and_line(kind, row, message, tmp_path)
 
 
 def test_boxes_that_leave_the_image_are_counted(tmp_path):
-    row = "-20 -10 20 10 15 20 -25 0 plane 0"
+    row = "-10 -8 30 12 25 22 -15 2 plane 0"
     images, labels = draw(tmp_path / "images"), write(tmp_path, DOTA, ROWS[DOTA], row)
     normal = FORMATS[DOTA].to_coco(images, labels)
-    assert normal["annotations"][1]["bbox"] == [0, 0, 20, 20]
-    assert FORMATS[DOTA].notes(images, labels, normal) == [
-        "1 of 2 rotated boxes reach over the border of their image; the part outside is left out."
-    ]
+    assert normal["annotations"][1]["bbox"] == [0, 0, 30, 22]
+    path = tmp_path / "normal.json"
+    write_normal(path, normal, labels, numbered=True)
+    what = "rotated boxes reach over the border of their image: the part outside is left out"
+    assert read_view(path).notes == {what: 1}
 
 
 def test_four_cornered_polygons_of_yolo_are_named_as_what_they_may_be(tmp_path):

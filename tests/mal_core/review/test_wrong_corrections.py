@@ -1,5 +1,6 @@
 """What fits no label is refused: one sentence with file and id, and nothing is written."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,23 @@ def test_what_is_wrong_in_label_studio_is_one_sentence(change, said, review):
     assert "1 problem\n" in message
     assert said in message
     assert change in (unknown_id,) or f"mask_{key}" in message
+
+
+def test_the_empty_corner_beside_a_rotated_box_is_outside_of_it(review):
+    from mal_core.formats.exports.brush_rle import mask_to_brush
+
+    key = review.ids[0]
+    content = review.files.content()
+    (entry,) = (one for one in content["annotations"] if one["id"] == key)
+    x, y, width, height = entry["bbox"]
+    middle_x, middle_y, right, bottom = x + width / 2, y + height / 2, x + width, y + height
+    entry["rotated_box"] = [middle_x, y, right, middle_y, middle_x, bottom, x, middle_y]
+    review.files.annotations.write_text(json.dumps(content))
+    tasks = annotated(review.queue, review.labeled, [])
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[int(y) + 1, int(x) + 1] = 1
+    region_of(tasks, key)["value"]["rle"] = mask_to_brush(mask)
+    assert "lies outside its box" in review.refused(review.save(tasks))
 
 
 def test_tasks_that_nobody_annotated_and_other_exports_are_told_apart(review):
