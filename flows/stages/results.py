@@ -9,6 +9,7 @@ from flows.stages import cards, normal_form, predict, publish, retention, stages
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
+from mal_core.data.pseudo_labels import ledger_of
 from mal_core.evaluation.retention import RetentionReport
 from mal_core.report import history
 
@@ -49,8 +50,7 @@ def publish_labels(run: Run, stored: Stored) -> str:
     if output is None:
         publish.publish_labels(stored, run.config.workdir)
     else:
-        ledger = output.parent / "skipped.json"
-        copy_out(stored.path / "skipped.json", ledger, stored.files["skipped.json"])
+        copy_out(stored.path / "skipped.json", ledger_of(output), stored.files["skipped.json"])
     if native:
         normal_form.write_native(run, labels, target)
     elif output is not None:

@@ -15,6 +15,14 @@ INTERVAL, COMPONENTS = "score_interval", "score_components"
 OUR_KEYS = ("segmentation", "area", "score", INTERVAL, COMPONENTS, REVIEW, REPLACED)
 
 
+def ledger_of(output: Path) -> Path:
+    """Where the skipped boxes of a file or folder of labels are listed that a user has named.
+
+    By its name: labels beside it have a list of their own.
+    """
+    return output.with_name(f"{output.stem}.skipped.json")
+
+
 def write_pseudo_labels(
     source: Path,
     labels: Sequence[PseudoLabel],

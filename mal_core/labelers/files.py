@@ -12,6 +12,7 @@ from mal_core.config import AnnotationFormat
 from mal_core.data.coco import Json, parse_coco, read_boxes
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.plan import plan_images, show_plan, write_all_pixels
+from mal_core.data.pseudo_labels import ledger_of
 from mal_core.data.view import read_view
 from mal_core.errors import ConfigError, told_of
 from mal_core.formats import FORMATS, align_classes
@@ -155,9 +156,9 @@ def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) ->
         ledger=ledger,
     )
     _publish(work, labeled, output)
-    ledger.replace(output.with_name(LEDGER))
+    ledger.replace(ledger_of(output))
     shutil.rmtree(folder)
-    return dataclasses.replace(result, annotations=output, ledger=output.with_name(LEDGER))
+    return dataclasses.replace(result, annotations=output, ledger=ledger_of(output))
 
 
 def _check_output(work: Labeling) -> None:

@@ -116,7 +116,7 @@ class Labeler:
     ) -> PseudoLabelSet:
         """Write a mask for every box of a file, as `mal label` does.
 
-        Boxes without a mask are listed with their reasons in `skipped.json` beside the output.
+        Boxes without a mask are listed with their reasons in `NAME.skipped.json` beside the output.
         What was interrupted continues when it is called again.
 
         Args:

@@ -104,7 +104,10 @@ def test_label_uses_an_existing_checkpoint_for_any_file(output: str, mal, tiny, 
         f"data.train.annotations={source}",
         f"output={target}",
     )
-    labeled, skipped = json.loads(target.read_text()), target.with_name("skipped.json")
+    labeled, skipped = (
+        json.loads(target.read_text()),
+        target.with_name(f"{target.stem}.skipped.json"),
+    )
     assert skipped.is_file()
     assert labeled["images"] == json.loads(source.read_text())["images"]
     assert "boxes in" in printed

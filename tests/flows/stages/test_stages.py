@@ -257,7 +257,7 @@ def test_given_checkpoint_is_used_and_nothing_is_trained(pipeline: Pipeline) -> 
     pipeline.stand_ins.asked.clear()
     graph.perform(Run(pipeline.config(f"checkpoint={checkpoint}")), EVALUATE)
     assert TRAIN not in pipeline.stand_ins.asked
-    assert target.with_name("skipped.json").is_file()
+    assert target.with_name("labels.skipped.json").is_file()
 
 
 def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline) -> None:

@@ -84,7 +84,10 @@ def test_a_file_gets_the_bytes_that_the_command_writes(tmp_path, labeler):
     result = labeler.label_file(files.images, files.annotations, output)
     assert output.read_bytes() == (tmp_path / "command" / "masks.json").read_bytes()
     assert (result.num_boxes, result.num_masks, result.num_crowds) == (7, 6, 1)
-    assert sorted(path.name for path in output.parent.iterdir()) == ["masks.json", "skipped.json"]
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "masks.json",
+        "masks.skipped.json",
+    ]
 
 
 def test_labels_of_another_format_return_in_it(tmp_path, labeler):
