@@ -20,6 +20,7 @@ REACH = 3.0
 """A component further from the mean than so many deviations counts as that far."""
 STEPS = 30
 CLOSE = 1e-8
+HALVINGS = 20
 LARGEST_STEP = 2.0
 BIAS_PULL = 0.01
 NO_SPREAD = 1e-4
@@ -141,11 +142,22 @@ def fit(
     pull = np.full(design.shape[1], ridge)
     pull[-1] = ridge * BIAS_PULL
     theta = prior.copy()
+
+    def loss(at: FloatArray) -> float:
+        logits = design @ at
+        fits = count @ (np.logaddexp(0, logits) - shares * logits)
+        return float(fits + pull @ np.square(at - prior) / 2)
+
     for _ in range(STEPS):
         guess = _expit(design @ theta)
         slope = design.T @ (count * (shares - guess)) - pull * (theta - prior)
         curve = (design * (count * guess * (1 - guess))[:, None]).T @ design + np.diag(pull)
         step = np.linalg.solve(curve, slope).clip(-LARGEST_STEP, LARGEST_STEP)
+        # Where the curve is flat, a full step may lead away: to the other flat end, and back.
+        for _ in range(HALVINGS):
+            if loss(theta + step) <= loss(theta):
+                break
+            step = step / 2
         theta += step
         if float(np.abs(step).max()) < CLOSE:
             break
