@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.quality.patch import mask_iou
+
 Mask = NDArray[np.bool_]
 Kind = Callable[[Mask, float, np.random.Generator], Mask]
 HALVINGS = 12
@@ -29,9 +31,9 @@ def degraded(mask: Mask, iou: float, seed: tuple[int, ...]) -> Mask:
     best = mask
     for name in np.random.default_rng(seed).permutation(list(KINDS)):
         found = _degraded_by(KINDS[name], mask, iou, seed)
-        if abs(iou_of(found, mask) - iou) < NEAR:
+        if abs(mask_iou(found, mask) - iou) < NEAR:
             return found
-        best = min(best, found, key=lambda one: abs(iou_of(one, mask) - iou))
+        best = min(best, found, key=lambda one: abs(mask_iou(one, mask) - iou))
     return best
 
 
@@ -41,14 +43,8 @@ def _degraded_by(draw: Kind, mask: Mask, iou: float, seed: tuple[int, ...]) -> M
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         tried.append(draw(mask, middle, np.random.default_rng(seed)))
-        low, high = (middle, high) if iou_of(tried[-1], mask) > iou else (low, middle)
-    return min((one for one in tried if one.any()), key=lambda one: abs(iou_of(one, mask) - iou))
-
-
-def iou_of(a: Mask, b: Mask) -> float:
-    """IoU of two masks, shape (H, W) each; 1 where both are empty."""
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0
+        low, high = (middle, high) if mask_iou(tried[-1], mask) > iou else (low, middle)
+    return min((one for one in tried if one.any()), key=lambda one: abs(mask_iou(one, mask) - iou))
 
 
 def _grown(mask: Mask, strength: float, _rng: np.random.Generator) -> Mask:

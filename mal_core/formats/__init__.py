@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,16 @@ def coco_to_coco(_images: Path, annotations: Path) -> Json:
     return parse_coco(annotations)
 
 
+YOLO = Format(
+    to_coco=yolo_to_coco,
+    write_masks=write_yolo_masks,
+    target="yolo",
+    files=yolo_files,
+    notes=yolo_notes,
+    numbers_entries=True,
+    sizes_from_pixels=True,
+    in_folders=True,
+)
 FORMATS: dict[str, Format] = {
     "coco": Format(to_coco=coco_to_coco),
     "lvis": Format(to_coco=lvis_to_coco, looks_for_images=True),
@@ -90,26 +100,8 @@ FORMATS: dict[str, Format] = {
         numbers_entries=True,
         in_folders=True,
     ),
-    "yolo": Format(
-        to_coco=yolo_to_coco,
-        write_masks=write_yolo_masks,
-        target="yolo",
-        files=yolo_files,
-        notes=yolo_notes,
-        numbers_entries=True,
-        sizes_from_pixels=True,
-        in_folders=True,
-    ),
-    "yolo_obb": Format(
-        to_coco=yolo_obb_to_coco,
-        write_masks=write_yolo_masks,
-        target="yolo",
-        files=yolo_files,
-        notes=yolo_notes,
-        numbers_entries=True,
-        sizes_from_pixels=True,
-        in_folders=True,
-    ),
+    "yolo": YOLO,
+    "yolo_obb": replace(YOLO, to_coco=yolo_obb_to_coco),
     "dota": Format(
         to_coco=dota_to_coco,
         files=dota_files,

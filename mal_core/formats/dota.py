@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mal_core.data.foreign import is_number
+from mal_core.data.foreign import DOTA_HEADERS, is_number
 from mal_core.data.images.frames import Orientation
 from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
@@ -13,7 +13,7 @@ from mal_core.formats.folder_files import files_below, unread_note
 from mal_core.formats.text_rows import pictures_below, rows_to_coco
 
 Json = dict[str, Any]
-HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
+HEADERS = (*DOTA_HEADERS, "acquisition dates:")
 """How lines begin that tell of the photo; they are no objects."""
 FORM = "a row is x1 y1 x2 y2 x3 y3 x4 y4 class difficulty"
 

@@ -26,10 +26,10 @@ from mal_core.data.images.frames import turned
 from mal_core.data.images.headers import read_header
 from mal_core.data.images.loading import load_image
 from mal_core.errors import ConfigError, DatasetError, MalCoreError
+from mal_core.formats.text_rows import IMAGE_SUFFIXES, pictures_below
 from mal_core.labelers.weights import find_detector, require_transformers
 from mal_core.processes.files import write_json
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 FAMILIES = ("grounding-dino", "owlv2", "owlvit")
 """`model_type` of the detectors that this knows how to ask."""
 THRESHOLD = 0.25
@@ -153,9 +153,9 @@ def detect(
 
 
 def _photos(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = pictures_below(folder)
     if not found:
-        problem = f"no photo lies there; wanted {', '.join(sorted(SUFFIXES))}."
+        problem = f"no photo lies there; wanted {', '.join(sorted(IMAGE_SUFFIXES))}."
         raise DatasetError(folder, [problem])
     return found
 

@@ -6,7 +6,7 @@ ends where the rotated box does.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from mal_core.geometry.boxes import expand_box, fixed_margins, pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.geometry.rotated import Turn, inside_corners
-from mal_core.labeling.protocol import Photo, PhotoLabeler
+from mal_core.labeling.protocol import Photo
 from mal_core.types import (
     BoxAnnotation,
     Corners,
@@ -51,19 +51,20 @@ class Home:
 
     Attributes:
         record: That photo.
-        turn: The frame of the box.
+        corners: Of the box.
+        turn: Its frame.
         crop_xyxy: The small photo, px of the frame, shape (4,).
     """
 
     record: ImageRecord
     annotation: BoxAnnotation
+    corners: Corners
     turn: Turn
     crop_xyxy: NDArray[np.int64]
 
     def bring_back(self, outcome: Outcome) -> Outcome:
         """What became of the box, in its own photo."""
-        corners = self.annotation.corners
-        if isinstance(outcome, SkippedBox) or corners is None:
+        if isinstance(outcome, SkippedBox):
             return outcome
         height, width = self.record.height, self.record.width
         area = pixel_box(np.array(self.annotation.box_xyxy), height, width)
@@ -71,7 +72,7 @@ class Home:
         x0, y0, x1, y1 = self.crop_xyxy.tolist()
         upright = segmentation_to_mask(outcome.rle, y1 - y0, x1 - x0) > 0
         mask = self.turn.put_back(upright, self.crop_xyxy, area_xyxy)
-        mask &= inside_corners(corners, area_xyxy)
+        mask &= inside_corners(self.corners, area_xyxy)
         pixels = int(np.count_nonzero(mask))
         if not pixels:
             return SkippedBox(
@@ -137,14 +138,22 @@ def _small_photo(
         source=turn.cut(pixels, crop_xyxy),
         company_xyxy=near,
     )
-    home = Home(record=photo.record, annotation=annotation, turn=turn, crop_xyxy=crop_xyxy)
+    home = Home(
+        record=photo.record, annotation=annotation, corners=corners, turn=turn, crop_xyxy=crop_xyxy
+    )
     return Part(photo=small, places=(place,), home=home)
 
 
-def upright_outcomes(labeler: PhotoLabeler, photos: Iterable[Photo]) -> Iterator[Outcome]:
+def upright_outcomes(
+    outcomes: Callable[[Iterable[Photo]], Iterator[Outcome]], photos: Iterable[Photo]
+) -> Iterator[Outcome]:
     """One outcome per box, in order, whatever way the boxes are turned.
 
     Takes photos from the iterable only as the labeler needs them.
+
+    Args:
+        outcomes: A labeler's, of photos whose boxes are upright.
+        photos: What is to be labeled.
     """
     expected: deque[tuple[int, Home | None]] = deque()
 
@@ -158,7 +167,7 @@ def upright_outcomes(labeler: PhotoLabeler, photos: Iterable[Photo]) -> Iterator
 
     ahead: dict[int, Outcome] = {}
     following = 0
-    for outcome in labeler.outcomes(all_parts()):
+    for outcome in outcomes(all_parts()):
         number, home = expected.popleft()
         ahead[number] = outcome if home is None else home.bring_back(outcome)
         while following in ahead:

@@ -263,7 +263,7 @@ class LabelWork:
         report(done, total)
         for batch in waiting:
             outcomes: list[Outcome] = []
-            for outcome in upright_outcomes(writer, self.photos(batch)):
+            for outcome in upright_outcomes(writer.outcomes, self.photos(batch)):
                 outcomes.append(outcome)
                 if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
                     report(done + len(outcomes), total)

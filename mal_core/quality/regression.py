@@ -53,7 +53,7 @@ class QualityModel:
 
     def predict(self, rows: Sequence[Row]) -> FloatArray:
         """Expected IoU of each mask, in [0, 1], shape (N,)."""
-        return _expit(self.design(rows) @ self.theta)
+        return expit(self.design(rows) @ self.theta)
 
     def interval(self, score: float) -> tuple[float, float]:
         """Where the IoU of a mask with this score lies, in [0, 1]."""
@@ -149,13 +149,14 @@ def fit(
         return float(fits + pull @ np.square(at - prior) / 2)
 
     for _ in range(STEPS):
-        guess = _expit(design @ theta)
+        guess = expit(design @ theta)
         slope = design.T @ (count * (shares - guess)) - pull * (theta - prior)
         curve = (design * (count * guess * (1 - guess))[:, None]).T @ design + np.diag(pull)
         step = np.linalg.solve(curve, slope).clip(-LARGEST_STEP, LARGEST_STEP)
         # Where the curve is flat, a full step may lead away: to the other flat end, and back.
+        so_far = loss(theta)
         for _ in range(HALVINGS):
-            if loss(theta + step) <= loss(theta):
+            if loss(theta + step) <= so_far:
                 break
             step = step / 2
         theta += step
@@ -179,5 +180,6 @@ def conformal_width(scores: FloatArray, ious: FloatArray, coverage: float = COVE
     return float(residuals[rank - 1]) if rank <= len(residuals) else 1.0 / FLOOR
 
 
-def _expit(values: FloatArray) -> FloatArray:
+def expit(values: FloatArray) -> FloatArray:
+    """Probabilities of log-odds of any shape, float64, shaped like them."""
     return np.asarray(1 / (1 + np.exp(-values.clip(-30, 30))))

@@ -11,6 +11,7 @@ from mal_core.quality.regression import (
     QualityModel,
     Row,
     conformal_width,
+    expit,
     fit,
     unfitted,
 )
@@ -83,16 +84,12 @@ def _shift_to(wanted: FloatArray, theta: FloatArray, design: FloatArray) -> floa
 
     if not len(design):
         return 0.0
-    level, logits = _sigmoid(design @ wanted).mean(), design @ theta
+    level, logits = expit(design @ wanted).mean(), design @ theta
 
     def lack(shift: float) -> float:
-        return float(_sigmoid(logits + shift).mean() - level)
+        return float(expit(logits + shift).mean() - level)
 
     return float(brentq(lack, -LARGEST_SHIFT, LARGEST_SHIFT))
-
-
-def _sigmoid(logits: FloatArray) -> FloatArray:
-    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def fit_library(trials: Sequence[Trial], names: Sequence[str], origin: str) -> QualityModel:
@@ -139,7 +136,7 @@ def fit_and_hold_out(
     for fold in range(FOLDS):
         held = np.arange(len(ious)) % FOLDS == fold
         part = fit(design[~held], ious[~held], prior=prior, ridge=ridge, weights=count[~held])
-        unseen[held] = _sigmoid(design[held] @ part)
+        unseen[held] = expit(design[held] @ part)
     return fit(design, ious, prior=prior, ridge=ridge, weights=count), unseen
 
 

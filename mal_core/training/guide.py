@@ -27,7 +27,8 @@ from mal_core.labeling.protocol import Photo
 from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, to_label
 from mal_core.labeling.work import MaskWriter
-from mal_core.types import BoxDataset, Corners, Outcome, PseudoLabel, Rle
+from mal_core.quality.patch import mask_iou
+from mal_core.types import BoxDataset, Corners, Outcome, Rle
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Guide:
             return drawn
         x0, y0, x1, y1 = drawn.box
         given = self._seen_with(item.annotation.annotation_id, rle)[y0:y1, x0:x1] > 0
-        vote = loudness(agreement(drawn.mask, given))
+        vote = loudness(mask_iou(drawn.mask, given)) if given.any() else 0.0
         if vote == 0:
             return drawn
         bound, how = config.refinement.network_bound, config.refinement
@@ -79,35 +80,13 @@ class Guide:
         return mask if corners is None else seen_in_frame(mask, corners)
 
 
-class GuidedWriter:
-    """A network that hears a guide, as labeling asks for it.
+def guided_outcomes(writer: MaskWriter, guide: Guide, photos: Iterable[Photo]) -> Iterator[Outcome]:
+    """One outcome per box, in order, of a network that hears a guide.
 
     The scores mean little; a round learns all masks alike.
     """
-
-    crowds_as_objects = False
-
-    def __init__(self, writer: MaskWriter, guide: Guide) -> None:
-        self.writer = writer
-        self.guide = guide
-
-    def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
-        """One outcome per box, in order."""
-        for own in self.writer.draw(self.writer.views(photos)):
-            yield to_label(self.guide.heard(own, self.writer.config), self.writer.quality)
-
-    def scored(self, _dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
-        """The labels as they are."""
-        return labels
-
-
-def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """IoU of two masks of a box; 0 where both are empty.
-
-    Args:
-        a, b: Shape (h, w).
-    """
-    return int((a & b).sum()) / max(int((a | b).sum()), 1)
+    for own in writer.draw(writer.views(photos)):
+        yield to_label(guide.heard(own, writer.config), writer.quality)
 
 
 def loudness(iou: float) -> float:

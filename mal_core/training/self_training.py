@@ -12,6 +12,7 @@ import dataclasses
 import json
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group
-from mal_core.training.guide import Guide, GuidedWriter
+from mal_core.training.guide import Guide, guided_outcomes
 from mal_core.training.losses import dice_loss
 from mal_core.types import BoxDataset, PseudoLabel, Rle
 
@@ -130,13 +131,13 @@ def _label(
     work = LabelWork(dataset)
     batches = work.shard(group.rank, group.world_size)
     writer = MaskWriter(labeler, labeling_of_rounds(config))
-    drawer = writer if guide is None else GuidedWriter(writer, guide)
+    outcomes = writer.outcomes if guide is None else partial(guided_outcomes, writer, guide)
     labels: dict[int, Rle] = {}
     total = max(1, work.num_boxes(batches))
     done = 0
     with Progress(f"label for round {number}", total, 0) as progress:
         for batch in batches:
-            for outcome in upright_outcomes(drawer, work.photos(batch)):
+            for outcome in upright_outcomes(outcomes, work.photos(batch)):
                 done += 1
                 if isinstance(outcome, PseudoLabel):
                     labels[outcome.annotation_id] = outcome.rle

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.degraded_masks import KINDS, degraded, iou_of
+from benchmarks.degraded_masks import KINDS, degraded
+from mal_core.quality.patch import mask_iou
 
 
 def person_like() -> np.ndarray:
@@ -24,7 +25,7 @@ def test_masks_have_the_iou_that_was_asked_for(wanted: float) -> None:
     for seed in range(12):
         worse = degraded(mask, wanted, (seed,))
         assert worse.shape == mask.shape
-        assert iou_of(worse, mask) == pytest.approx(wanted, abs=0.02)
+        assert mask_iou(worse, mask) == pytest.approx(wanted, abs=0.02)
         assert np.array_equal(worse, degraded(mask, wanted, (seed,)))
 
 

@@ -1,6 +1,5 @@
 """The benchmark that fits the library's curves: no human mask is read, and it tells what is."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import pytest
 import torch
 
 from benchmarks import quality_curves
-from mal_core.models.checkpoints import save_labeler
-from mal_core.models.labeler import build_labeler
 from mal_core.quality.score import default_model
 from scenes.write import write_scenes
-from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
+from tests.mal_core.models.test_export import write_checkpoint
 
 
 @pytest.fixture
@@ -39,17 +36,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    config = tiny_mal(mask_threshold=0.3)
-    labeler, report = build_labeler(TINY_ENCODER, config)
-    path = tmp_path / "checkpoint.pth"
-    save_labeler(
-        path,
-        labeler,
-        encoder=dataclasses.asdict(TINY_ENCODER),
-        mal=dataclasses.asdict(config),
-        load_report=str(report),
-    )
-    return path
+    return write_checkpoint(tmp_path / "checkpoint.pth", mask_threshold=0.3)
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def mask_of(outcome) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["box", "ellipse", "grabcut"])
 def test_masks_fill_and_never_leave_their_rotated_boxes(name):
-    outcomes = list(upright_outcomes(drawer(name), [photo()]))
+    outcomes = list(upright_outcomes(drawer(name).outcomes, [photo()]))
     assert [one.annotation_id for one in outcomes] == [1, 2, 3, 4]
     for box, outcome in zip(BOXES, outcomes, strict=True):
         mask = mask_of(outcome)
@@ -80,13 +80,13 @@ def test_upright_boxes_come_out_bit_by_bit_as_without_rotated_ones_beside_them()
     labeler = drawer("grabcut")
     alone = list(labeler.outcomes([photo(boxes=BOXES[1:2])]))
     pixels = photo(boxes=BOXES[1:2]).source
-    together = list(upright_outcomes(labeler, [replace(photo(), source=pixels)]))
+    together = list(upright_outcomes(labeler.outcomes, [replace(photo(), source=pixels)]))
     assert together[1] == alone[0]
 
 
 def test_order_holds_over_photos_whichever_boxes_they_have():
     photos = [photo(1, BOXES[2:]), photo(2, BOXES[1:2]), photo(3, BOXES), photo(4, BOXES[:1])]
-    found = [one.annotation_id for one in upright_outcomes(drawer("box"), photos)]
+    found = [one.annotation_id for one in upright_outcomes(drawer("box").outcomes, photos)]
     assert found == [3, 4, 2, 1, 2, 3, 4, 1]
 
 
@@ -98,7 +98,7 @@ def test_photos_are_taken_only_as_the_labeler_needs_them():
             taken.append(number)
             yield photo(number)
 
-    outcomes = upright_outcomes(drawer("box"), photos())
+    outcomes = upright_outcomes(drawer("box").outcomes, photos())
     next(outcomes)
     assert taken == [1]
 
@@ -127,5 +127,5 @@ def test_a_mask_without_a_pixel_in_the_photo_is_a_counted_skip():
                         annotation_id=box.annotation_id, rle=corner, mask_area=1, score=0.5
                     )
 
-    (outcome,) = upright_outcomes(Nothing(), [photo(boxes=BOXES[:1])])
+    (outcome,) = upright_outcomes(Nothing().outcomes, [photo(boxes=BOXES[:1])])
     assert outcome == SkippedBox(annotation_id=1, image_id=1, reason=SkipReason.EMPTY_MASK)

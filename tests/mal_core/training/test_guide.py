@@ -17,8 +17,9 @@ from mal_core.labeling.upright import upright_parts
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.models.checkpoints import load_labeler
 from mal_core.quality.agreement import Beliefs
+from mal_core.quality.patch import mask_iou
 from mal_core.training import loop, self_training
-from mal_core.training.guide import Guide, agreement, loudness, read_guide
+from mal_core.training.guide import Guide, loudness, read_guide
 from mal_core.training.loop import LabelerTrainer, train_labeler
 from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
 from tests.mal_core.training.test_loop import equal_weights, losses_of
@@ -77,7 +78,7 @@ def test_a_guide_that_agrees_decides_where_the_network_is_unsure(tmp_path):
     own = drawn(dataset, unsure)
     found = Guide(masks={key: mask_to_rle(truth)}).heard(own, tiny_mal())
     x0, y0, x1, y1 = own.box
-    assert agreement(own.mask, truth[y0:y1, x0:x1] > 0) < 1
+    assert mask_iou(own.mask, truth[y0:y1, x0:x1] > 0) < 1
     assert np.array_equal(found.mask, truth[y0:y1, x0:x1] > 0)
 
 
@@ -112,7 +113,7 @@ def test_colors_are_heard_after_the_guide(tmp_path):
     found = Guide(masks={key: mask_to_rle(ragged)}).heard(own, tiny_mal(refinement=how))
     x0, y0, x1, y1 = own.box
     inside = truth[y0:y1, x0:x1] > 0
-    assert agreement(found.mask, inside) > agreement(ragged[y0:y1, x0:x1] > 0, inside) + 0.05
+    assert mask_iou(found.mask, inside) > mask_iou(ragged[y0:y1, x0:x1] > 0, inside) + 0.05
 
 
 def test_the_vote_grows_with_agreement_and_has_an_end():
