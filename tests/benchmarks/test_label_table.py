@@ -2,28 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import label_table
-from benchmarks.label_table import HUMAN, Data, Training
-from mal_core.config import SplitConfig
-from mal_core.evaluation.compared_arms import match_run
-from scenes.write import write_scenes
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, num_train=3, num_val=3, size=96, seed=0)
-    train, val = (
-        SplitConfig(
-            images=folder / split / "images", annotations=folder / split / "annotations.json"
-        )
-        for split in ("train", "val")
-    )
-    return Data(name="scenes", train=train, val=val)
+from benchmarks import label_table, trainings
+from benchmarks.compared_labels import HUMAN, Table
+from benchmarks.datasets import Data
+from benchmarks.trainings import Training
+from tests.benchmarks.conftest import Found
 
 
 def labels(data: Data, name: str, out: Path) -> Path:
@@ -32,25 +18,15 @@ def labels(data: Data, name: str, out: Path) -> Path:
     return path
 
 
-def predictions(annotations: Path, out: Path) -> Path:
-    """A file's own masks as detections."""
-    found = [
-        {**ann, "score": 0.9}
-        for ann in json.loads(annotations.read_text())["annotations"]
-        if not ann["iscrowd"]
-    ]
-    path = out / f"found-{annotations.stem}.json"
-    path.write_text(json.dumps(found))
-    return path
-
-
-def test_rows_tell_what_labels_keep_and_how_good_they_are(data: Data, tmp_path: Path) -> None:
+def test_rows_tell_what_labels_keep_and_how_good_they_are(
+    data: Data, found: Found, tmp_path: Path
+) -> None:
     made = {name: labels(data, name, tmp_path) for name in (HUMAN, "eroded 1 px", "ellipses")}
-    table, truth = label_table.Table(tmp_path), data.train.annotations
+    table, truth = Table(tmp_path, label_table.LABELS), data.train.annotations
     for name in ("ellipses", HUMAN, "eroded 1 px"):
         cell = Training(data=data, labels=name, recipe="perfect", seed=0)
-        table.add(cell, match_run(truth, predictions(made[name], tmp_path)), made[name])
-    rows: list[dict[str, Any]] = table.rows()
+        table.add(cell, found(truth, made[name], 1.0), made[name])
+    rows = table.rows()
     assert [row["labels"] for row in rows] == [HUMAN, "ellipses", "eroded 1 px"]
     human, ellipses, eroded = rows
     assert human["kept"]["AP"] == human["kept"]["APbnd"] == human["mask_iou"] == 1
@@ -64,9 +40,32 @@ def test_rows_tell_what_labels_keep_and_how_good_they_are(data: Data, tmp_path: 
 
 def test_labels_without_a_pixel_are_left_out(data: Data) -> None:
     content = label_table._made(data, "eroded 1 px")
-    entry = content["annotations"][0]
-    assert label_table._has_pixels(entry, content)
-    height, width = entry["segmentation"]["size"]
+    whole = content["annotations"][0]
+    height, width = whole["segmentation"]["size"]
     empty = {"size": [height, width], "counts": [height * width]}
-    assert not label_table._has_pixels({**entry, "segmentation": empty}, content)
-    assert not label_table._has_pixels({"id": 1}, content)
+    content["annotations"] = [whole, {**whole, "segmentation": empty}, {"id": 1}]
+    assert trainings.with_pixels(content)["annotations"] == [whole]
+
+
+def test_trainings_that_fail_or_come_too_late_are_told_and_the_others_kept(
+    data: Data, found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    command = ["label_table", str(tmp_path), "--data", "a=b", "--recipes", "one", "--jobs", "1"]
+    monkeypatch.setattr("sys.argv", command)
+    options = label_table._options()
+    human = json.loads(data.val.annotations.read_text())["annotations"]
+    predictions = tmp_path / "found.json"
+    predictions.write_text(json.dumps([{**ann, "score": 1.0} for ann in human]))
+    cells = [Training(data=data, labels=HUMAN, recipe="one", seed=seed) for seed in (0, 1)]
+
+    def predict(cell: Training) -> Path:
+        if cell.seed == 0:
+            raise RuntimeError("a GPU fell off")
+        return predictions
+
+    assert [cell for cell, _ in trainings.trained(cells, predict, options)] == [cells[1]]
+    assert "a GPU fell off" in capsys.readouterr().out
+    options.limit = 1e-9
+    assert list(trainings.trained(cells[1:], predict, options)) == []
+    assert "are over" in capsys.readouterr().out

@@ -1,0 +1,112 @@
+"""The table of trainings on several labels: what each keeps of a segmenter on reference labels."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.datasets import Data
+from benchmarks.trainings import Training
+from mal_core.evaluation.agreement import measure_agreement
+from mal_core.evaluation.compared_arms import RunMatches, compare_twins
+from mal_core.processes.files import write_json
+from mal_core.report.text_tables import markdown_table
+
+HUMAN = "human masks"
+METRICS = ("AP", "AP75", "APbnd")
+
+
+class Table:
+    """What is known so far; written after every training.
+
+    Attributes:
+        found: Trainings, matched with the human masks of the validation split.
+        quality: Mean mask IoU and boundary IoU by data set and labels.
+    """
+
+    def __init__(self, out: Path, labels: Sequence[str], reference: str = HUMAN) -> None:
+        """Labels in the order of the rows; trainings on `reference` are what is kept of."""
+        self.out = out
+        self.labels = tuple(labels)
+        self.reference = reference
+        self.found: dict[Training, RunMatches] = {}
+        self.quality: dict[tuple[str, str], dict[str, float]] = {}
+
+    def add(self, training: Training, matches: RunMatches, labels: Path) -> None:
+        """One training more."""
+        self.found[training] = matches
+        key = training.data.name, training.labels
+        if key not in self.quality:
+            self.quality[key] = _quality(training.data, labels)
+        self.write()
+
+    def write(self) -> None:
+        """As JSON and as markdown."""
+        write_json(self.out / "table.json", self.rows(), indent=1)
+        (self.out / "table.md").write_text(self.text() + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One per data set, recipe and labels of which the reference has the same seeds."""
+        runs: dict[tuple[str, str, str], dict[int, RunMatches]] = {}
+        for training, matches in self.found.items():
+            key = training.data.name, training.recipe, training.labels
+            runs.setdefault(key, {})[training.seed] = matches
+        rows = []
+        for data, recipe, labels in sorted(runs, key=self._order):
+            reference = runs.get((data, recipe, self.reference), {})
+            seeds = sorted(set(runs[data, recipe, labels]) & set(reference))
+            if seeds:
+                own = [runs[data, recipe, labels][seed] for seed in seeds]
+                kept = _kept(recipe, seeds, [reference[seed] for seed in seeds], own)
+                named = {"data": data, "recipe": recipe, "labels": labels}
+                rows.append(named | self.quality[data, labels] | kept)
+        return rows
+
+    def text(self) -> str:
+        """The rows for people."""
+        return markdown_table([_texts(row) for row in self.rows()])
+
+    def _order(self, key: tuple[str, str, str]) -> tuple[str, str, int]:
+        return key[0], key[1], self.labels.index(key[2])
+
+
+def _quality(data: Data, labels: Path) -> dict[str, float]:
+    """Mean mask IoU and boundary IoU of the labels with the human masks; none counts 0."""
+    objects = measure_agreement(labels, data.train.annotations).objects
+    return {
+        "mask_iou": fmean(one.mask_iou for one in objects),
+        "boundary_iou": fmean(one.boundary_iou for one in objects),
+    }
+
+
+def _kept(
+    recipe: str, seeds: Sequence[int], reference: Sequence[RunMatches], own: Sequence[RunMatches]
+) -> dict[str, Any]:
+    result = compare_twins(recipe, seeds, reference, own)
+    rates, record = result.retention(), result.to_json()
+    return {
+        "seeds": list(seeds),
+        "AP of each seed": [matches.metrics().ap for matches in own],
+        "values": {metric: record["pseudo"][metric] for metric in METRICS},
+        "kept": {metric: rates[metric] for metric in METRICS},
+        "interval": {metric: record["interval"].get(metric) for metric in METRICS},
+    }
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str]:
+    line = {key: str(row[key]) for key in ("data", "recipe", "labels")}
+    line["mask IoU"] = f"{row['mask_iou']:.3f}"
+    line["boundary IoU"] = f"{row['boundary_iou']:.3f}"
+    line["AP of each seed"] = ", ".join(f"{100 * ap:.1f}" for ap in row["AP of each seed"])
+    line |= {metric: f"{100 * row['values'][metric]:.1f}" for metric in METRICS}
+    for metric in METRICS:
+        line[f"{metric} kept, %"] = _percent(row["kept"][metric], row["interval"][metric])
+    return line
+
+
+def _percent(rate: float | None, interval: Iterable[float] | None) -> str:
+    """A ratio and its 95 % interval."""
+    if rate is None:
+        return "n/a"
+    low, high = interval or (float("nan"), float("nan"))
+    return f"{100 * rate:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
