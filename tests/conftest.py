@@ -29,7 +29,8 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_OFFLINE="1",
 )
-for name in ("PREFECT_API_URL", "MAL_PROGRESS", "MAL_SHARED_STORE"):
+# Nor does a child inherit that it must compile and parse our sources anew.
+for name in ("PREFECT_API_URL", "MAL_PROGRESS", "MAL_SHARED_STORE", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part

@@ -1,19 +1,17 @@
 """Version of the code that a stage runs: its sources, what they import of ours, key packages."""
 
 import ast
-import contextlib
 import functools
 import hashlib
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-OUR_PACKAGES = ("mal_core", "phase2_configs", "scenes")
+from flows.store import sources
+from flows.store.sources import KnownSources, parse, tree_digest
+
 ROOT = Path(__file__).resolve().parents[2]
 """Folder of all our packages, in a checkout as in an installed wheel."""
-ATTEMPTS = 20
-_parsing = threading.Lock()
 
 
 def code_version(
@@ -30,7 +28,8 @@ def code_version(
     """
     digest = hashlib.sha256()
     for name in sorted(closure(modules) | set(alone)):
-        digest.update(f"{name}\0{source_digest(_source_path(name))}\0".encode())
+        digest.update(f"{name}\0{_look(name).tree}\0".encode())
+    _known().keep()
     for name in sorted(packages):
         digest.update(f"{name}=={_installed_version(name)}\0".encode())
     return digest.hexdigest()
@@ -43,7 +42,7 @@ def recipe_version(config: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(_inherited(config), key=str):
-        digest.update(source_digest(path).encode())
+        digest.update(_recipe_digest(path).encode())
     return digest.hexdigest()
 
 
@@ -62,63 +61,24 @@ def closure(modules: Iterable[str]) -> set[str]:
 @functools.cache
 def imports_of(module: str) -> frozenset[str]:
     """Modules of ours that a module imports, and the packages it lies in."""
-    path = _source_path(module)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = set(_parents(module))
-    for node in _that_run(parse(path)):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names)
-    ours = {name for name in found if name.split(".")[0] in OUR_PACKAGES}
+    found = {*_look(module).imports, *_parents(module)}
     # `from package import name` names a module or something inside the package.
-    return frozenset(name for name in ours if _find(name) is not None)
+    return frozenset(name for name in found if _find(name) is not None)
 
 
 @functools.cache
-def source_digest(path: Path) -> str:
-    """Digest of a source file's syntax tree."""
-    return hashlib.sha256(ast.dump(parse(path)).encode()).hexdigest()
+def _known() -> KnownSources:
+    return KnownSources(sources.KEPT)
 
 
-def parse(path: Path) -> ast.Module:
-    """Syntax tree of a source file, whatever other threads do.
-
-    CPython 3.11 counts the depth of trees for all threads together, and two that parse at
-    the same time may both end in a SystemError (python/cpython#106905). Ours take turns;
-    a thread of a library may still come between.
-    """
-    content = path.read_bytes()
-    for _ in range(ATTEMPTS - 1):
-        with _parsing, contextlib.suppress(SystemError):
-            return ast.parse(content)
-    with _parsing:
-        return ast.parse(content)
+@functools.cache
+def _look(module: str) -> sources.Source:
+    return _known().look(module, _source_path(module))
 
 
-def _that_run(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those below `if TYPE_CHECKING:`, which only tools read."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, ast.If) and _names(node.test, "TYPE_CHECKING"):
-            waiting += node.orelse
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
-def _names(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if node.level == 0:
-        return node.module or ""
-    base = package.split(".")[: len(package.split(".")) - (node.level - 1)]
-    return ".".join([*base, *([node.module] if node.module else [])])
+@functools.cache
+def _recipe_digest(path: Path) -> str:
+    return tree_digest(parse(path.read_bytes()))
 
 
 def _parents(module: str) -> Iterable[str]:
@@ -161,7 +121,7 @@ def _inherited(config: Path) -> set[Path]:
 
 
 def _bases(config: Path) -> list[str]:
-    for node in parse(config).body:
+    for node in parse(config.read_bytes()).body:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == "_base_" for target in node.targets
         ):

@@ -1,10 +1,15 @@
 """A stage's code version follows what the stage imports, and nothing else."""
 
+import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.store import code_version as module
+from flows.store import sources
 from flows.store.code_version import closure, code_version, recipe_version
 from tests.flows.stand_ins import forget_sources
 
@@ -26,6 +31,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (package / name).write_text(text)
     monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(sources, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     forget_sources()
     yield package
     forget_sources()
@@ -47,6 +54,65 @@ def test_changed_code_of_anything_imported_changes_the_version(tree: Path, name:
     path = tree / f"{name}.py"
     path.write_text(f"{path.read_text()}\nchanged = True\n")
     assert version() != before
+
+
+def no_parsing(content: bytes) -> None:
+    pytest.fail(f"parsed: {content!r}")
+
+
+def test_what_another_process_found_is_believed_for_the_same_bytes_only(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = version()
+    assert set(json.loads((tree.parent / "kept.json").read_text())["sources"]) == closure(
+        ["mal_core.top"]
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "parse", no_parsing)
+        assert version() == before
+    kept = (tree / "lazy.py").stat()
+    (tree / "lazy.py").write_text("from .inner.deep import Depth\n")
+    os.utime(tree / "lazy.py", ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert version() != before
+
+
+def test_a_module_that_became_a_package_is_looked_at_again(tree: Path) -> None:
+    (tree / "both.py").write_text("from .unused import top\n")
+    (tree / "top.py").write_text("import mal_core.both\n")
+    assert "mal_core.unused" in closure(["mal_core.top"])
+    version()
+    (tree / "both").mkdir()
+    (tree / "both.py").rename(tree / "both" / "__init__.py")
+    forget_sources()
+    assert "mal_core.unused" not in closure(["mal_core.top"])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:-20],
+        lambda text: text.replace('"reader": "', '"reader": "older '),
+        lambda text: text.replace('"tree"', '"trees"'),
+        lambda text: "[]",
+    ],
+)
+def test_what_is_damaged_or_of_other_code_is_found_anew(
+    tree: Path, spoil: Callable[[str], str]
+) -> None:
+    before, kept = version(), tree.parent / "kept.json"
+    whole = kept.read_text()
+    kept.write_text(spoil(whole))
+    assert kept.read_text() != whole
+    assert version() == before
+    assert kept.read_text() == whole
+
+
+def test_where_nothing_may_be_written_versions_are_the_same(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = version()
+    monkeypatch.setattr(sources, "KEPT", tree / "top.py" / "kept.json")
+    assert version() == before
 
 
 def test_imports_for_type_checkers_do_not_count(tree: Path) -> None:
