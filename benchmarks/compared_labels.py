@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.datasets import Data
 from benchmarks.trainings import Training
 from mal_core.evaluation.agreement import measure_agreement
-from mal_core.evaluation.compared_arms import RunMatches, compare_twins
+from mal_core.evaluation.compared_arms import RunMatches, compare_arms
 from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
 
@@ -82,7 +82,7 @@ def _quality(data: Data, labels: Path) -> dict[str, float]:
 def _kept(
     recipe: str, seeds: Sequence[int], reference: Sequence[RunMatches], own: Sequence[RunMatches]
 ) -> dict[str, Any]:
-    result = compare_twins(recipe, seeds, reference, own)
+    result = compare_arms(recipe, seeds, reference, own)
     rates, record = result.retention(), result.to_json()
     return {
         "seeds": list(seeds),

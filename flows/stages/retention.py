@@ -149,7 +149,7 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
 def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterResult, ...]:
     from mal_core.data.coco import drop_mask, parse_coco
     from mal_core.data.crowding import measure_reach
-    from mal_core.evaluation.compared_arms import compare_twins, match_run, with_published
+    from mal_core.evaluation.compared_arms import compare_arms, match_run, with_published
     from mal_core.jobs.segmenter import DETECTIONS_FILE, KeptDetections
 
     seeds = run.config.seeds
@@ -163,7 +163,7 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
 
     results = []
     for recipe in run.config.segmenters:
-        result = compare_twins(
+        result = compare_arms(
             recipe.name, seeds, of(recipe.name, "human"), of(recipe.name, "pseudo")
         )
         if run.config.human_arm == "published" and recipe.published_ap is not None:

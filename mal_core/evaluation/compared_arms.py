@@ -48,7 +48,7 @@ def match_run(annotations: Path, predictions: Path) -> RunMatches:
     )
 
 
-def compare_twins(
+def compare_arms(
     name: str, seeds: Sequence[int], human: Sequence[RunMatches], pseudo: Sequence[RunMatches]
 ) -> SegmenterResult:
     """What one segmenter makes of human masks and of pseudo-labels.

@@ -38,7 +38,7 @@ def retention_intervals(
     """Percentile intervals of pseudo AP / human AP, per metric.
 
     Every resample draws the validation images with replacement, the same ones for both
-    twins: a hard image is hard for both. With several seeds, the trainings of each twin
+    arms: a hard image is hard for both. With several seeds, the trainings of each arm
     are drawn too.
 
     Args:
@@ -52,7 +52,7 @@ def retention_intervals(
     generator = np.random.default_rng(0)
     images = len(human[0].image_ids)
     weights = np.zeros((images, resamples))
-    chosen = [np.zeros((len(twin), resamples)) for twin in (human, pseudo)]
+    chosen = [np.zeros((len(arm), resamples)) for arm in (human, pseudo)]
     for number in range(resamples):
         drawn = generator.integers(0, images, images)
         weights[:, number] = np.bincount(drawn, minlength=images)
@@ -60,8 +60,8 @@ def retention_intervals(
             picked = generator.integers(0, len(counts), len(counts))
             counts[:, number] = np.bincount(picked, minlength=len(counts))
     below, above = (
-        _mean_of_drawn(twin, counts, weights, only_ap=only_ap)
-        for twin, counts in zip((human, pseudo), chosen, strict=True)
+        _mean_of_drawn(arm, counts, weights, only_ap=only_ap)
+        for arm, counts in zip((human, pseudo), chosen, strict=True)
     )
     intervals = {}
     for name, divisor in below.items():

@@ -35,7 +35,7 @@ NEEDED = (
 NOT_OPTIONS = frozenset(
     ["ann_file", "data_prefix", "data_root", "metainfo", "work_dir", "randomness", "num_classes"]
 )
-"""What both twins, or the store, must be able to rely on."""
+"""What both arms, or the store, must be able to rely on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +289,7 @@ def set_options(config: dict[str, Any], options: Mapping[str, Any]) -> None:
         options: Nested as the config is; a list's items are keyed by their index.
 
     Raises:
-        ConfigError: There is no such place, or it is what the twins have in common.
+        ConfigError: There is no such place, or it is what the arms have in common.
     """
     for path, value in _leaves(options, ()):
         name = f"segmenter.options.{'.'.join(path)}"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mal_core.evaluation.compared_arms import compare_twins, match_run, mean_metrics
+from mal_core.evaluation.compared_arms import compare_arms, match_run, mean_metrics
 from mal_core.evaluation.intervals import Interval
 from mal_core.evaluation.retention import Accounting, RetentionReport, report_from_json
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
@@ -16,7 +16,7 @@ from scenes.write import write_scenes
 
 @pytest.fixture(scope="module")
 def human(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("twins") / "scenes"
+    folder = tmp_path_factory.mktemp("arms") / "scenes"
     write_scenes(folder, num_train=1, num_val=10, size=120, seed=1)
     return folder / "val" / "annotations.json"
 
@@ -41,7 +41,7 @@ def predicted(human, folder, shift: int, seed: int = 0):
 def test_means_intervals_and_classes_of_several_seeds(human, tmp_path):
     ours = [predicted(human, tmp_path, 4, seed) for seed in (1, 2, 3)]
     theirs = [predicted(human, tmp_path, 1, seed) for seed in (1, 2, 3)]
-    result = compare_twins("s", (1, 2, 3), theirs, ours)
+    result = compare_arms("s", (1, 2, 3), theirs, ours)
     assert result.pseudo.ap == pytest.approx(np.mean([one.metrics().ap for one in ours]))
     assert result.human == mean_metrics([one.metrics() for one in theirs])
     rate = result.retention()["AP"]
@@ -58,7 +58,7 @@ def test_means_intervals_and_classes_of_several_seeds(human, tmp_path):
 
 def test_outlines_lose_more_than_areas(human, tmp_path):
     ours, theirs = predicted(human, tmp_path, 4), predicted(human, tmp_path, 0)
-    result = compare_twins("s", (0,), [theirs], [ours])
+    result = compare_arms("s", (0,), [theirs], [ours])
     assert result.human is not None
     assert result.human.ap_boundary == pytest.approx(1.0)
     rates = result.retention()
@@ -68,7 +68,7 @@ def test_outlines_lose_more_than_areas(human, tmp_path):
 
 def test_the_same_predictions_in_both_arms_keep_exactly_everything(human, tmp_path):
     twin = predicted(human, tmp_path, 3)
-    result = compare_twins("s", (0,), [twin], [twin])
+    result = compare_arms("s", (0,), [twin], [twin])
     content = result.to_json()
     defined = [name for name, value in content["human"].items() if value is not None]
     assert defined
@@ -80,7 +80,7 @@ def test_the_same_predictions_in_both_arms_keep_exactly_everything(human, tmp_pa
 
 
 def test_without_human_masks_there_is_no_interval(human, tmp_path):
-    result = compare_twins("s", (0,), [], [predicted(human, tmp_path, 3)])
+    result = compare_arms("s", (0,), [], [predicted(human, tmp_path, 3)])
     assert result.human is None
     assert result.intervals == {}
     assert set(result.to_json()["verdict"].values()) == {"undefined"}
@@ -89,7 +89,7 @@ def test_without_human_masks_there_is_no_interval(human, tmp_path):
 def test_the_file_reads_back_as_the_same_report_and_tables_show_the_interval(human, tmp_path):
     runs = [predicted(human, tmp_path, shift) for shift in (1, 4)]
     report = RetentionReport(
-        segmenters=(compare_twins("s", (5,), runs[:1], runs[1:]),),
+        segmenters=(compare_arms("s", (5,), runs[:1], runs[1:]),),
         quality=None,
         accounting=Accounting(boxes=1, masks=1, crowds=0, skipped={}),
         context={},

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mal_core.evaluation.compared_arms import compare_twins, match_run
+from mal_core.evaluation.compared_arms import compare_arms, match_run
 from mal_core.evaluation.costs import Cost, StageCost
 from mal_core.evaluation.retention import Accounting, RetentionReport, SecondRuler
 from mal_core.evaluation.scores import label_quality, score_histogram
@@ -76,7 +76,7 @@ def make_report(
     human, labeled = scene_files
     quality = label_quality(labeled, human) if human_masks else None
     matches = match_run(human, predictions_of(labeled, folder / "predictions.json"))
-    result = compare_twins("solo", (0,), [matches] if human_masks else [], [matches])
+    result = compare_arms("solo", (0,), [matches] if human_masks else [], [matches])
     predictions = {("solo", "pseudo"): folder / "predictions.json"}
     if human_masks:
         predictions["solo", "human"] = folder / "predictions.json"
