@@ -21,8 +21,16 @@ from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
+from mal_core.quality.patch import mask_iou
 from mal_core.quality.regression import Row
-from mal_core.quality.score import Quality, components_of, default_model, quality_of
+from mal_core.quality.score import (
+    AGREEMENT,
+    DIGITS,
+    Quality,
+    components_of,
+    default_model,
+    quality_of,
+)
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
 
 Json = dict[str, Any]
@@ -136,7 +144,8 @@ def _scored(
             others = np.delete(corners, index, axis=0)
             found = components_of(image, corners[index], box_mask, others)
         else:
-            found = own.components(box_mask)
+            agreement = round(mask_iou(box_mask, own.mask), DIGITS)
+            found = {**own.components(box_mask), AGREEMENT: agreement}
         yield box, quality_of(found, opinion.model)
 
 

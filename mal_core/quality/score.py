@@ -23,6 +23,8 @@ from mal_core.quality.regression import QualityModel, Row
 Kind = Literal["labels", "masks"]
 """Masks of a labeler whose probabilities are known, or masks alone."""
 DIGITS = 4
+AGREEMENT = "agreement"
+"""IoU of a mask from elsewhere with the one that the labeler itself draws."""
 BESIDE = ("belief", "unlike")
 """Components that stand in the labels but in no score: what other tools call one, and drift."""
 

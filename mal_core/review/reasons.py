@@ -47,6 +47,7 @@ WORDS: dict[str, Words] = {
     "doubt": Words(None, "the labeler doubts many pixels of the box"),
     "refined": Words("refinement changed the mask much", None),
     "spill": Words(None, "the object seems to go on outside its box"),
+    "agreement": Words("the labeler draws another mask", None),
     "kinship": Words("the encoder sees no change where the mask ends", None),
 }
 

@@ -2,13 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from mal_core import load_labeler
+from mal_core.data.images.loading import load_image
 from mal_core.errors import DatasetError
+from mal_core.geometry.masks import mask_to_rle
 from mal_core.labelers.scoring import score_file
+from mal_core.quality.score import default_model, quality_of
+from tests.mal_core.models.test_export import write_checkpoint
 
 
 def write_labels(folder: Path, *, masks: bool = True) -> Path:
@@ -61,3 +68,27 @@ def test_a_file_without_masks_is_refused(tmp_path):
     labels = write_labels(tmp_path, masks=False)
     with pytest.raises(DatasetError, match="no annotation has a mask"):
         score_file(labels, tmp_path / "images", tmp_path / "out.json")
+
+
+def test_a_labeler_lowers_the_score_of_what_it_draws_otherwise(tmp_path):
+    labels = write_labels(tmp_path)
+    torch.manual_seed(0)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint.pth", mask_threshold=0.3)
+    content = json.loads(labels.read_text())
+    own, _, _ = content["annotations"]
+    image = load_image(tmp_path / "images" / "a.png")
+    mask = load_labeler(checkpoint).label(image, np.array([[10, 20, 70, 80]])).masks[0]
+    own["segmentation"] = mask_to_rle(mask.astype(np.uint8))
+    labels.write_text(json.dumps(content))
+    score_file(labels, tmp_path / "images", found_at(tmp_path), checkpoint=checkpoint)
+    own, other, _ = json.loads(found_at(tmp_path).read_text())["annotations"]
+    assert own["score_components"]["agreement"] == 1
+    assert own["score"] == score_without_agreement(own)
+    assert other["score_components"]["agreement"] < 1
+    assert other["score"] < score_without_agreement(other)
+
+
+def score_without_agreement(entry: dict[str, Any]) -> float:
+    components = entry["score_components"].items()
+    alone = {name: value for name, value in components if name != "agreement"}
+    return quality_of(alone, default_model("labels")).score
