@@ -12,6 +12,7 @@ after every data set; a data set that is there already is not done again.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -28,7 +29,7 @@ from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labelers.ensemble import prepared
 from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
 from mal_core.labelers.registry import photo_labeler
-from mal_core.labelers.sampling import Sampled, sample_boxes
+from mal_core.labelers.sampling import sample_boxes
 from mal_core.labeling.protocol import Photo
 from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
@@ -101,8 +102,7 @@ def _measured(data: Data, options: argparse.Namespace, out: Path) -> Iterator[di
         prepared(writer, dataset, out / data.name / name)
         seconds, found = 0.0, []
         for one in photos:
-            record, image = one.photo.record, one.photo.pixels()
-            photo = Photo(record=record, boxes=one.photo.boxes, source=image)
+            photo = dataclasses.replace(one, source=one.pixels())
             started = time.process_time()
             outcomes = list(writer.outcomes([photo]))
             seconds += time.process_time() - started
@@ -112,9 +112,9 @@ def _measured(data: Data, options: argparse.Namespace, out: Path) -> Iterator[di
         sys.stdout.flush()
 
 
-def _ious(outcome: Any, truth: dict[int, Any], one: Sampled) -> tuple[float, float]:
+def _ious(outcome: Any, truth: dict[int, Any], one: Photo) -> tuple[float, float]:
     """Mask and boundary IoU; 0 where a box has no mask."""
-    size = one.photo.record.height, one.photo.record.width
+    size = one.record.height, one.record.width
     if not isinstance(outcome, PseudoLabel):
         return 0.0, 0.0
     own = segmentation_to_mask(outcome.rle, *size)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch and pycocotools
     from mal_core.evaluation.ranking import Place, Truth
     from mal_core.labelers.bake_off import Drawn, Shown
     from mal_core.report.bake_off import Subject
-    from mal_core.types import BoxDataset, Rle
+    from mal_core.types import Rle
 
 PAGE, NUMBERS = "bake_off.html", "bake_off.json"
 MOST_SHOWN = 24
@@ -71,17 +71,10 @@ def bake_off(run: Run) -> list[str]:
             advice=advice,
             truth=truth,
             subjects=_subjects(drawn, human, train.images),
-            notes=[*_notes(drawn), *_rotated_note(dataset)],
+            notes=_notes(drawn),
         )
         write_page(page, folder / PAGE)
     return [text_table(table), advice, *_said(truth), str(folder / PAGE)]
-
-
-def _rotated_note(dataset: "BoxDataset") -> list[str]:
-    rotated = sum(box.corners is not None for box in dataset.boxes)
-    if not rotated:
-        return []
-    return [f"{rotated} rotated boxes are compared by the upright boxes around them."]
 
 
 def _require_labelers(config: RunConfig) -> None:

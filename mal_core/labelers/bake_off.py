@@ -15,7 +15,9 @@ from mal_core.evaluation.ranking import Evidence
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labelers.drawing import Drawer, Drawing, PixelBox
 from mal_core.labelers.judging import Judge, JudgedBox
-from mal_core.labelers.sampling import Sampled, sample_boxes
+from mal_core.labelers.sampling import sample_boxes
+from mal_core.labeling.protocol import Photo
+from mal_core.labeling.upright import Part, upright_parts
 from mal_core.processes.progress import Progress
 from mal_core.quality.composites import PLACES_NEEDED, Composite, Cutout, compose, cut_out
 from mal_core.quality.patch import mask_iou
@@ -102,14 +104,13 @@ class BakeOff:
         shown: list[Shown] = []
         judged: list[JudgedBox] = []
         photos = sample_boxes(dataset, sample)
-        with Progress(
-            "draw boxes", sum(len(sampled.photo.boxes) for sampled in photos), 0
-        ) as progress:
-            for sampled in photos:
-                image = sampled.photo.pixels()
-                for found in self._judged(image, sampled):
+        total = sum(len(photo.boxes) for photo in photos)
+        with Progress("draw boxes", total, 0) as progress:
+            for part in (part for photo in photos for part in upright_parts(photo)):
+                image = part.photo.pixels()
+                for found in self._judged(image, part.photo):
                     judged.append(found)
-                    shown.append(_shown(sampled.photo.record, found))
+                    shown.append(_shown(part, found))
                     sources.append(self._source(image, found))
                     progress.update(len(shown))
         composites = list(self._composites(sources))
@@ -128,15 +129,15 @@ class BakeOff:
             traits=self._traits(judged, evidence),
         )
 
-    def _judged(self, image: NDArray[np.uint8], sampled: Sampled) -> Iterator[JudgedBox]:
-        boxes = sampled.photo.boxes
+    def _judged(self, image: NDArray[np.uint8], photo: Photo) -> Iterator[JudgedBox]:
+        boxes = photo.boxes
         drawn: list[list[Drawing]] = []
         for place, entrant in enumerate(self.entrants):
             started = time.perf_counter()
             drawn.append(list(entrant.drawer.draw(image, boxes)))
             self.seconds[place] += time.perf_counter() - started
         self.boxes_timed += len(boxes)
-        yield from Judge(image, sampled.photo.record, sampled.company).judged(boxes, drawn)
+        yield from Judge(image, photo).judged(boxes, drawn)
 
     def _source(self, image: NDArray[np.uint8], found: JudgedBox) -> "_Source":
         """The object as most labelers that look at the photo see it, ready to be cut out."""
@@ -188,13 +189,17 @@ class BakeOff:
     def _tried(self, composite: Composite) -> tuple[list[float], list[float]]:
         height, width = composite.mask.shape
         record = ImageRecord(image_id=0, file_name="", height=height, width=width)
-        corners = [composite.box_xyxy, *composite.others_xyxy]
-        boxes = [
-            BoxAnnotation(annotation_id=k, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
-            for k, (x0, y0, x1, y1) in enumerate(np.asarray(corner).tolist() for corner in corners)
-        ]
-        drawn = [list(entrant.drawer.draw(composite.image, boxes[:1])) for entrant in self.entrants]
-        (found,) = Judge(composite.image, record, boxes).judged(boxes[:1], drawn)
+        x0, y0, x1, y1 = np.asarray(composite.box_xyxy).tolist()
+        box = BoxAnnotation(annotation_id=0, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
+        photo = Photo(
+            record=record,
+            boxes=(box,),
+            source=composite.image,
+            company_xyxy=np.asarray(composite.others_xyxy).reshape(-1, 4),
+        )
+        image, boxes = composite.image, photo.boxes
+        drawn = [list(entrant.drawer.draw(image, boxes)) for entrant in self.entrants]
+        (found,) = Judge(image, photo).judged(boxes, drawn)
         x0, y0, x1, y1 = found.window
         known = composite.mask[y0:y1, x0:x1]
         scores = [0.0 if drawing is None else drawing.quality.score for drawing in found.drawings]
@@ -231,16 +236,24 @@ class _Source:
     ground: NDArray[np.uint8]
 
 
-def _shown(record: ImageRecord, found: JudgedBox) -> Shown:
+def _shown(part: Part, found: JudgedBox) -> Shown:
+    """The drawings of a box in the photo that it comes from."""
+    height, width = part.photo.record.height, part.photo.record.width
     origin: PixelBox = found.window
     masks = [
-        None
-        if drawing is None
-        else crop_mask_to_rle(drawing.mask, origin[:2], record.height, record.width)
+        None if drawing is None else crop_mask_to_rle(drawing.mask, origin[:2], height, width)
         for drawing in found.drawings
     ]
+    home = part.home
+    if home is not None:
+        masks = [None if mask is None else home.mask_at_home(mask) for mask in masks]
     scores = [0.0 if drawing is None else drawing.quality.score for drawing in found.drawings]
-    return Shown(record=record, box=found.box, masks=tuple(masks), scores=tuple(scores))
+    return Shown(
+        record=part.photo.record if home is None else home.record,
+        box=found.box if home is None else home.annotation,
+        masks=tuple(masks),
+        scores=tuple(scores),
+    )
 
 
 def _agreement(found: JudgedBox, place: int) -> float:

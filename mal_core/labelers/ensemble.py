@@ -21,11 +21,12 @@ from mal_core.labelers.drawing import Drawer, Map
 from mal_core.labelers.judging import Judge, Judged, JudgedBox
 from mal_core.labelers.sampling import sample_boxes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
+from mal_core.labeling.upright import upright_parts
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.records import from_json, to_json
 from mal_core.quality.patch import mask_iou
-from mal_core.types import BoxAnnotation, BoxDataset, Outcome, PseudoLabel, SkippedBox, SkipReason
+from mal_core.types import BoxDataset, Outcome, PseudoLabel, SkippedBox, SkipReason
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +119,10 @@ class Ensemble:
         per_class = SAMPLE_OF_CLASS if self.config.per_class else None
         photos = sample_boxes(dataset, SAMPLE, per_class=per_class)
         scores: dict[int, list[list[float]]] = {}
-        total, done = sum(len(sampled.photo.boxes) for sampled in photos), 0
+        total, done = sum(len(photo.boxes) for photo in photos), 0
         with Progress("compare members", total, 0) as progress:
-            for sampled in photos:
-                for judged in self._judged(sampled.photo, sampled.company):
+            for part in (part.photo for photo in photos for part in upright_parts(photo)):
+                for judged in self._judged(part):
                     row = [0.0 if each is None else each.quality.score for each in judged.drawings]
                     scores.setdefault(judged.box.category_id, []).append(row)
                     done += 1
@@ -141,16 +142,16 @@ class Ensemble:
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
         for photo in photos:
-            for judged in self._judged(photo, photo.boxes):
+            for judged in self._judged(photo):
                 yield self._outcome(photo, judged)
 
     def scored(self, _dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
         """The labels as they are: all are scored by the photo alone."""
         return labels
 
-    def _judged(self, photo: Photo, company: Sequence[BoxAnnotation]) -> Iterator[JudgedBox]:
+    def _judged(self, photo: Photo) -> Iterator[JudgedBox]:
         image = photo.pixels()
-        self.judge = Judge(image, photo.record, company)
+        self.judge = Judge(image, photo)
         drawn = [drawer.draw(image, photo.boxes) for drawer in self.drawers]
         yield from self.judge.judged(photo.boxes, drawn)
 

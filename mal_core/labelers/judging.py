@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import SURE, Drawing, Map, PixelBox
+from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.quality.patch import Mask
 from mal_core.quality.score import Quality, components_of, default_model, quality_of
-from mal_core.types import BoxAnnotation, ImageRecord
+from mal_core.types import BoxAnnotation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +54,15 @@ class Judge:
 
     Args:
         image: RGB, uint8, shape (H, W, 3).
-        record: Its size.
-        company: All boxes of the photo.
+        photo: The same photo, its boxes and their company.
     """
 
-    def __init__(
-        self, image: NDArray[np.uint8], record: ImageRecord, company: Sequence[BoxAnnotation]
-    ) -> None:
+    def __init__(self, image: NDArray[np.uint8], photo: Photo) -> None:
         self.image = image
-        self.record = record
-        self._ids = np.array([box.annotation_id for box in company])
-        self._corners = np.array([box.box_xyxy for box in company], dtype=np.float64).reshape(-1, 4)
+        self.record = photo.record
+        self._ids = np.array([box.annotation_id for box in photo.boxes])
+        self._corners = corners_of(photo.boxes)
+        self._company = photo.company_xyxy
         self._model = default_model("masks")
 
     def judged(
@@ -85,7 +84,7 @@ class Judge:
         corners = np.array(box.box_xyxy)
         x0, y0, x1, y1 = pixel_box(corners, self.record.height, self.record.width)
         rows, columns = slice(y0 - window[1], y1 - window[1]), slice(x0 - window[0], x1 - window[0])
-        others = self._corners[self._ids != box.annotation_id]
+        others = np.concatenate([self._corners[self._ids != box.annotation_id], self._company])
         return quality_of(
             components_of(self.image, corners, mask[rows, columns], others), self._model
         )

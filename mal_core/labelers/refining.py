@@ -19,7 +19,7 @@ from mal_core.config import RefinementConfig
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.geometry.rle import crop_mask_to_rle
-from mal_core.labeling.protocol import Photo
+from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, views_of
 from mal_core.labeling.work import MaskWriter
@@ -104,7 +104,7 @@ class Refiner:
         """One label per box, in order; an empty one where nothing would be left."""
         for photo in photos:
             image = photo.pixels()
-            corners = np.array([box.box_xyxy for box in photo.boxes], dtype=np.float64)
+            corners = corners_of(photo.boxes)
             drawn = self._drawn(image, photo)
             for index, (box, own) in enumerate(zip(photo.boxes, drawn, strict=True)):
                 others = np.delete(corners, index, axis=0)

@@ -2,11 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from mal_core.labeling.protocol import Photo
+from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.types import BoxAnnotation, BoxDataset
 
 SEED = 17
@@ -14,21 +13,8 @@ PER_PHOTO = 8
 """Boxes of one photo at most, while others are left: its objects are alike."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sampled:
-    """Some boxes of a photo.
-
-    Attributes:
-        photo: Has the boxes of the sample.
-        company: All boxes of the photo.
-    """
-
-    photo: Photo
-    company: tuple[BoxAnnotation, ...]
-
-
-def sample_boxes(dataset: BoxDataset, count: int, *, per_class: int | None = None) -> list[Sampled]:
-    """About `count` random boxes, by photo, in the order of the file.
+def sample_boxes(dataset: BoxDataset, count: int, *, per_class: int | None = None) -> list[Photo]:
+    """About `count` random boxes, by photo, in the order of the file; the others keep them company.
 
     Args:
         dataset: All boxes.
@@ -43,11 +29,16 @@ def sample_boxes(dataset: BoxDataset, count: int, *, per_class: int | None = Non
         of_photo[box.image_id].append(box)
     found = []
     for record in dataset.images:
-        company = of_photo.get(record.image_id, [])
-        boxes = tuple(box for box in company if box.annotation_id in chosen)
+        boxes = tuple(box for box in of_photo[record.image_id] if box.annotation_id in chosen)
+        others = [box for box in of_photo[record.image_id] if box.annotation_id not in chosen]
         if boxes:
-            photo = Photo(record=record, boxes=boxes, source=dataset.image_root)
-            found.append(Sampled(photo=photo, company=tuple(company)))
+            photo = Photo(
+                record=record,
+                boxes=boxes,
+                source=dataset.image_root,
+                company_xyxy=corners_of(others),
+            )
+            found.append(photo)
     return found
 
 

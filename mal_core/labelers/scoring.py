@@ -16,6 +16,7 @@ from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.labeling.protocol import corners_of
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
@@ -133,7 +134,7 @@ def _scored(
     opinion: _Opinion,
     labels: Path,
 ) -> Iterator[tuple[BoxAnnotation, Quality]]:
-    corners = np.array([box.box_xyxy for box in boxes], dtype=np.float64)
+    corners = corners_of(boxes)
     drawn = opinion.drawn(image, record, boxes)
     for index, (box, own) in enumerate(zip(boxes, drawn, strict=True)):
         given = _mask(entry_of[box.annotation_id], record, labels)

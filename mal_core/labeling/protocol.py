@@ -39,6 +39,11 @@ class Photo:
         return self.source
 
 
+def corners_of(boxes: Iterable[BoxAnnotation]) -> NDArray[np.float64]:
+    """Boxes as an array, px, shape (N, 4)."""
+    return np.array([box.box_xyxy for box in boxes], dtype=np.float64).reshape(-1, 4)
+
+
 class PhotoLabeler(Protocol):
     """Draws masks, or says why a box has none.
 

@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from mal_core.geometry.boxes import expand_box, fixed_margins, pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.geometry.rotated import Turn, inside_corners
-from mal_core.labeling.protocol import Photo
+from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.types import (
     BoxAnnotation,
     Corners,
     ImageRecord,
     Outcome,
+    Rle,
     SkippedBox,
     SkipReason,
 )
@@ -66,22 +68,26 @@ class Home:
         """What became of the box, in its own photo."""
         if isinstance(outcome, SkippedBox):
             return outcome
-        height, width = self.record.height, self.record.width
-        area = pixel_box(np.array(self.annotation.box_xyxy), height, width)
-        area_xyxy = np.array(area, dtype=np.int64)
-        x0, y0, x1, y1 = self.crop_xyxy.tolist()
-        upright = segmentation_to_mask(outcome.rle, y1 - y0, x1 - x0) > 0
-        mask = self.turn.put_back(upright, self.crop_xyxy, area_xyxy)
-        mask &= inside_corners(self.corners, area_xyxy)
-        pixels = int(np.count_nonzero(mask))
+        rle = self.mask_at_home(outcome.rle)
+        pixels = int(coco_mask.area(rle))
         if not pixels:
             return SkippedBox(
                 annotation_id=self.annotation.annotation_id,
                 image_id=self.annotation.image_id,
                 reason=SkipReason.EMPTY_MASK,
             )
-        rle = crop_mask_to_rle(mask, area[:2], height, width)
         return replace(outcome, rle=rle, mask_area=pixels)
+
+    def mask_at_home(self, rle: Rle) -> Rle:
+        """A mask of the small photo in the photo of the box, up to where the rotated box ends."""
+        height, width = self.record.height, self.record.width
+        area = pixel_box(np.array(self.annotation.box_xyxy), height, width)
+        area_xyxy = np.array(area, dtype=np.int64)
+        x0, y0, x1, y1 = self.crop_xyxy.tolist()
+        upright = segmentation_to_mask(rle, y1 - y0, x1 - x0) > 0
+        mask = self.turn.put_back(upright, self.crop_xyxy, area_xyxy)
+        mask &= inside_corners(self.corners, area_xyxy)
+        return crop_mask_to_rle(mask, area[:2], height, width)
 
 
 def upright_parts(photo: Photo) -> Iterator[Part]:
@@ -94,7 +100,7 @@ def upright_parts(photo: Photo) -> Iterator[Part]:
         yield Part(photo=photo, places=tuple(range(len(photo.boxes))))
         return
     pixels = photo.pixels()
-    all_xyxy = np.array([box.box_xyxy for box in photo.boxes], dtype=np.float64)
+    all_xyxy = corners_of(photo.boxes)
     upright = tuple(k for k, box in enumerate(photo.boxes) if box.corners is None)
     if upright:
         company = np.concatenate([all_xyxy[list(rotated)], photo.company_xyxy])

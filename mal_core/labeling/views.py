@@ -15,7 +15,7 @@ from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import resize_crop, wrap_crop
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.geometry.rle import crop_mask_to_rle
-from mal_core.labeling.protocol import NOBODY
+from mal_core.labeling.protocol import NOBODY, corners_of
 from mal_core.labeling.refinement import refine_logits
 from mal_core.quality.agreement import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask
@@ -101,7 +101,7 @@ def views_of(
     side = config.label_crop_size or config.crop_size
     expansions = sorted({config.test_expansion, *config.extra_expansions}, reverse=True)
     known = list(boxes)
-    corners = np.array([one.box_xyxy for one in known], dtype=np.float64).reshape(-1, 4)
+    corners = corners_of(known)
     for index, annotation in enumerate(known):
         crops_xyxy = [expand_box(corners[index], fixed_margins(one)) for one in expansions]
         yield BoxViews(

@@ -247,11 +247,11 @@ def test_a_sample_is_the_same_whenever_it_is_asked_for_and_spreads_over_photos()
         skipped=(), num_crowds=0, num_clipped=0,
     )  # fmt: skip
     found = sample_boxes(dataset, 64)
-    assert found == sample_boxes(dataset, 64)
-    ids = [box.annotation_id for one in found for box in one.photo.boxes]
+    assert [one.boxes for one in found] == [one.boxes for one in sample_boxes(dataset, 64)]
+    ids = [box.annotation_id for one in found for box in one.boxes]
     assert len(ids) == len(set(ids)) == 64
-    assert max(len(one.photo.boxes) for one in found) <= 8
-    assert all(len(one.company) == 20 for one in found)
-    both = [box for one in sample_boxes(dataset, 64, per_class=40) for box in one.photo.boxes]
+    assert max(len(one.boxes) for one in found) <= 8
+    assert all(len(one.boxes) + len(one.company_xyxy) == 20 for one in found)
+    both = [box for one in sample_boxes(dataset, 64, per_class=40) for box in one.boxes]
     assert sum(box.category_id == 1 for box in both) >= 40
     assert len(sample_boxes(dataset, 10**6)) == 30
