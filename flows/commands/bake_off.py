@@ -237,6 +237,7 @@ def _subjects(drawn: "Drawn", human: "dict[int, Rle]", images: Path) -> "list[Su
     import numpy as np
 
     from mal_core.geometry.masks import rle_iou
+    from mal_core.geometry.rotated import drawn_corners
     from mal_core.report.bake_off import Subject
 
     def differ(sample: "Shown") -> float:
@@ -260,6 +261,7 @@ def _subjects(drawn: "Drawn", human: "dict[int, Rle]", images: Path) -> "list[Su
                 image=images / sample.record.file_name,
                 record=sample.record,
                 box_xyxy=np.array(sample.box.box_xyxy),
+                corners=drawn_corners(sample.box.box_xyxy, sample.box.corners),
                 masks=sample.masks,
                 captions=tuple(captions),
                 human=human.get(sample.box.annotation_id),

@@ -7,6 +7,7 @@ Shape letters: H W px of a photo, h w px of a crop.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -139,6 +140,19 @@ def corners_of(turn: Turn, box_xyxy: NDArray[np.float64]) -> Corners:
     points = turn.to_photo(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]))
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = points.tolist()
     return ax, ay, bx, by, cx, cy, dx, dy
+
+
+def drawn_corners(box_xyxy: Sequence[float], corners: Corners | None) -> NDArray[np.float64]:
+    """The corners that a drawing of a box has, px, one after the other around it, shape (4, 2).
+
+    Args:
+        box_xyxy: The upright box, px.
+        corners: Those of a rotated one, where it is one.
+    """
+    if corners is not None:
+        return np.array(corners, dtype=np.float64).reshape(4, 2)
+    x0, y0, x1, y1 = box_xyxy
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)
 
 
 def inside_corners(corners: Corners, area_xyxy: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -52,6 +52,7 @@ class Subject:
     Attributes:
         image: File of its photo.
         box_xyxy: Its box, px, shape (4,).
+        corners: Of its box, which may be rotated, px, shape (4, 2).
         masks: One per labeler; None where it found nothing.
         captions: One per labeler.
         human: Its human mask, where there is one.
@@ -61,6 +62,7 @@ class Subject:
     image: Path
     record: ImageRecord
     box_xyxy: NDArray[np.float64]
+    corners: NDArray[np.float64]
     masks: tuple[Rle | None, ...]
     captions: tuple[str, ...]
     human: Rle | None
@@ -130,8 +132,9 @@ def _jpeg(image: NDArray[np.uint8], subject: Subject, mask: Rle | None, human: R
         _outline(tile, inside, MASK_COLOR)
     if human is not None:
         _outline(tile, _resized(human, subject.record, (x0, y0, x1, y1), size), HUMAN_COLOR)
-    corners = np.round((subject.box_xyxy - [x0, y0, x0, y0]) * scale).astype(int).tolist()
-    cv2.rectangle(tile, corners[:2], [corners[2] - 1, corners[3] - 1], BOX_COLOR, 1)
+    corners = (subject.corners - [x0, y0]) * scale
+    inner = np.floor(corners - np.sign(corners - corners.mean(0)) / 2).astype(np.int32)
+    cv2.polylines(tile, [inner], isClosed=True, color=BOX_COLOR)
     flags = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(tile[..., ::-1]), flags)
     return base64.b64encode(encoded.tobytes()).decode()

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mal_core.data.images.loading import load_image
+from mal_core.data.rotated_boxes import corners_of_entry
 from mal_core.formats.exports.labeled import LabeledObject
 from mal_core.geometry.boxes import expand_box, fixed_margins
+from mal_core.geometry.rotated import drawn_corners
 
 CONTEXT = 1.0
 """Total growth of the shown part, as a fraction of the box."""
@@ -38,14 +40,14 @@ class Picture:
         layer: The mask as a PNG of a whole multiple of its size, transparent where it is not; a
             data URL.
         width, height: Of the photo, px.
-        box: Left, top, width and height of the box, as shares of the picture.
+        box: Corners x, y of the box, which may be rotated, as shares of the picture.
     """
 
     photo: str
     layer: str
     width: int
     height: int
-    box: tuple[float, float, float, float]
+    box: tuple[tuple[float, float], ...]
 
 
 class Painter:
@@ -67,20 +69,25 @@ class Painter:
         size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
         crop = cv2.resize(photo[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(instance.mask()[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST)
-        x, y, w, h = instance.entry["bbox"]
         wide, high = x1 - x0, y1 - y0
         return Picture(
             photo=_jpeg(np.asarray(crop, dtype=np.uint8)),
             layer=_layer(np.asarray(mask, dtype=np.uint8)),
             width=size[0],
             height=size[1],
-            box=((x - x0) / wide, (y - y0) / high, w / wide, h / high),
+            box=tuple(((x - x0) / wide, (y - y0) / high) for x, y in _corners(instance)),
         )
 
     def _photo(self, name: str) -> NDArray[np.uint8]:
         if self._last is None or self._last[0] != name:
             self._last = name, load_image(self.images / name)
         return self._last[1]
+
+
+def _corners(instance: LabeledObject) -> list[tuple[float, float]]:
+    x, y, w, h = (float(value) for value in instance.entry["bbox"])
+    corners = drawn_corners((x, y, x + w, y + h), corners_of_entry(instance.entry))
+    return [(x, y) for x, y in corners.tolist()]
 
 
 def _view(instance: LabeledObject) -> tuple[int, int, int, int]:

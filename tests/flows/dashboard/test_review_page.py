@@ -122,6 +122,28 @@ def test_the_view_zooms_and_its_layers_can_be_hidden(browser, review):
     assert wrong == []
 
 
+def test_a_rotated_box_is_drawn_where_its_corners_are(browser, tmp_path):
+    files = write_labels(tmp_path / "data")
+    content = files.content()
+    worst = next(entry for entry in content["annotations"] if not entry["iscrowd"])
+    x, y, w, h = worst["bbox"]
+    middles = [[x + w / 2, y], [x + w, y + h / 2], [x + w / 2, y + h], [x, y + h / 2]]
+    worst["rotated_box"] = [value for middle in middles for value in middle]
+    files.rewrite(content)
+    write_queue(files, tmp_path / "review")
+    page, wrong = opened(browser, (tmp_path / "review" / "review.html").as_uri())
+    sides = page.locator("#sides")
+    first = sides.evaluate("one => one.getAttribute('points')").split()
+    page.keyboard.press("n")
+    second = sides.evaluate("one => one.getAttribute('points')").split()
+    (ax, _), (bx, by), (cx, cy), (_, dy) = (map(float, one.split(",")) for one in first)
+    assert (ax, by) == pytest.approx((cx, dy), abs=1e-6)
+    assert bx > cx
+    assert cy > dy
+    assert len({one.split(",")[0] for one in second}) == 2, "an upright one has two verticals"
+    assert wrong == []
+
+
 def test_through_the_server_decisions_lie_beside_the_page(browser, served):
     port, review = served
     first = browser.new_page()
