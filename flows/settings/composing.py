@@ -298,10 +298,16 @@ def _absolute(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _validated(kind: type, raw: Any, *, prefix: str) -> Any:
     try:
-        return TypeAdapter(kind).validate_python(raw)
+        return _adapter(kind).validate_python(raw)
     except ValidationError as error:
         lines = [_line_of(item, prefix) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+
+
+@functools.cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """Made once per type: a run asks for its settings many times, for each file's manifest."""
+    return TypeAdapter(kind)
 
 
 def _line_of(item: Any, prefix: str) -> str:
@@ -351,7 +357,7 @@ def to_yaml(values: dict[str, Any]) -> str:
 
 def plain(config: RunConfig) -> dict[str, Any]:
     """All settings of a run as JSON values."""
-    return typing.cast(dict[str, Any], TypeAdapter(RunConfig).dump_python(config, mode="json"))
+    return typing.cast(dict[str, Any], _adapter(RunConfig).dump_python(config, mode="json"))
 
 
 def from_plain(values: Mapping[str, Any]) -> RunConfig:

@@ -3,14 +3,13 @@
 import json
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from flows.settings import composing
 from flows.stages import inputs, licensing, stages
 from flows.stages.run import Run
-from flows.store.code_version import code_version
+from flows.store.code_version import code_version, installed_version
 from flows.store.local import Stored
 from flows.store.manifest import is_intact, read_manifest, sealed
 from mal_core.data.inspection.licences import LicenceCard, LicensedPart, card_of
@@ -142,15 +141,8 @@ def digests(run: Run, kind: Kind) -> Json:
 def versions(kind: Kind) -> Json:
     """The code and the packages at work."""
     names = (*PACKAGES, *(MMDET if kind == "segmenter" else ()))
-    found = {name: _version(name) for name in ("mal-pipeline", *names)}
+    found = {name: installed_version(name) for name in ("mal-pipeline", *names)}
     return {"code": code_version([CODE[kind]]), "python": platform.python_version(), **found}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _read(path: Path) -> Json:

@@ -31,7 +31,7 @@ def code_version(
         digest.update(f"{name}\0{_look(name).tree}\0".encode())
     _known().keep()
     for name in sorted(packages):
-        digest.update(f"{name}=={_installed_version(name)}\0".encode())
+        digest.update(f"{name}=={installed_version(name) or 'absent'}\0".encode())
     return digest.hexdigest()
 
 
@@ -48,6 +48,11 @@ def recipe_version(config: Path) -> str:
 
 def closure(modules: Iterable[str]) -> set[str]:
     """The modules and every module of ours that they import, directly or not."""
+    return set(_closure(frozenset(modules)))
+
+
+@functools.cache
+def _closure(modules: frozenset[str]) -> frozenset[str]:
     waiting, seen = list(modules), set[str]()
     while waiting:
         name = waiting.pop()
@@ -55,7 +60,7 @@ def closure(modules: Iterable[str]) -> set[str]:
             continue
         seen.add(name)
         waiting += imports_of(name)
-    return seen
+    return frozenset(seen)
 
 
 @functools.cache
@@ -102,11 +107,17 @@ def _source_path(module: str) -> Path:
     return path
 
 
-def _installed_version(name: str) -> str:
+@functools.cache
+def installed_version(name: str) -> str | None:
+    """Version of an installed distribution; None where it is absent.
+
+    Asked once per process: a stage's key is made many times, and reading what a wheel says of
+    itself takes milliseconds.
+    """
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "absent"
+        return None
 
 
 def _inherited(config: Path) -> set[Path]:

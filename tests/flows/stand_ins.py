@@ -135,5 +135,5 @@ class Painter:
 
 def forget_sources() -> None:
     """Make code versions look at the sources again."""
-    for name in ("imports_of", "_known", "_look", "_find", "_recipe_digest"):
+    for name in ("_closure", "imports_of", "_known", "_look", "_find", "_recipe_digest"):
         getattr(code_version, name).cache_clear()
