@@ -40,12 +40,15 @@ from mal_core.data.validation import (
     place_problem,
     strict_problems,
 )
+from mal_core.geometry.box_forms import TO_XYWH, XYWH, BoxForms
 from mal_core.types import Corners, SkippedBox, SkipReason
 
-SHARE_SIDE = 4
-"""Px: boxes inside the first pixel of a larger image mean shares of its size."""
-MOST_SHARES = 0.9
-"""Of the boxes of a file that may lie there."""
+IN_A_CORNER = (
+    "boxes all lie in the upper left quarter of their images: are they in percent, or of smaller "
+    "copies of the images?"
+)
+LEAST_IMAGES = 5
+"""A scene may have all its objects in one quarter."""
 
 
 class SoundBoxes(NamedTuple):
@@ -85,6 +88,7 @@ class BoxTable:
 
     Attributes:
         used_categories: What annotations do refer to.
+        forms: What the numbers of the boxes fit, those with problems included; no crowds.
         rotated: Corners of the rotated boxes, by annotation id.
     """
 
@@ -105,7 +109,7 @@ class BoxTable:
         self.num_crowds = 0
         self.num_clipped = 0
         self.num_boxes = 0
-        self.num_shares = 0
+        self.forms = BoxForms()
         self.num_turned = 0
         self.num_over = 0
         self.used_categories: set[int] = set()
@@ -138,7 +142,7 @@ class BoxTable:
         self.num_clipped += int((over[kept] > ROUNDING).sum())
         attributes = column(entries, "attributes")
         self.num_turned += sum(map(is_turned, attributes)) if any(attributes) else 0
-        self.num_shares += int(_are_shares(boxes[kept], sizes[kept]).sum())
+        self.forms.add(boxes[kept], sizes[kept])
         low = np.maximum(corners[:, :2], 0)
         clipped = np.concatenate([low, np.minimum(corners[:, 2:], sizes)], axis=1)
         columns = [found.annotation_ids, found.image_ids, found.category_ids]
@@ -205,21 +209,38 @@ class BoxTable:
             self._keep(entry)
         return not wrong
 
-    def share_problems(self) -> list[str]:
-        """Whether the boxes of the file look normalised, in words."""
-        if not self.num_boxes or self.num_shares < MOST_SHARES * self.num_boxes:
+    def form_problems(self) -> list[str]:
+        """Whether the boxes of the file look as if they were written in another way, in words."""
+        forms = self.forms
+        if forms.are_normalised():
+            return [
+                f"{forms.num_shares} of {forms.num_boxes} boxes have all numbers from 0 to 1 and "
+                "look normalised, but COCO wants px. Multiply x and width by the width of the "
+                "image, y and height by its height."
+            ]
+        other = None if self._origins else forms.other_than(XYWH)
+        if other is None:
             return []
         return [
-            f"{self.num_shares} of {self.num_boxes} boxes have all numbers from 0 to 1 and look "
-            "normalised, but COCO wants px. Multiply x and width by the width of the image, y and "
-            "height by its height."
+            f"its {forms.num_boxes} boxes would all fit their images as {other}, but COCO wants "
+            f"{XYWH}. If that is what they are: {TO_XYWH[other]}"
         ]
 
     def notes(self) -> dict[str, int]:
         """What is unusual and not wrong, counted."""
         shares = "boxes have all numbers from 0 to 1, as if they were shares of the image's size"
-        counts = {shares: self.num_shares, TURNED: self.num_turned, OVER: self.num_over}
+        corner = self.forms.in_a_corner() and self._num_images() >= LEAST_IMAGES
+        counts = {
+            shares: self.forms.num_shares,
+            IN_A_CORNER: self.forms.num_boxes * corner,
+            TURNED: self.num_turned,
+            OVER: self.num_over,
+        }
         return {what: count for what, count in counts.items() if count}
+
+    def _num_images(self) -> int:
+        """Of the images that have usable boxes."""
+        return len(set(chain.from_iterable(columns.image_ids for columns in self.columns)))
 
     def _skip(self, annotation_id: int, image_id: int) -> None:
         self.skipped.append(
@@ -270,6 +291,8 @@ class BoxTable:
         size = self._size_of.get(image_id) if type(image_id) is int else None
         if size is None:
             return
+        if not entry.get("iscrowd") and min(box[2:]) > 0 and entry.get(ROTATED) is None:
+            self.forms.add(np.array([box], np.float64), np.array([size], np.float64))
         problem = place_problem(box, size)
         if problem is not None:
             yield problem
@@ -294,7 +317,6 @@ class BoxTable:
             self.num_over += reaches_out(corners, size)
         self.num_turned += corners is None and is_turned(entry.get("attributes"))
         self.num_clipped += overhang(box, size) > ROUNDING
-        self.num_shares += int(_are_shares(np.array([box], float), np.array([size], float))[0])
         clipped = np.array([clip_box(box, size)], np.float64)
         ids = [[entry[key]] for key in ("id", "image_id", "category_id")]
         self._keep_columns(ids, clipped)
@@ -327,14 +349,6 @@ def _boxes_fit(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -
         fits = np.isfinite(high).all(1) & (extent >= 0).all(1)
         fits &= reach <= ALLOWED_OVERHANG + ROUNDING
         return np.asarray(fits & (inside.all(1) | (extent == 0).any(1)))
-
-
-def _are_shares(
-    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Which boxes look like shares of the size of their image."""
-    inside = (boxes_xywh <= 1).all(1) & (boxes_xywh >= 0).all(1)
-    return np.asarray(inside & (sizes_wh > SHARE_SIDE).all(1))
 
 
 def _boxes_are_strict(

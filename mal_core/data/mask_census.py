@@ -6,7 +6,7 @@ unusual goes through the exact reader by itself, which also finds the words.
 
 import reprlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.validation import column
 from mal_core.errors import MaskError
+from mal_core.geometry.box_forms import CORNERS, TO_XYWH, XYWH, FormEvidence
 from mal_core.geometry.mask_forms import (
     MAX_IMAGE_PIXELS,
     MIN_POLYGON_NUMBERS,
@@ -32,7 +33,7 @@ Entry = Mapping[str, Any]
 Floats = NDArray[np.float64]
 Label = Callable[[int], str]
 
-NO_AREA = "annotations have no area: that of the mask is taken"
+NO_AREA = "annotations have no area, or 0: that of the mask is taken"
 NO_CROWD = "annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1"
 NO_POINTS = "masks are shorter than three points or empty: they are no masks"
 SHORT_PARTS = "masks have parts of fewer than three points, which are left out"
@@ -87,7 +88,7 @@ class MaskTable:
         self._first = 0
         self._unusual: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
-        self._iou_sum, self._iou_count = 0.0, 0
+        self._evidence = FormEvidence()
 
     def add(
         self,
@@ -119,15 +120,7 @@ class MaskTable:
 
     def census(self) -> MaskCensus:
         """What was seen."""
-        problems = list(self._problems)
-        if self._iou_count and not problems:
-            mean = self._iou_sum / self._iou_count
-            if mean < LEAST_BOX_IOU:
-                problems.append(
-                    f"its masks are not where its boxes are: the boxes around them have a mean IoU "
-                    f"of {mean:.2f} with the boxes of the same annotations. Are both in px of the "
-                    "same images?"
-                )
+        problems = list(self._problems) or list(_form_problems(self._evidence))
         return MaskCensus(
             num_masks=self._num_masks,
             without=tuple(self._without),
@@ -180,8 +173,9 @@ class MaskTable:
         self._unusual["objects have neither size nor mask"] += int((absent & ~has_size).sum())
         self._count_fields(entries, crowds, areas, there)
         judged = there & ~crowd & has_size
-        self._iou_sum += float(_box_iou(found[judged], boxes_xywh[judged]).sum())
-        self._iou_count += int(judged.sum())
+        self._evidence.add_masks(found[judged], boxes_xywh[judged])
+        bare = np.flatnonzero(absent & ~crowd & has_size).tolist()
+        self._evidence.add_areas([areas[i] for i in bare], boxes_xywh[bare])
 
     def _count_fields(
         self,
@@ -192,10 +186,10 @@ class MaskTable:
     ) -> None:
         """Look at what stands beside a mask and both libraries compute with."""
         numbers = {*map(type, areas)} <= {int, float}
-        if {*map(type, crowds)} == {int} and numbers and min(areas) >= 0 and max(areas) < np.inf:
+        if {*map(type, crowds)} == {int} and numbers and min(areas) > 0 and max(areas) < np.inf:
             return
         for index, (entry, area) in enumerate(zip(entries, areas, strict=True)):
-            if area is None:
+            if area is None or (type(area) in (int, float) and area == 0):
                 # An object without a mask trains and scores nothing, whatever its area.
                 self._unusual[NO_AREA] += bool(there[index] or entry.get("iscrowd"))
             elif there[index] and (type(area) not in (int, float) or not 0 <= area < np.inf):
@@ -205,6 +199,28 @@ class MaskTable:
                 )
             if type(entry.get("iscrowd")) is not int:
                 self._unusual[NO_CROWD] += 1
+
+
+def _form_problems(evidence: FormEvidence) -> Iterator[str]:
+    """Whether masks and areas say that boxes are written in another way, in words."""
+    means = evidence.mean_ious
+    best, own = max(means, key=means.__getitem__), means[XYWH]
+    if evidence.masks_say(best):
+        yield (
+            f"its boxes look like {best}, but COCO wants {XYWH}: with the boxes around its masks "
+            f"they have a mean IoU of {means[best]:.2f} if read so, else of {own:.2f}. "
+            f"{TO_XYWH[best]}"
+        )
+    elif own < LEAST_BOX_IOU:
+        yield (
+            f"its masks are not where its boxes are: the boxes around them have a mean IoU of "
+            f"{own:.2f} with the boxes of the same annotations. Are both in px of the same images?"
+        )
+    if evidence.areas_say_corners():
+        yield (
+            f"its boxes look like {CORNERS}, but COCO wants {XYWH}: if read so they have the "
+            f"`area` that all {evidence.num_areas} of them state. {TO_XYWH[CORNERS]}"
+        )
 
 
 _ABSENT, _WRONG, _BLANK = (np.full(4, value) for value in (np.inf, -np.inf, np.nan))
@@ -241,13 +257,6 @@ def _is_beside(found: Floats, boxes_xywh: Floats) -> NDArray[np.bool_]:
     apart = (found[:, :2] > high + BESIDE) | (found[:, 2:] < low - BESIDE)
     shares = (found[:, 2:] <= 1).all(1) & (boxes_xywh[:, 2:].max(1, initial=0) > SHARE_BOX)
     return np.asarray(apart.any(1) | shares)
-
-
-def _box_iou(found: Floats, boxes_xywh: Floats) -> Floats:
-    low, high = boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]
-    inner = np.minimum(found[:, 2:], high) - np.maximum(found[:, :2], low)
-    shared = inner.clip(0).prod(1)
-    return shared / ((found[:, 2:] - found[:, :2]).prod(1) + boxes_xywh[:, 2:].prod(1) - shared)
 
 
 def _quick_extents(

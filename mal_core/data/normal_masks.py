@@ -17,8 +17,8 @@ def write_normal_masks(source: Path, output: Path) -> None:
     """Write a file again whose masks are unusual and sound (`MaskCensus.unusual`).
 
     A flat polygon becomes a list of one; parts of fewer than three points go; a crowd
-    without a mask gets its box; an object with neither size nor mask goes; an absent `area`
-    is that of the mask, an absent `iscrowd` is 0. All else stays.
+    without a mask gets its box; an object with neither size nor mask goes; an absent `area`,
+    or one of 0, is that of the mask, an absent `iscrowd` is 0. All else stays.
 
     Raises:
         DatasetError: `source` is absent or broken.
@@ -47,6 +47,6 @@ def _normal(entry: Json, height: int, width: int) -> Json | None:
     if mask is None:
         return {**entry, "iscrowd": crowd}
     area = entry.get("area")
-    if area is None:
+    if not area:
         area = int(coco_mask.area(segmentation_to_rle(mask, height, width)))
     return {**entry, "iscrowd": crowd, "segmentation": mask, "area": area}

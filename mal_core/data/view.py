@@ -298,8 +298,8 @@ class _Reader:
             entry_problems=(
                 *self.categories.problems,
                 *self.images.problems,
+                *boxes.form_problems(),
                 *boxes.problems,
-                *boxes.share_problems(),
                 *self.constants,
                 *([] if outside is None else [f"the file {outside}"]),
             ),

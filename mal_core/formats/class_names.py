@@ -112,7 +112,7 @@ def _of_yaml(path: Path, text: str) -> list[tuple[str, int]]:
     if not isinstance(root, yaml.MappingNode):
         message = f"{path}: no YAML mapping."
         raise NamesError(message)
-    members = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    members = _members(path, root)
     if "kpt_shape" in members:
         message = f"{path}: `kpt_shape`: labels are poses. Give rows of boxes or polygons."
         raise NamesError(message)
@@ -130,6 +130,15 @@ def _of_yaml(path: Path, text: str) -> list[tuple[str, int]]:
         message = f"{path}: `nc` is {shown(stated)}, but `names` has {len(nodes)}. Correct one."
         raise NamesError(message)
     return [(node.value.strip(), node.start_mark.line + 1) for node in nodes]
+
+
+def _members(path: Path, root: yaml.MappingNode) -> dict[str, yaml.Node]:
+    """The values of a mapping whose keys are texts; of `names` there is one."""
+    pairs = [(key.value, value) for key, value in root.value if isinstance(key, yaml.ScalarNode)]
+    if [key for key, _ in pairs].count("names") > 1:
+        message = f"{path}: `names` occurs twice. Keep one."
+        raise NamesError(message)
+    return dict(pairs)
 
 
 def _all_nodes(names: yaml.Node | None) -> Iterator[yaml.Node]:

@@ -9,8 +9,8 @@ from mal_core.data.images.frames import Orientation
 from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import shown
-from mal_core.formats.folder_files import files_below, unread_note
-from mal_core.formats.text_rows import pictures_below, rows_to_coco
+from mal_core.formats.folder_files import files_below, missing_folder, unread_note
+from mal_core.formats.text_rows import pictures_below, rows_to_coco, spelling_notes
 
 Json = dict[str, Any]
 HEADERS = (*DOTA_HEADERS, "acquisition dates:")
@@ -31,7 +31,7 @@ def dota_to_coco(images: Path, annotations: Path, *, orientation: Orientation = 
     """
     problems: list[str] = []
     if not annotations.is_dir():
-        problem = "is no folder. Give the folder of text files, labelTxt."
+        problem = f"{missing_folder(annotations)}. Give the folder of text files, labelTxt."
         raise DatasetError(annotations, [problem])
     content = rows_to_coco(images, annotations, orientation, _read, problems)
     if problems:
@@ -49,9 +49,10 @@ def dota_files(images: Path, annotations: Path) -> list[Path]:
     return [*files_below(annotations, ".txt"), *pictures_below(images)]
 
 
-def dota_notes(_images: Path, annotations: Path, _content: Json) -> list[str]:
+def dota_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about a folder that was read."""
-    return unread_note(annotations, files_below(annotations, ".txt"))
+    notes = unread_note(annotations, files_below(annotations, ".txt"))
+    return [*notes, *spelling_notes(content)]
 
 
 def _read(line: str, size: tuple[int, int]) -> Json | str | None:

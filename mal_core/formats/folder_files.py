@@ -17,6 +17,11 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
     )
 
 
+def missing_folder(path: Path) -> str:
+    """What is wrong with a path that is no folder, in words."""
+    return "is a file, no folder" if path.exists() else "does not exist"
+
+
 def _is_hidden(name: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
 

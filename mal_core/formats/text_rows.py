@@ -1,17 +1,20 @@
 """Formats of one text file per photo, a row per object: which file is of which photo."""
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
+from mal_core.data.images.names import SUFFIXES, canonical
 from mal_core.data.text import TextError, read_text
 from mal_core.formats.class_names import NAME_FILES
 from mal_core.formats.folder_files import files_below
 
 Json = dict[str, Any]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (*sorted(SUFFIXES), ".avif")
 ReadRow = Callable[[str, tuple[int, int]], Json | str | None]
 """A line and the (width, height) of its photo, px -> what an annotation says beside its id and
 image; what is wrong with the line; or None, where it is no object."""
@@ -41,20 +44,91 @@ def rows_to_coco(
     if not pictures:
         problems.append(f"no images in {images}. Correct data.*.images.")
     label_files = _label_files(annotations, problems)
+    if not label_files and not problems:
+        problems.append("no label files (*.txt) in it. Give the folder that has them.")
+    file_of = _matched([path.relative_to(images) for path in pictures], label_files, problems)
     for number, picture in enumerate(pictures, start=1):
         name = picture.relative_to(images)
         size = _size(picture, orientation, problems)
-        label_file = label_files.pop(_stem(name), None)
         if size is None:
             continue
         content["images"].append(
             {"id": number, "file_name": str(name), "width": size[0], "height": size[1]}
         )
-        if label_file is not None:
-            _add_objects(content, label_file, (number, size), read, problems)
-    orphans = [path.relative_to(annotations) for path in label_files.values()]
-    problems += [f"{name} has no image in {images}." for name in sorted(orphans)]
+        if name in file_of:
+            _add_objects(content, file_of[name], (number, size), read, problems)
+    used = set(file_of.values())
+    orphans = [path for path in label_files.values() if path not in used]
+    below = sorted(path.relative_to(annotations) for path in orphans)
+    problems += _orphan_problems(images, below, alone=not used)
     return content
+
+
+def _matched(
+    names: Sequence[Path], label_files: Mapping[str, Path], problems: list[str]
+) -> dict[Path, Path]:
+    """The label file of each photo that has one: of its stem, in other spelling if need be."""
+    found: dict[Path, Path] = {}
+    photo_of: dict[Path, Path] = {}
+    for name in names:
+        path = label_files.get(_stem(name))
+        if path is None:
+            continue
+        first = photo_of.setdefault(path, name)
+        if first != name:
+            problems.append(f"{path.name} could be of {first} and of {name}. Keep one of the two.")
+        found[name] = path
+    left: dict[str, list[Path]] = defaultdict(list)
+    for stem, path in label_files.items():
+        if path not in photo_of:
+            left[canonical(stem)].append(path)
+    bare = [name for name in names if name not in found] if left else []
+    fitting = {name: [*left[canonical(_stem(name))], *left[canonical(str(name))]] for name in bare}
+    meant = Counter(path for paths in fitting.values() for path in paths)
+    return found | {
+        name: paths[0]
+        for name, paths in fitting.items()
+        if len(paths) == 1 and meant[paths[0]] == 1
+    }
+
+
+def _orphan_problems(images: Path, orphans: Sequence[Path], *, alone: bool) -> Iterator[str]:
+    """Label files without a photo.
+
+    Args:
+        images: Folder of the photos.
+        orphans: Paths below the folder of annotations.
+        alone: No label file has one.
+    """
+    if alone and len(orphans) > 1:
+        yield (
+            f"none of the {len(orphans)} label files, such as {orphans[0]}, has an image of its "
+            f"name in {images}. Give two folders with the same names in them, such as images/train "
+            "and labels/train."
+        )
+        return
+    for name in orphans:
+        others = [
+            path.name for path in sorted((images / name).parent.glob(f"{escape(name.stem)}.*"))
+        ]
+        there = f": {others[0]!r} is no image that can be read. Convert it to PNG" if others else ""
+        yield f"{name} has no image in {images}{there or '. Add it, or move the file away'}."
+
+
+def spelling_notes(content: Json) -> Iterator[str]:
+    """A line that counts the label files whose names are spelled otherwise than their photos'."""
+    file_of = {image["id"]: Path(image["file_name"]) for image in content["images"]}
+    found = {
+        entry["origin"].rpartition(", line ")[0]: file_of[entry["image_id"]]
+        for entry in content["annotations"]
+    }
+    other = {name: path for name, path in found.items() if Path(name).stem != path.stem}
+    if other:
+        name, path = next(iter(other.items()))
+        yield (
+            f"{len(other)} label files are spelled otherwise than their images, such as {name!r} "
+            f"for {str(path)!r}."
+        )
 
 
 def pictures_below(images: Path) -> list[Path]:

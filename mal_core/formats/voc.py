@@ -1,20 +1,27 @@
 """Pascal VOC: one XML file of boxes per image; masks are indexed PNG files."""
 
+import math
+import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from mal_core.data.foreign import foreign_xml
+from mal_core.data.foreign import foreign_xml, is_number
+from mal_core.data.images.names import SUFFIXES, canonical
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.formats.folder_files import files_below, unread_note
+from mal_core.formats.text_rows import pictures_below
 from mal_core.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
 
 Json = dict[str, Any]
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 LARGEST_PX = 1e6
+BARE_AMPERSAND = re.compile(r"&(?![#\w]+;)")
+COORDINATE = re.compile(r"[xy]\d*").fullmatch
 GIVE = "Give the folder `Annotations`, or a list in ImageSets."
 
 
@@ -22,9 +29,10 @@ def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) 
     """A folder of VOC XML files -> COCO.
 
     VOC counts pixels from 1 and includes the last one: (xmin, xmax) becomes
-    [xmin - 1, xmax). Classes are numbered in alphabetical order. `difficult`,
-    `truncated` and `pose` stay as fields of the annotation; `object` is its place in the XML
-    file. Masks come from SegmentationObject beside the folder, where it has the image.
+    [xmin - 1, xmax). Classes are numbered in alphabetical order. `difficult`, `truncated`, `pose`
+    and `attributes` stay as fields of the annotation; `object` is its place in the XML file.
+    Masks come from SegmentationObject beside the folder, where it has the image, else from the
+    <polygon> of an object.
 
     Args:
         annotations: The folder `Annotations` with what lies below it, one XML file, or a list
@@ -58,9 +66,24 @@ def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) 
             entry_id = len(content["annotations"]) + 1
             place = {"object": index, "origin": f"{path}, object {index}"}
             content["annotations"].append({"id": entry_id, **known, "iscrowd": 0, **entry, **place})
+    problems += _share_problems(content["annotations"])
     if problems:
         raise DatasetError(annotations, problems)
     return content
+
+
+def _share_problems(entries: Sequence[Json]) -> Iterator[str]:
+    """Whether corners look like shares of the sizes of their images."""
+    if entries and all(
+        low >= -1 and low + length <= 1
+        for entry in entries
+        for low, length in zip(entry["bbox"][:2], entry["bbox"][2:], strict=True)
+    ):
+        yield (
+            f"all {len(entries)} boxes have corners from 0 to 1, the first is "
+            f"{entries[0]['origin']}, but VOC wants px. Multiply x by the width of the image and y "
+            "by its height."
+        )
 
 
 def voc_files(_images: Path, annotations: Path) -> list[Path]:
@@ -71,15 +94,37 @@ def voc_files(_images: Path, annotations: Path) -> list[Path]:
     return [*([annotations] if listed else []), *paths, *masks]
 
 
-def voc_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
+def voc_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about files that were read."""
     root, paths = _xml_files(annotations, [])
-    notes = unread_note(annotations, paths) if annotations.is_dir() else []
-    masked = sum("segmentation" in entry for entry in content["annotations"])
-    if 0 < masked < len(content["annotations"]):
-        count = len(content["annotations"])
-        notes.append(f"{masked} of {count} objects have a mask in {root.parent / OBJECTS}.")
+    entries = content["annotations"]
+    notes: list[str] = []
+    if annotations.is_dir():
+        notes += [*unread_note(annotations, paths), *_bare_photos(images, content)]
+    masked = sum("segmentation" in entry for entry in entries)
+    if 0 < masked < len(entries):
+        notes.append(f"{masked} of {len(entries)} objects have a mask in {root.parent / OBJECTS}.")
+    zeros = [entry for entry in entries if min(entry["bbox"][:2]) < 0]
+    if zeros:
+        notes.append(
+            f"{len(zeros)} objects have an xmin or ymin below 1, the first is "
+            f"{zeros[0]['origin']}: VOC counts pixels from 1, and so they are read. If these files "
+            "count from 0, boxes lie 1 px too far to the left and up."
+        )
     return notes
+
+
+def _bare_photos(images: Path, content: Json) -> Iterator[str]:
+    """A line that counts the photos of the folder that no XML file is of."""
+    known = {_stem(image["file_name"]) for image in content["images"]}
+    bare = [path for path in pictures_below(images) if _stem(path.name) not in known]
+    if bare:
+        first = str(bare[0].relative_to(images))
+        yield f"{len(bare)} images have no XML file, the first is {first!r}: they are not read."
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(canonical(name)).stem
 
 
 def _mask_file(path: Path, root: Path, masks: Path | None) -> Path:
@@ -112,7 +157,15 @@ def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]
     wrong = [name for name in names if name.startswith("/") or ".." in Path(name).parts]
     problems += [f"{name!r} leaves the folder `Annotations`." for name in wrong]
     kept = dict.fromkeys(name for name in names if name not in wrong)
-    return root / "Annotations", [root / "Annotations" / f"{name}.xml" for name in kept]
+    folder = root / "Annotations"
+    return folder, [_xml_file(folder, name) for name in kept]
+
+
+def _xml_file(folder: Path, name: str) -> Path:
+    """The XML file of a name in a list, which may be that of the image."""
+    path = folder / f"{name}.xml"
+    is_image = Path(name).suffix.lower() in SUFFIXES and not path.exists()
+    return folder / f"{Path(name).with_suffix('')}.xml" if is_image else path
 
 
 def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) -> Json | None:
@@ -124,8 +177,7 @@ def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) ->
     file: Json = {
         "file_name": (root.findtext("filename") or "").strip()
         or f"{Path(name).with_suffix('')}.jpg",
-        "width": _number(root, "size/width", name, problems),
-        "height": _number(root, "size/height", name, problems),
+        **_size(root, name, problems),
         "objects": [],
     }
     for index, element in enumerate(root.iter("object"), start=1):
@@ -133,17 +185,25 @@ def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) ->
         kind = (element.findtext("name") or "").strip()
         if not kind:
             problems.append(f"{where} has no <name>. Add its class.")
-        file["objects"].append(
-            {"name": kind, "bbox": _box(element, where, problems), **_flags(element)}
-        )
+        box, polygon = _box(element, where, problems), _polygon(element, where, problems)
+        file["objects"].append({"name": kind, "bbox": box, **polygon, **_flags(element)})
     if len(problems) == before:
         _add_masks(file, _mask_file(path, folder, masks), problems)
     return file if len(problems) == before else None
 
 
+def _size(root: ElementTree.Element, name: str, problems: list[str]) -> Json:
+    sides = ("width", "height")
+    if not any((root.findtext(f"size/{side}") or "").strip() for side in sides):
+        problems.append(f"{name} has no <size>. Add the <width> and <height> of its image, in px.")
+        return dict.fromkeys(sides, 0)
+    return {side: _number(root, f"size/{side}", name, problems) for side in sides}
+
+
 def _root(path: Path, name: str, problems: list[str]) -> ElementTree.Element | None:
+    """The outermost element of a file, all names without namespaces."""
     try:
-        text = read_text(path)
+        text = read_text(path).strip()
         if "<!ENTITY" in text:
             problems.append(f"{name}: declares entities, which no VOC file needs. Write them out.")
             return None
@@ -155,23 +215,51 @@ def _root(path: Path, name: str, problems: list[str]) -> ElementTree.Element | N
         problems.append(f"{name}: {error}")
         return None
     except (ElementTree.ParseError, ValueError) as error:
-        problems.append(f"{name}: broken XML: {error}. Is the file complete?")
+        problems.append(f"{name}: {_broken(text, error)}")
         return None
+    for element in root.iter():
+        element.tag = str(element.tag).rpartition("}")[2]
     if root.tag != "annotation":
-        advice = foreign_xml(str(root.tag))
-        problems.append(f"{name}: no VOC file, its root is <{root.tag}>: {advice}.")
+        problems.append(f"{name}: no VOC file, its root is <{root.tag}>: {foreign_xml(root.tag)}.")
         return None
     return root
 
 
+def _broken(text: str, error: Exception) -> str:
+    if not text:
+        return "is empty. Write it again, or drop it with its image."
+    if BARE_AMPERSAND.search(text):
+        return f"broken XML: {error}. Write & as &amp;."
+    return f"broken XML: {error}. Is the file complete?"
+
+
 def _box(element: ElementTree.Element, where: str, problems: list[str]) -> list[float]:
-    if element.find("bndbox") is None:
+    found = element.findall("bndbox")
+    if len(found) > 1:
+        problems.append(f"{where} has {len(found)} <bndbox>. Keep one, or make an object of each.")
+    if not found:
         other = [key for key in ("robndbox", "polygon") if element.find(key) is not None]
         seen = f", only <{other[0]}>" if other else ""
         problems.append(f"{where} has no <bndbox>{seen}. Add its box.")
         return [0, 0, 0, 0]
+    before = len(problems)
     corners = [_number(element, f"bndbox/{key}", where, problems) for key in CORNERS]
+    for low, high in ((0, 2), (1, 3)) if len(problems) == before else ():
+        if corners[high] < corners[low] - 1:
+            names = f"{CORNERS[low]}={corners[low]:g} and {CORNERS[high]}={corners[high]:g}"
+            problems.append(f"{where} has {names}: exchange the two, or drop the object.")
     return _to_xywh(corners)
+
+
+def _polygon(element: ElementTree.Element, where: str, problems: list[str]) -> Json:
+    """The mask of an object that has a <polygon>, of x1, y1, x2, ... or of <pt>."""
+    polygon = element.find("polygon")
+    numbers = [] if polygon is None else [one for one in polygon.iter() if COORDINATE(one.tag)]
+    if "".join(one.tag[0] for one in numbers) != "xy" * (len(numbers) // 2):
+        problems.append(f"{where} has a <polygon> whose x and y do not alternate. Correct it.")
+        return {}
+    points = [_value(one.text, f"polygon/{one.tag}", where, problems) for one in numbers]
+    return {"segmentation": [points]} if points else {}
 
 
 def _add_masks(file: Json, path: Path, problems: list[str]) -> None:
@@ -199,11 +287,27 @@ def _flags(element: ElementTree.Element) -> Json:
         if (text := element.findtext(key, "").strip()) in ("0", "1")
     }
     pose = element.findtext("pose")
-    return {**kept, "pose": pose} if pose else kept
+    attributes = {
+        each.findtext("name", ""): _plain(each.findtext("value", ""))
+        for each in element.iterfind("attributes/attribute")
+    }
+    return {
+        **kept,
+        **({"pose": pose} if pose else {}),
+        **({"attributes": attributes} if attributes else {}),
+    }
+
+
+def _plain(text: str) -> float | str:
+    """A value of an attribute, as a number where it is one."""
+    return float(text) if is_number(text) and math.isfinite(float(text)) else text
 
 
 def _number(element: ElementTree.Element, key: str, where: str, problems: list[str]) -> Any:
-    text = element.findtext(key)
+    return _value(element.findtext(key), key, where, problems)
+
+
+def _value(text: str | None, key: str, where: str, problems: list[str]) -> Any:
     try:
         value = float(text or "")
     except ValueError:

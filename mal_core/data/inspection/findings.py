@@ -19,6 +19,8 @@ EXAMPLES = 3
 
 KINDS: tuple[tuple[str, str], ...] = (
     ("permission", r"[Pp]ermission denied"),
+    ("row-form", r"a box is five numbers|a rotated box is nine numbers|a row is x1 y1|a pose,"),
+    ("not-normalised", r"is no share of the image's size"),
     ("not-coco", r"\bnot a COCO file\b|is no JSON|not a VOC file|no VOC file"),
     (
         "unreadable-file",
@@ -29,12 +31,12 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("duplicate-id", r"occurs more than once\. Give every"),
     ("duplicate-class-name", r"has the name .* of category"),
     ("unknown-image", r"has image_id=.*no image has that id"),
-    ("unknown-class", r"has category_id=.*no category has that id|has class .* but there are"),
+    ("unknown-class", r"has category_id=.*no category has that id|class \S+, but there are"),
     ("classes-differ", r"Both files must list the same classes"),
     ("box-outside-image", r"lies wholly outside|over the border of the image|px over the border"),
     ("box-not-finite", r"bbox=.*with a NaN or infinite number"),
     ("box-negative", r"bbox=.*with a negative size"),
-    ("box-form", r"has bbox="),
+    ("box-form", r"has bbox=|boxes look like \[|would all fit|has [xy]min="),
     ("boxes-normalised", r"boxes have all numbers from 0 to 1 and look"),
     ("number-not-finite", r"NaN or infinite number"),
     ("crowd-flag", r"has iscrowd=|is a crowd, which"),
@@ -46,12 +48,14 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("image-size", r"px, but the file says|data\.max_image_pixels allows|has the size \d+"),
     ("image-unreadable", r"cannot be read as an image|cannot be decoded|which OpenCV cannot read"),
     ("image-name", r"file_name=|empty file_name"),
-    ("field-missing", r"has no '"),
+    ("field-missing", r"has no ['<]"),
     ("field-form", r"but it must be|but must be"),
     ("text-encoding", r"encod|UTF-8|NUL character|surrogate"),
 )
 _KINDS = tuple((name, re.compile(pattern)) for name, pattern in KINDS)
-_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\d.,e+-]*|\S*/\S*")
+_VARIABLE = re.compile(
+    r"\S+\.(?:xml|txt|png)\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\d.,e+-]*|\S*/\S*"
+)
 _COUNT = re.compile(r"\d+")
 
 

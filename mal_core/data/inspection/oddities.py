@@ -14,6 +14,7 @@ from mal_core.types import Category
 KINDS_OF_NOTES = (
     ("image-listed-twice", "file_name of another"),
     ("box-share", "as if they were shares"),
+    ("box-in-corner", "upper left quarter"),
     ("rotated-box-over-border", "rotated boxes reach over"),
     ("box-turned", "attributes.rotation"),
     ("area-absent", "have no area"),

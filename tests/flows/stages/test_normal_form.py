@@ -244,7 +244,7 @@ def test_a_coco_file_is_no_folder_of_yolo_labels(mal, tmp_path):
     images = drawn_formats.draw(tmp_path / "images")
     annotations = drawn_formats.write_json(tmp_path / "a.json", drawn_formats.coco())
     output = refused(mal, "check", "data=yolo", *split(images, annotations))
-    assert "the folder of label files does not exist" in output
+    assert "is a file, no folder. Give the folder of label files" in output
 
 
 @pytest.mark.parametrize(

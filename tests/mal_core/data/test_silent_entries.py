@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mal_core.data.box_table import IN_A_CORNER
 from mal_core.data.coco import parse_coco
 from mal_core.data.mask_census import NO_PIXELS, NO_POINTS
 from mal_core.data.view import read_view
@@ -139,3 +140,76 @@ def test_a_key_that_occurs_twice_is_refused(
         with pytest.raises(DatasetError) as caught:
             read(files.annotations)
         assert caught.value.problems == (said,)
+
+
+def boxes(write: Callable[[list[float]], list[float]], **values: Any) -> Callable[[Content], None]:
+    """All boxes written in another way, and other keys."""
+
+    def change(content: Content) -> None:
+        for entry in content["annotations"]:
+            entry["bbox"] = write(entry["bbox"])
+            entry.update(values)
+
+    return change
+
+
+def corners(box: list[float]) -> list[float]:
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+
+
+def center(box: list[float]) -> list[float]:
+    return [box[0] + box[2] / 2, box[1] + box[3] / 2, box[2], box[3]]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (boxes(corners, segmentation=None, area=None),
+         "its 6 boxes would all fit their images as [x1, y1, x2, y2], but COCO wants "
+         "[x, y, width, height]. If that is what they are: Subtract x1 from x2 and y1 from y2."),
+        (boxes(center, segmentation=None, area=None),
+         "its 6 boxes would all fit their images as [x_center, y_center, width, height], but COCO "
+         "wants [x, y, width, height]. If that is what they are: Subtract half of the width from x "
+         "and half of the height from y."),
+        (boxes(corners),
+         "its boxes look like [x1, y1, x2, y2], but COCO wants [x, y, width, height]: with the "
+         "boxes around its masks they have a mean IoU of 1.00 if read so, else of 0.61. Subtract "
+         "x1 from x2 and y1 from y2."),
+        (boxes(center),
+         "its boxes look like [x_center, y_center, width, height], but COCO wants "
+         "[x, y, width, height]: with the boxes around its masks they have a mean IoU of 1.00 if "
+         "read so, else of 0.14. Subtract half of the width from x and half of the height from y."),
+    ],
+)  # fmt: skip
+def test_boxes_that_are_written_in_another_way_are_refused(
+    files: CocoFiles, change: Callable[[Content], object], problem: str
+) -> None:
+    assert problem in read_view(change_coco(files, change).annotations).all_problems
+
+
+def test_areas_tell_how_boxes_are_written(files: CocoFiles) -> None:
+    def change(content: Content) -> None:
+        for entry in content["annotations"]:
+            # Inside of its image either way, as small boxes near its upper left corner are.
+            entry.update(bbox=[4, 5, 20, 16], area=16 * 11, segmentation=None)
+
+    view = read_view(change_coco(files, change).annotations)
+    assert view.all_problems == (
+        "its boxes look like [x1, y1, x2, y2], but COCO wants [x, y, width, height]: if read so "
+        "they have the `area` that all 6 of them state. Subtract x1 from x2 and y1 from y2.",
+    )
+    change_coco(files, lambda c: c["annotations"][0].update(area=20 * 16))
+    assert read_view(files.annotations).all_problems == ()
+
+
+@pytest.mark.parametrize(("num_images", "noted"), [(12, {IN_A_CORNER: 24}), (4, {})])
+def test_many_boxes_in_one_corner_are_noted(
+    tmp_path: Path, num_images: int, noted: dict[str, int]
+) -> None:
+    files = write_coco(tmp_path, num_images=num_images)
+
+    def change(content: Content) -> None:
+        for entry in content["annotations"]:
+            entry.update(bbox=[1 + entry["id"] % 9, 2, 20, 16], area=None, segmentation=None)
+
+    assert read_view(change_coco(files, change).annotations).notes == noted

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_said_in_one_sentence(
         (first(segmentation=[[4, 5, 24, 5, 24, 21], [1, 2]]),
          {"masks have parts of fewer than three points, which are left out": 1}),
         (lambda c: [entry.pop("area") for entry in c["annotations"]],
-         {"annotations have no area: that of the mask is taken": 7}),
+         {"annotations have no area, or 0: that of the mask is taken": 7}),
         (lambda c: c["annotations"][0].pop("iscrowd"),
          {"annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1": 1}),
         (first(bbox=[4, 5, 0, 0], segmentation=[]), {"objects have neither size nor mask": 1}),

@@ -1,5 +1,7 @@
 """Pascal VOC: boxes in, PNG masks out."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,8 +69,18 @@ def test_where_masks_overlap_the_smaller_one_is_on_top(tmp_path):
         ("<name>cat</name>", "", r"a\.xml: object 1 has no <name>"),
         ("<xmin>5</xmin>", "<xmin>five</xmin>", r"a\.xml: object 1 has bndbox/xmin='five'"),
         ("<width>40</width>", "", r"a\.xml has size/width=None"),
+        ("<width>40</width><height>30</height>", "",
+         r"a\.xml has no <size>\. Add the <width> and <height> of its image, in px\.$"),
+        ("<xmin>5</xmin>", "<xmin>99</xmin>",
+         r"a\.xml: object 1 has xmin=99 and xmax=16: exchange the two, or drop the object\.$"),
+        ("</bndbox>", "</bndbox><bndbox/>",
+         r"a\.xml: object 1 has 2 <bndbox>\. Keep one, or make an object of each\."),
+        ("<difficult>0</difficult>", "<polygon><x1>5</x1><x2>6</x2></polygon>",
+         r"a\.xml: object 1 has a <polygon> whose x and y do not alternate\. Correct it\."),
+        ("<filename>", "<folder>a & b</folder><filename>",
+         r"a\.xml: broken XML: .* Write & as &amp;\.$"),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_is_said_with_its_file(old, new, said, tmp_path):
     annotations = write_voc(tmp_path / "Annotations")
     path = annotations / "a.xml"
@@ -89,3 +101,77 @@ def test_a_folder_without_files_is_refused(present, tmp_path):
 def test_names_are_in_alphabetical_order(tmp_path):
     normal = VOC.to_coco(draw(tmp_path / "images"), write_voc(tmp_path / "Annotations"))
     assert [entry["name"] for entry in normal["categories"]] == sorted(NAMES)
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    annotations = write_voc(tmp_path / "Annotations")
+    (annotations / "a.xml").write_text(" \n")
+    said = r"a\.xml: is empty\. Write it again, or drop it with its image\.$"
+    with pytest.raises(DatasetError, match=said):
+        VOC.to_coco(draw(tmp_path / "images"), annotations)
+
+
+def test_shares_of_the_size_are_refused(tmp_path):
+    annotations = write_voc(tmp_path / "Annotations")
+    for path in annotations.iterdir():
+        path.write_text(re.sub(r"<([xy]m..)>\d+<", r"<\1>0.5<", path.read_text()))
+    with pytest.raises(DatasetError) as caught:
+        VOC.to_coco(draw(tmp_path / "images"), annotations)
+    assert caught.value.problems == (
+        "all 3 boxes have corners from 0 to 1, the first is a.xml, object 1, but VOC wants px. "
+        "Multiply x by the width of the image and y by its height.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<annotation>", '<annotation xmlns="http://example.org/voc">'),
+        ("<annotation>", '\n<?xml version="1.0"?>\n<annotation>'),
+    ],
+)
+def test_what_surrounds_the_xml_changes_nothing(old, new, tmp_path):
+    annotations = write_voc(tmp_path / "Annotations")
+    for path in annotations.iterdir():
+        path.write_text(path.read_text().replace(old, new, 1))
+    assert boxes_of(VOC.to_coco(draw(tmp_path / "images"), annotations)) == EXPECTED
+
+
+def test_a_list_may_name_the_images(tmp_path):
+    write_voc(tmp_path / "Annotations")
+    listed = tmp_path / "ImageSets" / "Main" / "train.txt"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("a.jpg\nb.jpg\n")
+    assert boxes_of(VOC.to_coco(draw(tmp_path / "images"), listed)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        "<x1>4</x1><y1>5</y1><x2>16</x2><y2>5</y2><x3>16</x3><y3>15</y3>",
+        "<pt><x>4</x><y>5</y></pt><pt><x>16</x><y>5</y></pt><pt><x>16</x><y>15</y></pt>",
+    ],
+)
+def test_a_polygon_is_a_mask_and_attributes_stay(polygon, tmp_path):
+    annotations = write_voc(tmp_path / "Annotations")
+    turned = "<attribute><name>rotation</name><value>30.0</value></attribute>"
+    inner = f"<polygon>{polygon}</polygon><attributes>{turned}</attributes><bndbox>"
+    path = annotations / "a.xml"
+    path.write_text(path.read_text().replace("<bndbox>", inner, 1))
+    first, *others = VOC.to_coco(draw(tmp_path / "images"), annotations)["annotations"]
+    assert first["segmentation"] == [[4, 5, 16, 5, 16, 15]]
+    assert first["attributes"] == {"rotation": 30.0}
+    assert not any({"segmentation", "attributes"} & other.keys() for other in others)
+
+
+def test_photos_without_a_file_and_pixels_from_zero_are_noted(tmp_path):
+    annotations, images = write_voc(tmp_path / "Annotations"), draw(tmp_path / "images")
+    draw(images, ("c.jpg",))
+    path = annotations / "b.xml"
+    path.write_text(path.read_text().replace("<xmin>1<", "<xmin>0<"))
+    assert VOC.notes(images, annotations, VOC.to_coco(images, annotations)) == [
+        "1 images have no XML file, the first is 'c.jpg': they are not read.",
+        "1 objects have an xmin or ymin below 1, the first is b.xml, object 1: VOC counts pixels "
+        "from 1, and so they are read. If these files count from 0, boxes lie 1 px too far to the "
+        "left and up.",
+    ]

@@ -88,6 +88,9 @@ def test_a_mask_of_few_pixels_is_a_polygon_too(pixels):
         ("x 0.5 0.5 0.1 0.1", r"a\.txt, line 1: .* five numbers"),
         ("2 0.5 0.5 0.1 0.1", r"a\.txt, line 1: class 2, but there are classes 0 to 1"),
         ("0.5 0.5 0.5 0.1 0.1", r"a\.txt, line 1: class 0\.5"),
+        ("2 0.5 0.5 0.1 0.1", r"there are classes 0 to 1\. Are they counted from 1 here\?$"),
+        ("0 0.5 0.5 0.1 0.1 0.5 0.5 2", r"this is a pose, a box with key points; keep the first"),
+        ("0 0.5 0.5 0.1 0.1 0.5 0.5 2 0 0 0", r"'2' is no share|this is a pose, a box with key"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(line, said, tmp_path):
@@ -129,3 +132,119 @@ def test_doubled_rows_are_counted_and_digits_are_ascii(tmp_path):
     (labels / "a.txt").write_text("\u0660 0.5 0.5 0.\uff15 0.5")
     with pytest.raises(DatasetError, match=r"a\.txt, line 1: .*: a box is five numbers"):
         yolo_to_coco(images, labels)
+
+
+def rewrite(labels, change):
+    """Every row of a folder, as another tool writes it: numbers -> words."""
+    for path in labels.glob("?.txt"):
+        rows = [list(map(float, row.split())) for row in path.read_text().splitlines()]
+        path.write_text("".join(f"{' '.join(map(str, change(row)))}\n" for row in rows))
+
+
+def corner_row(row):
+    return [int(row[0]), row[1] - row[3] / 2, row[2] - row[4] / 2, *row[3:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda row: [*corner_row(row)[:3], row[1] + row[3] / 2, row[2] + row[4] / 2],
+         "its 3 rows, the first is a.txt, line 1, would all fit their images as shares of "
+         "[x1, y1, x2, y2], but YOLO wants those of [x_center, y_center, width, height], and read "
+         "so some leave their images. Convert them."),
+        (corner_row,
+         "its 3 rows, the first is a.txt, line 1, would all fit their images as shares of "
+         "[x, y, width, height], but YOLO wants those of [x_center, y_center, width, height], and "
+         "read so some leave their images. Convert them."),
+        (lambda row: [int(row[0]), *row[1:], 0.5, 0.5, 1, 0.2, 0.1, 0],
+         "a.txt, line 1 and all other rows: this is a pose, a box with key points; keep the first "
+         "five numbers of each row."),
+        (lambda row: [int(row[0]), -0.2, 0.1, 0.5, 0.1, 0.5, 0.4, -0.2, 0.4],
+         "all 3 rows have four corners, and 3 of them leave their images, the first is a.txt, line "
+         "1: if they are rotated boxes (OBB), use data=yolo_obb."),
+    ],
+)  # fmt: skip
+def test_rows_of_another_form_are_refused_in_one_sentence(change, problem, tmp_path):
+    labels = write_yolo(tmp_path / "labels")
+    rewrite(labels, change)
+    with pytest.raises(DatasetError) as caught:
+        YOLO.to_coco(draw(tmp_path / "images"), labels)
+    assert caught.value.problems == (problem,)
+
+
+def test_key_points_that_look_like_polygons_are_noted(tmp_path):
+    images, labels = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    rewrite(labels, lambda row: [int(row[0]), *row[1:], *(row[1:3] * 5)])
+    notes = yolo_notes(images, labels, yolo_to_coco(images, labels))
+    assert notes == [
+        "all 3 polygons have 7 points that lie around the first as boxes with key points do: if "
+        "they are poses, they are no masks; keep the first five numbers of each row."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "photo"),
+    [
+        ("A.txt", "a.jpg"),
+        ("a.jpg.txt", "a.jpg"),
+        ("a%20b.txt", "a b.jpg"),
+        ("a\u0308.txt", "\u00e4.jpg"),
+    ],
+)
+def test_label_files_are_found_in_other_spellings(name, photo, tmp_path):
+    labels = write_yolo(tmp_path / "labels")
+    (labels / "a.txt").rename(labels / name)
+    images = draw(tmp_path / "images", (photo, "b.jpg"))
+    content = yolo_to_coco(images, labels)
+    assert len(content["annotations"]) == 3
+    said = "1 label files are spelled otherwise than their images, such as"
+    assert yolo_notes(images, labels, content) == [f"{said} {name!r} for {photo!r}."]
+
+
+@pytest.mark.parametrize(
+    ("photos", "problem"),
+    [
+        (("a.jpg", "a.png", "b.jpg"), "a.txt could be of a.jpg and of a.png. Keep one of the two."),
+        (("a.heic", "b.jpg"),
+         "a.txt has no image in IMAGES: 'a.heic' is no image that can be read. Convert it to PNG."),
+        (("b.jpg",), "a.txt has no image in IMAGES. Add it, or move the file away."),
+        (("c.jpg",),
+         "none of the 2 label files, such as a.txt, has an image of its name in IMAGES. Give two "
+         "folders with the same names in them, such as images/train and labels/train."),
+    ],
+)  # fmt: skip
+def test_label_files_of_no_or_two_photos_are_refused(photos, problem, tmp_path):
+    labels, images = write_yolo(tmp_path / "labels"), tmp_path / "images"
+    for name in photos:
+        draw(images, (f"{name}.png",))
+        (images / f"{name}.png").rename(images / name)
+    with pytest.raises(DatasetError) as caught:
+        YOLO.to_coco(images, labels)
+    assert caught.value.problems == (problem.replace("IMAGES", str(images)),)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: path.mkdir(),
+         "no label files (*.txt) in it. Give the folder that has them."),
+        (lambda path: path.write_text("a.jpg"),
+         "is a file, no folder. Give the folder of label files, such as labels/train."),
+        (lambda path: None,
+         "does not exist. Give the folder of label files, such as labels/train."),
+    ],
+)  # fmt: skip
+def test_what_is_no_folder_of_label_files_is_refused(make, problem, tmp_path):
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n")
+    make(tmp_path / "labels")
+    with pytest.raises(DatasetError) as caught:
+        YOLO.to_coco(draw(tmp_path / "images"), tmp_path / "labels")
+    assert problem in caught.value.problems
+
+
+def test_names_are_given_once(tmp_path):
+    labels = write_yolo(tmp_path / "labels")
+    (labels / "classes.txt").unlink()
+    (labels / "data.yaml").write_text("names: [a, b]\nnames: [cat, dog]\n")
+    with pytest.raises(DatasetError, match=r"data\.yaml: `names` occurs twice\. Keep one\.$"):
+        YOLO.to_coco(draw(tmp_path / "images"), labels)

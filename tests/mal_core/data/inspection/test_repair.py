@@ -13,6 +13,7 @@ from mal_core.data.coco import parse_coco
 from mal_core.data.inspection.mask_repair import repaired_mask
 from mal_core.data.inspection.repair import repair, same_classes, with_sizes
 from mal_core.data.view import read_view
+from mal_core.geometry.box_forms import CENTERS, CORNERS
 from tests.builders import CocoFiles, write_coco
 
 Content = dict[str, Any]
@@ -123,6 +124,20 @@ def test_boxes_in_shares_of_the_size_are_scaled(files: CocoFiles) -> None:
     found = repair(content, {}, need_masks=False)
     for entry, box in zip(found.content["annotations"], pixels, strict=True):
         assert entry["bbox"] == pytest.approx(box)
+
+
+@pytest.mark.parametrize("form", [CORNERS, CENTERS])
+def test_boxes_of_another_form_are_written_as_coco_has_them(form: str, files: CocoFiles) -> None:
+    content = files.content()
+    boxes = [entry["bbox"] for entry in content["annotations"]]
+    for entry in content["annotations"]:
+        x, y, w, h = entry["bbox"]
+        other = [x, y, x + w, y + h] if form == CORNERS else [x + w / 2, y + h / 2, w, h]
+        entry.update(bbox=other, segmentation=None)
+    found = repair(content, {}, need_masks=False)
+    assert [entry["bbox"] for entry in found.content["annotations"]] == boxes
+    shown = list(map(float, boxes[0]))
+    assert found.changes[0].why == f"all boxes fit as {form}: bbox={shown}"
 
 
 @pytest.mark.parametrize(
