@@ -9,19 +9,6 @@ Expected AP: 25.8 on LVIS v1 val with human masks (mmdet model zoo); not measure
 Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/train.py, see README.md)
 """
 
-_base_ = "./mask_rcnn_r101_lvis.py"
+_base_ = "./mask_rcnn_x101_32x4d_lvis.py"
 
-model = dict(
-    backbone=dict(
-        type="ResNeXt",
-        depth=101,
-        groups=64,
-        base_width=4,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type="BN", requires_grad=True),
-        style="pytorch",
-        init_cfg=dict(type="Pretrained", checkpoint="open-mmlab://resnext101_64x4d"),
-    )
-)
+model = dict(backbone=dict(groups=64, init_cfg=dict(checkpoint="open-mmlab://resnext101_64x4d")))
