@@ -72,7 +72,7 @@ def main() -> None:
     trials = [trial for one in found for trial in one.trials]
     names = ", ".join(one.name for one in found)
     fitted: dict[Kind, QualityModel] = {
-        kind: fit_library(trials, default_model(kind), f"{len(trials)} masks: {names}")
+        kind: fit_library(trials, default_model(kind).names, f"{len(trials)} masks: {names}")
         for kind in KINDS
     }
     for kind, model in fitted.items():

@@ -18,7 +18,7 @@ from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability
 from mal_core.processes.files import write_json
 from mal_core.quality.regression import QualityModel, conformal_width, fit
-from mal_core.quality.score import default_model, kind_of, quality_of
+from mal_core.quality.score import default_model, kind_of, quality_of, without_opinion
 from mal_core.types import HUMAN_SOURCE
 
 FEWEST = 30
@@ -57,7 +57,8 @@ def calibrate(labels: Path, human: Path, output: Path) -> Calibration:
     Args:
         labels: Labels with `score_components`, as `mal label` and `mal score` write them.
         human: COCO file with human masks of some of the same annotation ids.
-        output: Receives the labels; only scores and intervals change.
+        output: Receives the labels; only scores and intervals change, and
+            what a labeler was asked about a mask is forgotten.
 
     Raises:
         DatasetError: The files are not of the same objects, the labels have no components, or
@@ -120,6 +121,8 @@ def _fitted(
 def _rescore(entries: Sequence[Json], model: QualityModel) -> int:
     scored = [entry for entry in entries if _is_scored(entry)]
     for entry in scored:
+        # Human masks know better than the labeler that was asked for an opinion.
+        entry[COMPONENTS] = without_opinion(entry[COMPONENTS])
         quality = quality_of(entry[COMPONENTS], model)
         entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
     return len(scored)

@@ -27,6 +27,7 @@ from mal_core.quality.regression import Row
 from mal_core.quality.score import (
     AGREEMENT,
     DIGITS,
+    OPINION,
     Quality,
     components_of,
     default_model,
@@ -105,6 +106,11 @@ class _Opinion:
         self.model = default_model("masks" if checkpoint is None else "labels")
         self._writer = None if checkpoint is None else MaskWriter(*load_labeler(checkpoint))
 
+    def of(self, own: DrawnMask, mask: NDArray[np.bool_]) -> Row:
+        """How a mask of a box agrees with the labeler's own, and what that one is worth."""
+        score = quality_of(own.components(), self.model).score if own.mask.any() else 0.0
+        return {AGREEMENT: round(mask_iou(mask, own.mask), DIGITS), OPINION: score}
+
     def drawn(
         self, image: NDArray[np.uint8], record: ImageRecord, boxes: Sequence[BoxAnnotation]
     ) -> Iterator[DrawnMask | None]:
@@ -145,8 +151,7 @@ def _scored(
             others = np.delete(corners, index, axis=0)
             found = components_of(image, corners[index], box_mask, others)
         else:
-            agreement = round(mask_iou(box_mask, own.mask), DIGITS)
-            found = {**own.components(box_mask), AGREEMENT: agreement}
+            found = {**own.components(box_mask), **opinion.of(own, box_mask)}
         yield box, quality_of(found, opinion.model)
 
 

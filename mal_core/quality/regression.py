@@ -74,27 +74,6 @@ class QualityModel:
         """Weights and bias, shape (K + 1,)."""
         return np.array([*self.weights, self.bias])
 
-    def only(self, names: Sequence[str]) -> "QualityModel":
-        """The same weights for fewer components."""
-        kept = [self.names.index(name) for name in names]
-        return replace(
-            self,
-            names=tuple(names),
-            means=tuple(self.means[index] for index in kept),
-            spreads=tuple(self.spreads[index] for index in kept),
-            weights=tuple(self.weights[index] for index in kept),
-        )
-
-    def joined(self, other: "QualityModel") -> "QualityModel":
-        """With the components of another model, and their weights, behind its own."""
-        return replace(
-            self,
-            names=self.names + other.names,
-            means=self.means + other.means,
-            spreads=self.spreads + other.spreads,
-            weights=self.weights + other.weights,
-        )
-
     def refitted(self, theta: FloatArray, width: float, origin: str) -> "QualityModel":
         """The same components with other weights and bias, shape (K + 1,)."""
         weights = tuple(round(float(value), 6) for value in theta[:-1])

@@ -4,6 +4,7 @@ Letters: N masks, H W px of the image, h w px of a box.
 """
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,10 +24,10 @@ from mal_core.quality.regression import QualityModel, Row
 Kind = Literal["labels", "masks"]
 """Masks of a labeler whose probabilities are known, or masks alone."""
 DIGITS = 4
-AGREEMENT = "agreement"
-"""IoU of a mask from elsewhere with the one that the labeler itself draws."""
 BESIDE = ("belief", "unlike")
 """Components that stand in the labels but in no score: what other tools call one, and drift."""
+AGREEMENT, OPINION = "agreement", "opinion"
+"""Of a mask from elsewhere: its IoU with the one that a labeler draws, and that one's score."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,11 +105,30 @@ def drift_line(rows: Iterable[Row]) -> str | None:
 
 def quality_of(components: Row, model: QualityModel) -> Quality:
     """The score that a model gives to these components."""
-    score = round(float(model.predict([components])[0]), DIGITS)
+    score = round(_second_opinion(float(model.predict([components])[0]), components), DIGITS)
     low, high = model.interval(score)
     interval = round(low, DIGITS), round(high, DIGITS)
-    used = {name: components[name] for name in (*model.names, *BESIDE) if name in components}
+    named = (*model.names, *BESIDE, AGREEMENT, OPINION)
+    used = {name: components[name] for name in named if name in components}
     return Quality(score=score, interval=interval, components=used)
+
+
+def without_opinion(components: Row) -> dict[str, float]:
+    """What speaks for a mask, but for what a labeler said of it."""
+    return {name: value for name, value in components.items() if name not in (AGREEMENT, OPINION)}
+
+
+def _second_opinion(score: float, components: Row) -> float:
+    """The score of a mask once a labeler has drawn its own for the same box.
+
+    If the labeler is right, what agrees with it by an IoU of a is worth about a times as much; how
+    far it can be believed, its own score says. Its own mask has its own score.
+    """
+    if AGREEMENT not in components:
+        return score
+    opinion = components[OPINION]
+    trust = math.sqrt(opinion)
+    return trust * opinion * components[AGREEMENT] + (1 - trust) * score
 
 
 def score_masks(

@@ -92,25 +92,22 @@ def _shift_to(wanted: FloatArray, theta: FloatArray, design: FloatArray) -> floa
     return float(brentq(lack, -LARGEST_SHIFT, LARGEST_SHIFT))
 
 
-def fit_library(trials: Sequence[Trial], before: QualityModel, origin: str) -> QualityModel:
+def fit_library(trials: Sequence[Trial], names: Sequence[str], origin: str) -> QualityModel:
     """A model to start from, of masks of known IoU of several data sets.
 
     Args:
         trials: Masks of known IoU.
-        before: What it replaces. It shall know the same components; those that no trial has
-            keep their weights.
+        names: Components that it shall know.
         origin: What the trials are, for people.
     """
     rows = [trial.components for trial in trials]
-    seen = [name for name in before.names if any(name in row for row in rows)]
-    blank = unfitted(rows, seen)
+    blank = unfitted(rows, names)
     ious = np.array([trial.iou for trial in trials])
     design = blank.design(rows)
     theta, unseen = fit_and_hold_out(design, ious, blank.theta, ridge=RIDGE)
     theta *= STEEPNESS
     theta[-1] += (1 - STEEPNESS) * np.log(PIVOT / (1 - PIVOT))
-    fitted = blank.refitted(theta, conformal_width(unseen, ious), origin)
-    return fitted.joined(before.only([name for name in before.names if name not in seen]))
+    return blank.refitted(theta, conformal_width(unseen, ious), origin)
 
 
 def fit_and_hold_out(

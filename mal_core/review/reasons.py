@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mal_core.quality.score import default_model, kind_of
+from mal_core.quality.score import AGREEMENT, default_model, kind_of
 
 MOST = 3
+DISAGREEMENT = 0.7
+"""IoU with the labeler's own mask below which that is a reason."""
 FAINT = 0.05
 """Pull on the log-odds below which a component is no reason."""
 NO_REASON = "nothing stands out; the sum of small doubts is what lowers the score"
@@ -47,7 +49,6 @@ WORDS: dict[str, Words] = {
     "doubt": Words(None, "the labeler doubts many pixels of the box"),
     "refined": Words("refinement changed the mask much", None),
     "spill": Words(None, "the object seems to go on outside its box"),
-    "agreement": Words("the labeler draws another mask", None),
     "kinship": Words("the encoder sees no change where the mask ends", None),
 }
 
@@ -65,6 +66,9 @@ def reasons_for(components: Mapping[str, float]) -> tuple[str, ...]:
     values = model.design([components])[0, :-1]
     pulls = values * np.array(model.weights)
     found: dict[str, str] = {}
+    agreement = components.get(AGREEMENT, 1.0)
+    if agreement < DISAGREEMENT:
+        found[AGREEMENT] = f"the labeler draws another mask ({AGREEMENT} {agreement:.2f})"
     for index in np.argsort(pulls, kind="stable").tolist():
         if pulls[index] > -FAINT or len(found) == MOST:
             break

@@ -14,7 +14,7 @@ from mal_core.data.images.loading import load_image
 from mal_core.errors import DatasetError
 from mal_core.geometry.masks import mask_to_rle
 from mal_core.labelers.scoring import score_file
-from mal_core.quality.score import default_model, quality_of
+from mal_core.quality.score import default_model, quality_of, without_opinion
 from tests.mal_core.models.test_export import write_checkpoint
 
 
@@ -70,7 +70,7 @@ def test_a_file_without_masks_is_refused(tmp_path):
         score_file(labels, tmp_path / "images", tmp_path / "out.json")
 
 
-def test_a_labeler_lowers_the_score_of_what_it_draws_otherwise(tmp_path):
+def test_a_second_opinion_is_heard_as_far_as_it_can_be_trusted(tmp_path):
     labels = write_labels(tmp_path)
     torch.manual_seed(0)
     checkpoint = write_checkpoint(tmp_path / "checkpoint.pth", mask_threshold=0.3)
@@ -83,12 +83,16 @@ def test_a_labeler_lowers_the_score_of_what_it_draws_otherwise(tmp_path):
     score_file(labels, tmp_path / "images", found_at(tmp_path), checkpoint=checkpoint)
     own, other, _ = json.loads(found_at(tmp_path).read_text())["annotations"]
     assert own["score_components"]["agreement"] == 1
-    assert own["score"] == score_without_agreement(own)
-    assert other["score_components"]["agreement"] < 1
-    assert other["score"] < score_without_agreement(other)
+    assert own["score"] == own["score_components"]["opinion"] == score_alone(own)
+    agreement, opinion = (other["score_components"][name] for name in ("agreement", "opinion"))
+    assert agreement < 1
+    trust = opinion**0.5
+    told = trust * opinion * agreement + (1 - trust) * score_alone(other)
+    assert other["score"] == pytest.approx(told, abs=1e-4)
+    calibrated = without_opinion(other["score_components"])
+    assert "opinion" not in calibrated
+    assert quality_of(calibrated, default_model("labels")).score == score_alone(other)
 
 
-def score_without_agreement(entry: dict[str, Any]) -> float:
-    components = entry["score_components"].items()
-    alone = {name: value for name, value in components if name != "agreement"}
-    return quality_of(alone, default_model("labels")).score
+def score_alone(entry: dict[str, Any]) -> float:
+    return quality_of(without_opinion(entry["score_components"]), default_model("labels")).score

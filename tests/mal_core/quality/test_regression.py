@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mal_core.quality.regression import QualityModel, conformal_width, fit, spread, unfitted
+from mal_core.quality.regression import conformal_width, fit, spread, unfitted
 from mal_core.quality.trained import (
     Trial,
     fit_and_hold_out,
@@ -100,7 +100,7 @@ def test_half_of_the_librarys_level_stays_where_composites_are_harder_than_photo
     found = rows(400)
     prior = fit_library(
         [Trial(components=row, iou=iou) for row, iou in zip(found, ious(found), strict=True)],
-        unfitted(found, NAMES),
+        NAMES,
         "all",
     )
     harder = [
@@ -114,31 +114,3 @@ def test_half_of_the_librarys_level_stays_where_composites_are_harder_than_photo
     mean = fit_model(harder, found, prior=prior).predict(found).mean()
     assert low < high - 0.1
     assert mean == pytest.approx((low + high) / 2, abs=0.03)
-
-
-def test_what_no_trial_has_keeps_its_weight_and_says_nothing_where_it_is_missing():
-    found = rows(200)
-    trials = [Trial(components=row, iou=iou) for row, iou in zip(found, ious(found), strict=True)]
-    further = QualityModel(
-        names=("agreement",),
-        means=(1.0,),
-        spreads=(1.0,),
-        weights=(3.0,),
-        bias=0,
-        width=1,
-        origin="",
-    )
-    before = unfitted(found, NAMES).joined(further)
-    model = fit_library(trials, before, "all")
-    assert model.names == (*NAMES, "agreement")
-    assert model.only(["agreement"]).weights == (3.0,)
-    plain = fit_library(trials, unfitted(found, NAMES), "all")
-    assert model.predict(found) == pytest.approx(plain.predict(found))
-    same, other = model.predict([{**found[0], "agreement": value} for value in (1.0, 0.5)])
-    assert same == pytest.approx(model.predict(found[:1])[0])
-    assert other < same
-    moved = fit_model(trials, found, prior=model)
-    assert moved.weights[-1] == 3.0
-    assert moved.predict(found) == pytest.approx(
-        fit_model(trials, found, prior=plain).predict(found)
-    )
