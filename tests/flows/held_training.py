@@ -38,6 +38,20 @@ def signal_all(processes: Iterable[int], number: signal.Signals) -> None:
             os.kill(process, number)
 
 
+def any_asked_to_end(processes: Iterable[int]) -> bool:
+    """Whether one of these stopped processes has a SIGTERM waiting for it, or is gone."""
+    return any(map(_is_asked_to_end, processes))
+
+
+def _is_asked_to_end(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    waiting = [int(line.split()[1], 16) for line in status.splitlines() if "Pnd:" in line]
+    return any(mask & 1 << (signal.SIGTERM - 1) for mask in waiting)
+
+
 def family(pid: int) -> list[int]:
     """A process and all that descend from it."""
     done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)

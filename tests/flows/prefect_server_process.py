@@ -219,6 +219,26 @@ class Server:
 
 
 @contextlib.contextmanager
+def taking_turns(server: Server) -> Iterator[None]:
+    """One training at a time, as the deployments' tag allows."""
+    server.ask("/concurrency_limits/", {"tag": "mal-gpu", "concurrency_limit": 1})
+    try:
+        yield
+    finally:
+        server.ask("/concurrency_limits/tag/mal-gpu", method="DELETE")
+
+
+def most_at_once(runs: list[dict[str, str]]) -> int:
+    """How many runs overlapped at most."""
+    moments = [(run["start_time"], 1) for run in runs] + [(run["end_time"], -1) for run in runs]
+    running = most = 0
+    for _, step in sorted(moments):
+        running += step
+        most = max(most, running)
+    return most
+
+
+@contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
     """The server with a worker and all deployments; stopped at the end."""
     try:

@@ -15,14 +15,22 @@ from pathlib import Path
 import pytest
 
 from mal_core.processes.files import sha256_file
-from tests.flows.held_training import family, hold_training, signal_all, training_process
-from tests.flows.prefect_server_process import Server, running
+from tests.flows.held_training import (
+    any_asked_to_end,
+    family,
+    hold_training,
+    signal_all,
+    training_process,
+)
+from tests.flows.prefect_server_process import FINAL, Server, most_at_once, running, taking_turns
 
 # Half a core must be enough: what is waited for may take minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 PATIENCE_S = 900.0
 BETWEEN_SIGNS_S = 30.0
 """Time between two signs of life of a run (prefect.yaml)."""
+WAITING = "another process is at work on it; waiting"
+CONTINUING = "continuing an interrupted attempt"
 
 ATTEMPTS = range(int(os.environ.get("MAL_DRILLS", "1")))
 Finder = Callable[[str], list[str]]
@@ -35,10 +43,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
+NUM_STEPS = 60 + 12 * (5 + len(ATTEMPTS))
+"""Each drill stops a training after some ten steps; the last one still has seconds to go."""
+
+
 @pytest.fixture(scope="module")
 def training(tiny: list[str]) -> list[str]:
     """A training by one process; `Drill.start` holds it where it can be disturbed."""
-    return [*tiny, "mal.max_steps=90", "mal.checkpoint_every=10"]
+    return [*tiny, f"mal.max_steps={NUM_STEPS}", "mal.checkpoint_every=5"]
 
 
 @pytest.fixture(scope="module")
@@ -48,47 +60,67 @@ def undisturbed(mal, training: list[str]) -> str:
     return sha256_file(mal.workdir / "mal" / "checkpoint.pth")
 
 
-TWO_RANKS = "mal.num_processes=2"
-"""Most drills need no torchrun between the flow and its training; it costs as much as they do."""
-
-
-@pytest.fixture(scope="module")
-def undisturbed_ranks(mal, training: list[str]) -> str:
-    """What two torchrun ranks come to when nothing happens."""
-    mal.run("train", *training, TWO_RANKS)
-    return sha256_file(mal.workdir / "mal" / "checkpoint.pth")
-
-
 class Drill:
-    """One training on the server, with a store of its own."""
+    """One training on the server, with a store of its own.
+
+    All drills of a training disturb the same one: each goes on where the one before has left it,
+    so that nothing is trained twice, and what they come to together is compared at the end.
+    """
 
     def __init__(self, server: Server, root: Path, overrides: list[str], find: Finder) -> None:
         self.server, self.root, self.find = server, root, find
+        self.held: str | None = None
         self.ranks: list[int] = []
         self.overrides = [*overrides, f"workdir={root / 'work'}", f"store={root / 'store'}"]
 
-    def start(self, *more: str) -> str:
+    def start(self) -> str:
         """Run the deployment until it has trained for a while; the training waits then.
 
         A training that waits takes no processor, and the drill cannot come too late.
+        The run that waits already, if the drill before has left one, will do.
         """
-        run = self.server.run("train-mal", [*self.overrides, *more])
+        if self.held is None:
+            before = self.saved()
+            self.hold(self.server.run("train-mal", self.overrides), before)
+        run, self.held = self.held, None
+        assert run is not None, "it ended before it trained"
+        return run
+
+    def hold(self, run: str, before: int | None, continuations: int = 0) -> None:
+        """Wait until a run has trained further than `before`, and let its training wait there.
+
+        Args:
+            run: A flow run.
+            before: When its training was saved last; what was saved must be continued.
+            continuations: How often the run has done so already.
+        """
         looks = itertools.count()
         # A look at the folder costs nothing, a question to the server does.
         self.server.wait(
             "checkpoint",
             lambda: (
-                self.trains() or (next(looks) % 30 == 29 and self.server.state(run) == "FAILED")
+                self.trains_since(before)
+                or (next(looks) % 30 == 29 and self.server.state(run) in FINAL)
             ),
             PATIENCE_S,
             every=0.1,
         )
         self.ranks = hold_training(self.root)
-        return run
+        self.held = run if self.ranks else None
+        if self.ranks and before is not None:
+            self.server.wait("continued attempt", lambda: self.continuations(run) > continuations)
 
-    def trains(self) -> bool:
-        """Whether a training has a checkpoint."""
-        return bool(self.checkpoints()) and training_process(self.root) is not None
+    def continuations(self, run: str) -> int:
+        """How often a run says that it continues a training."""
+        return self.server.logs(run).count(CONTINUING)
+
+    def trains_since(self, before: int | None) -> bool:
+        """Whether a training has saved itself again."""
+        return self.saved() not in (None, before) and training_process(self.root) is not None
+
+    def saved(self) -> int | None:
+        """When the training was saved last; None: never."""
+        return max((path.stat().st_mtime_ns for path in self.checkpoints()), default=None)
 
     def go_on(self) -> None:
         """Let it train."""
@@ -96,7 +128,7 @@ class Drill:
 
     def go_on_when_asked_to_end(self) -> None:
         """Let it train when what asks it to end has reached it, however long that takes."""
-        self.server.wait("end of the ranks", lambda: any(map(is_asked_to_end, self.ranks)))
+        self.server.wait("end of the ranks", lambda: any_asked_to_end(self.ranks))
         self.go_on()
 
     def processes(self) -> list[str]:
@@ -118,98 +150,116 @@ class Drill:
     def result(self) -> str:
         return sha256_file(self.root / "work" / "mal" / "checkpoint.pth")
 
-    def continued(self, *more: str) -> str:
-        """Run the deployment again, to its end."""
-        run = self.server.run("train-mal", [*self.overrides, *more])
-        assert self.server.finish(run, seconds=PATIENCE_S) == "COMPLETED", self.server.logs(run)
-        assert "continuing an interrupted attempt" in self.server.logs(run)
-        return self.result()
+    def expect_hand_over(self, run: str) -> None:
+        """A run that has lost its worker is queued, and the next worker's training waits."""
+        self.server.wait(
+            "hand-over", lambda: self.server.state(run) == "SCHEDULED", seconds=PATIENCE_S
+        )
+        self.expect_checkpoint_and_silence()
+        self.server.wait("end of all inside", lambda: self.states_inside(run) == {"CRASHED"})
+        before, continuations = self.saved(), self.continuations(run)
+        self.server.start_worker()
+        self.hold(run, before, continuations)
+        assert self.held == run
+
+    def cancel(self, run: str) -> None:
+        """Cancel a run whose training waits."""
+        self.server.cancel(run)
+        self.go_on_when_asked_to_end()
+        assert self.server.finish(run, seconds=PATIENCE_S) == "CANCELLED"
 
 
-@pytest.fixture
-def drill(server: Server, tmp_path: Path, training, processes_with: Finder) -> Drill:
-    return Drill(server, tmp_path, training, processes_with)
+@pytest.fixture(scope="module")
+def drill(
+    server: Server, tmp_path_factory: pytest.TempPathFactory, training, processes_with: Finder
+) -> Iterator[Drill]:
+    found = Drill(server, tmp_path_factory.mktemp("drill"), training, processes_with)
+    yield found
+    found.go_on()
+
+
+@pytest.fixture(scope="module")
+def drill_of_ranks(
+    server: Server, tmp_path_factory: pytest.TempPathFactory, training, processes_with: Finder
+) -> Iterator[Drill]:
+    """By torchrun: it costs as much as the training, and only some drills need it."""
+    overrides = [*training, "mal.num_processes=2"]
+    found = Drill(server, tmp_path_factory.mktemp("ranks"), overrides, processes_with)
+    yield found
+    found.go_on()
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_cancelled_ranks_save_and_continue(
-    attempt: int, drill: Drill, undisturbed_ranks: str
+def test_killed_flow_of_ranks_is_reported_by_its_worker_and_gives_its_turn_back(
+    attempt: int, drill_of_ranks: Drill
 ) -> None:
-    run = drill.start(TWO_RANKS)
-    assert len(drill.ranks) == 3, "torchrun and its ranks"
-    drill.server.cancel(run)
-    drill.go_on_when_asked_to_end()
-    assert drill.server.finish(run, seconds=PATIENCE_S) == "CANCELLED"
-    drill.expect_checkpoint_and_silence()
-    assert drill.continued(TWO_RANKS) == undisturbed_ranks
+    drill, server = drill_of_ranks, drill_of_ranks.server
+    with taking_turns(server):
+        run, flow = drill.start(), flow_process(drill)
+        assert len(drill.ranks) == 3, "torchrun and its ranks"
+        os.kill(flow, signal.SIGKILL)
+        drill.go_on_when_asked_to_end()
+        server.wait("crash", lambda: server.state(run) == "CRASHED", seconds=PATIENCE_S)
+        drill.expect_checkpoint_and_silence()
+        server.wait("end of all inside", lambda: drill.states_inside(run) == {"CRASHED"})
+        # Its worker said so, at once; the server's automation takes minutes.
+        assert "No sign of life" not in server.ask(f"/flow_runs/{run}")["state"]["message"]
+        drill.held = drill.start()  # which waits for its turn, if another has it
+        assert drill.held != run
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_killed_flow_of_ranks_is_reported_by_its_worker(
-    attempt: int, drill: Drill, undisturbed_ranks: str
-) -> None:
-    run, flow = drill.start(TWO_RANKS), flow_process(drill)
-    drill.go_on()
-    os.kill(flow, signal.SIGKILL)
-    drill.server.wait("crash", lambda: drill.server.state(run) == "CRASHED", seconds=PATIENCE_S)
+def test_cancelled_ranks_save_and_are_gone(attempt: int, drill_of_ranks: Drill) -> None:
+    """That what ranks have saved is continued to the same bytes is shown without a server."""
+    drill = drill_of_ranks
+    run = drill.start()
+    before = drill.saved()
+    drill.cancel(run)
     drill.expect_checkpoint_and_silence()
-    drill.server.wait("end of all inside", lambda: drill.states_inside(run) == {"CRASHED"})
-    # Its worker said so, at once; the server's automation takes minutes.
-    assert "No sign of life" not in drill.server.ask(f"/flow_runs/{run}")["state"]["message"]
-    assert drill.continued(TWO_RANKS) == undisturbed_ranks
+    assert drill.saved() != before
 
 
-def test_run_out_of_time_saves_and_the_next_one_completes(drill: Drill, undisturbed: str) -> None:
+def test_run_out_of_time_saves(drill: Drill) -> None:
     server, limit = drill.server, 0.5
+    run = None
     # A busy machine may need longer to begin; once it trains, it is held until time is up.
-    while not drill.ranks:
+    while run is None:
         limit *= 2
-        run = drill.start(f"time_limit_minutes={limit}")
+        before = drill.saved()
+        started = server.run("train-mal", [*drill.overrides, f"time_limit_minutes={limit}"])
+        drill.hold(started, before)
+        run = drill.held
+    drill.held = None
     drill.go_on_when_asked_to_end()
     assert server.finish(run, seconds=PATIENCE_S) == "FAILED"
     message = server.ask(f"/flow_runs/{run}")["state"]["message"]
     assert f"stopped after {limit:g} minutes" in message
     drill.expect_checkpoint_and_silence()
-    assert drill.continued(f"time_limit_minutes={100 * limit}") == undisturbed
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_another_worker_takes_over_from_a_killed_one(
-    attempt: int, drill: Drill, undisturbed: str
-) -> None:
-    server = drill.server
-    run = drill.start()
-    worker = server.processes[-1]
-    drill.go_on()
-    worker.kill()
-    worker.wait()
-    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=PATIENCE_S)
-    drill.expect_checkpoint_and_silence()
-    server.start_worker()
-    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
-    assert "continuing an interrupted attempt" in server.logs(run)
-    assert drill.result() == undisturbed
-
-
-def test_another_worker_takes_over_from_one_that_was_asked_to_end(
-    drill: Drill, undisturbed: str
-) -> None:
+def test_another_worker_takes_over_from_one_that_was_asked_to_end(drill: Drill) -> None:
     """By SIGTERM; a worker that gets one sends itself the SIGINT of Ctrl-C."""
-    server = drill.server
     run = drill.start()
-    worker = server.processes[-1]
+    worker = drill.server.processes[-1]
     worker.send_signal(signal.SIGTERM)
     drill.go_on_when_asked_to_end()
     worker.wait(PATIENCE_S)
-    server.wait("hand-over", lambda: server.state(run) == "SCHEDULED", seconds=PATIENCE_S)
-    drill.expect_checkpoint_and_silence()
-    assert drill.states_inside(run) == {"CRASHED"}
-    server.start_worker()
-    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
-    assert drill.result() == undisturbed
+    drill.expect_hand_over(run)
 
 
-def test_run_of_a_lost_machine_is_crashed_by_the_server(drill: Drill, undisturbed: str) -> None:
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_another_worker_takes_over_from_a_killed_one(attempt: int, drill: Drill) -> None:
+    if attempt:
+        drill.cancel(drill.start())  # a run that takes too many workers with it is given up
+    run = drill.start()
+    worker = drill.server.processes[-1]
+    worker.kill()
+    worker.wait()
+    drill.go_on_when_asked_to_end()
+    drill.expect_hand_over(run)
+
+
+def test_run_of_a_lost_machine_is_crashed_by_the_server(drill: Drill) -> None:
     server = drill.server
     run = drill.start()
     worker = server.processes[-1]
@@ -220,30 +270,26 @@ def test_run_of_a_lost_machine_is_crashed_by_the_server(drill: Drill, undisturbe
     assert "No sign of life" in server.ask(f"/flow_runs/{run}")["state"]["message"]
     drill.expect_checkpoint_and_silence()
     server.start_worker()
-    assert drill.continued() == undisturbed
 
 
-def test_lost_server_leaves_no_process_and_what_was_trained(drill: Drill, undisturbed: str) -> None:
+def test_lost_server_leaves_no_process_and_what_was_trained(drill: Drill) -> None:
     server = drill.server
     drill.start()
+    before = drill.saved()
     worker = server.processes[-1]
-    drill.go_on()
     for process in (server.server_process(), worker):
         process.kill()
         process.wait()
-    server.wait("end of all processes", lambda: not drill.processes(), seconds=PATIENCE_S)
-    assert list((drill.root / "store").glob("train-mal/*/*.pth")), "neither finished nor saved"
+    drill.go_on_when_asked_to_end()
+    drill.expect_checkpoint_and_silence()
+    assert drill.saved() != before
     server.start_api()
     server.wait_for_api()
     server.start_worker()
-    run = server.run("train-mal", drill.overrides)
-    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
-    assert "train-mal: running" not in server.logs(run)
-    assert drill.result() == undisturbed
 
 
 def test_server_that_restarts_and_a_database_that_turns_read_only_do_not_end_a_run(
-    drill: Drill, undisturbed: str
+    drill: Drill,
 ) -> None:
     server = drill.server
     run = drill.start()
@@ -260,24 +306,25 @@ def test_server_that_restarts_and_a_database_that_turns_read_only_do_not_end_a_r
     time.sleep(1.5 * BETWEEN_SIGNS_S)
     assert server.state(run) == "RUNNING"
     assert not server.refuses_to_write()
-    drill.go_on()
-    assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
-    assert drill.result() == undisturbed
+    drill.held = run  # the next drill sees it complete
     if not refused:
         pytest.skip("the server restarted; files cannot be made immutable here (root, ext4)")
 
 
-def test_two_runs_of_one_training_share_it(drill: Drill, undisturbed: str) -> None:
+def test_two_runs_share_the_training_which_comes_to_what_it_would_have_undisturbed(
+    drill: Drill, undisturbed: str
+) -> None:
+    """The last of the drills with this training."""
     server = drill.server
-    runs = [server.run("train-mal", drill.overrides) for _ in range(2)]
+    runs = [drill.start(), server.run("train-mal", drill.overrides)]
+    server.wait("second run", lambda: WAITING in server.logs(runs[1]), seconds=PATIENCE_S)
+    drill.go_on()
     assert [server.finish(run, seconds=PATIENCE_S) for run in runs] == ["COMPLETED", "COMPLETED"]
-    logs = [server.logs(run) for run in runs]
-    assert sum("train-mal: running" in log for log in logs) == 1
-    assert sum("another process is at work on it; waiting" in log for log in logs) >= 1
+    assert "train-mal: running" not in server.logs(runs[1])
     assert drill.result() == undisturbed
 
 
-QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "5"))
+QUEUED = int(os.environ.get("MAL_QUEUED_RUNS", "3"))
 
 
 def test_many_queued_runs_keep_to_the_limit(
@@ -296,30 +343,6 @@ def test_many_queued_runs_keep_to_the_limit(
     assert most_at_once(runs) <= 2
 
 
-def test_trainings_take_turns_and_a_killed_one_gives_its_turn_back(
-    drill: Drill, tiny: list[str], undisturbed: str
-) -> None:
-    server = drill.server
-    server.ask("/concurrency_limits/", {"tag": "mal-gpu", "concurrency_limit": 1})
-    try:
-        first, flow = drill.start(), flow_process(drill)
-        drill.go_on()
-        os.kill(flow, signal.SIGKILL)
-        server.wait("crash", lambda: server.state(first) == "CRASHED", seconds=PATIENCE_S)
-        places = drill.overrides[len(tiny) :]
-        short = [*tiny, *[text for text in places if text.startswith(("workdir", "store"))]]
-        annotations = {text.partition("=")[2] for text in tiny if "train.annotations" in text}
-        given = f"pseudo_labels={annotations.pop()}"  # two trainings, and no labeler before them
-        run = server.run("train-segmenter", [*short, given, "segmenter_jobs=2"])
-        assert server.finish(run, seconds=PATIENCE_S) == "COMPLETED", server.logs(run)
-    finally:
-        server.ask("/concurrency_limits/tag/mal-gpu", method="DELETE")
-    tasks = server.task_runs(run)
-    trainings = [task for task in tasks if task["name"].startswith("train solov2")]
-    assert len(trainings) == 2
-    assert most_at_once(trainings) == 1
-
-
 @contextlib.contextmanager
 def read_only(files: Iterable[Path]) -> Iterator[bool]:
     """Files that nobody can write, not even root, who has them open; yields whether it works."""
@@ -333,27 +356,7 @@ def read_only(files: Iterable[Path]) -> Iterator[bool]:
         subprocess.run(["chattr", "-i", *names], check=True)
 
 
-def most_at_once(runs: list[dict[str, str]]) -> int:
-    """How many runs overlapped at most."""
-    moments = [(run["start_time"], 1) for run in runs] + [(run["end_time"], -1) for run in runs]
-    running = most = 0
-    for _, step in sorted(moments):
-        running += step
-        most = max(most, running)
-    return most
-
-
 def flow_process(drill: Drill) -> int:
     """The process of the flow run: the parent of its training."""
     stat = Path(f"/proc/{training_process(drill.root)}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])
-
-
-def is_asked_to_end(pid: int) -> bool:
-    """Whether a stopped process has a SIGTERM waiting for it, or is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return True
-    waiting = [int(line.split()[1], 16) for line in status.splitlines() if "Pnd:" in line]
-    return any(mask & 1 << (signal.SIGTERM - 1) for mask in waiting)
