@@ -1,7 +1,6 @@
 """`mal evaluate labels=FILE human=FILE` and `mal export` as a user runs them."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +74,8 @@ def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(
 def test_what_cannot_be_compared_is_refused(overrides, said, mal, human, tmp_path):
     other = write_json(tmp_path / "other.json", [1])
     chosen = [text.format(human=human, other=other) for text in overrides]
-    process: subprocess.Popen[str] = mal.start("evaluate", *chosen)
-    output = process.communicate()[0]
-    assert process.returncode == 2, output
+    status, output = mal.inside("evaluate", *chosen)
+    assert status == 2, output
     assert said in output
     assert "Traceback" not in output
     assert json.loads(human.read_text()) == label(coco())

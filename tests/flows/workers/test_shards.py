@@ -15,12 +15,13 @@ import pytest
 from mal_core.processes.files import sha256_file
 from scenes.write import write_scenes
 from tests.flows.conftest import Mal
+from tests.flows.prefect_server_process import Server
 
 pytestmark = pytest.mark.slow
 
 FILES = ("train.json", "skipped.json")
-NUM_IMAGES = 44
-"""Five and a half batches."""
+NUM_IMAGES = 88
+"""Eleven batches: after two that are stopped there is work for a third."""
 DEADLINE = 240.0
 FLOW = """
 import json, sys
@@ -79,7 +80,7 @@ def sharded(runner: str, count: int) -> list[str]:
 def test_labels_are_the_same_bytes_for_any_cut(
     fresh_mal: Mal, overrides: list[str], whole: dict[str, str]
 ) -> None:
-    printed = fresh_mal.run("label", *overrides, *sharded("threads", 3))
+    printed = fresh_mal.run("label", *overrides, *sharded("threads", 2))
     assert "label boxes: " in printed
     expect_the_same(fresh_mal, whole)
 
@@ -106,9 +107,8 @@ def journal_lines(command: Mal) -> int:
 
 
 def start_flow(command: Mal, *overrides: str) -> subprocess.Popen[str]:
-    """Start the Prefect flow with a temporary server, as a deployment runs it."""
+    """Start the Prefect flow, as a deployment runs it."""
     words = json.dumps([*overrides, f"workdir={command.workdir}"])
-    command.bring_database()
     return subprocess.Popen(
         [sys.executable, "-c", FLOW, words],
         stdout=subprocess.PIPE,
@@ -127,40 +127,35 @@ def wait_for_a_batch(command: Mal, process: subprocess.Popen[str], before: int =
         time.sleep(0.05)
 
 
-def kill_at_work(command: Mal, number: signal.Signals, *overrides: str) -> int:
+def stop_at_work(command: Mal, number: signal.Signals, *overrides: str) -> int:
     """Signal a labeling process when it has labeled something; returns its exit status."""
     before = journal_lines(command)
-    # Without Dask and Ray `mal label` needs no flow; a deployment has one anyway.
-    in_flow = "label_runner=threads" in overrides
-    process = start_flow(command, *overrides) if in_flow else command.start("label", *overrides)
+    process = start(command, *overrides)
     wait_for_a_batch(command, process, before)
     process.send_signal(number)
     process.communicate()
     return process.returncode
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One Prefect server for all; a temporary one per command costs as much as the labels."""
+    found = Server(tmp_path_factory.mktemp("prefect"))
+    try:
+        found.start_api()
+        found.wait_for_api()
+        yield found
+    finally:
+        found.stop()
+
+
 @pytest.fixture
-def patient_mal(tmp_path: Path) -> Iterator[Mal]:
+def patient_mal(tmp_path: Path, server: Server) -> Iterator[Mal]:
     """`mal` with a store of its own; a cluster may take 30 s to be gone."""
     command = Mal(tmp_path)
+    command.environment["PREFECT_API_URL"] = server.api
     yield command
     command.wait_until_alone(30)
-
-
-@pytest.mark.parametrize("runner", ["threads", "dask", "ray"])
-def test_killed_shards_leave_no_process_and_continue_in_another_cut(
-    patient_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str
-) -> None:
-    killed = kill_at_work(patient_mal, signal.SIGKILL, *overrides, *sharded(runner, 2))
-    assert killed == -signal.SIGKILL
-    patient_mal.wait_until_alone(30)
-    ended = kill_at_work(patient_mal, signal.SIGTERM, *overrides, *sharded(runner, 3))
-    assert ended != 0
-    patient_mal.wait_until_alone(30)
-
-    finished = patient_mal.run("label", *overrides, "label_shards=2", "label_workers=2")
-    assert "continuing an interrupted attempt" in finished
-    assert digests(patient_mal) == whole
 
 
 def shard_children(command: Mal) -> list[int]:
@@ -178,20 +173,42 @@ def shard_children(command: Mal) -> list[int]:
     return found
 
 
+def start(command: Mal, *overrides: str) -> subprocess.Popen[str]:
+    """Start what labels in shards with Prefect."""
+    # Without Dask and Ray `mal label` needs no flow; a deployment has one anyway.
+    in_flow = "label_runner=threads" in overrides
+    return start_flow(command, *overrides) if in_flow else command.start("label", *overrides)
+
+
 @pytest.mark.parametrize("runner", ["threads", "dask", "ray"])
-def test_labels_are_the_same_bytes_for_any_runner_and_a_killed_shard_is_labeled_by_another_worker(
+def test_stopped_shards_leave_no_process_and_another_cut_with_a_killed_worker_gives_the_same_bytes(
     patient_mal: Mal, overrides: list[str], whole: dict[str, str], runner: str
 ) -> None:
-    words = [*overrides, *sharded(runner, 2)]
-    in_flow = runner == "threads"
-    process = start_flow(patient_mal, *words) if in_flow else patient_mal.start("label", *words)
-    wait_for_a_batch(patient_mal, process)
-    victim = shard_children(patient_mal)[0]
-    if not in_flow:  # the worker that started the child
+    killed = stop_at_work(patient_mal, signal.SIGKILL, *overrides, *sharded(runner, 2))
+    assert killed == -signal.SIGKILL
+    patient_mal.wait_until_alone(30)
+    ended = stop_at_work(patient_mal, signal.SIGTERM, *overrides, *sharded(runner, 3))
+    assert ended != 0
+    patient_mal.wait_until_alone(30)
+
+    process = start(patient_mal, *overrides, *sharded(runner, 2))
+    victim = wait_for_child(patient_mal, process)
+    if runner != "threads":  # the worker that started the child
         victim = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
         assert victim != process.pid
     os.kill(victim, signal.SIGKILL)
     printed = process.communicate()[0]
     assert process.returncode == 0, printed
+    assert "continuing an interrupted attempt" in printed
     assert "label boxes: " in printed
     expect_the_same(patient_mal, whole)
+
+
+def wait_for_child(command: Mal, process: subprocess.Popen[str]) -> int:
+    """Until a shard is at work; its process."""
+    deadline = time.monotonic() + DEADLINE
+    while not (found := shard_children(command)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no shard was begun"
+        time.sleep(0.05)
+    return found[0]
