@@ -117,16 +117,17 @@ def test_label_uses_an_existing_checkpoint_for_any_file(output: str, mal, tiny, 
 def test_run_that_was_ended_at_every_stage_gives_the_undisturbed_result(
     output: str, mal, fresh_mal, tiny
 ) -> None:
+    # `run` starts a server each time; each signal must end that, too.
     ends = [
-        ("train MAL: 0/6", signal.SIGKILL, -signal.SIGKILL),
-        ("label boxes: 0/", signal.SIGINT, 130),
-        ("train solov2_r18: 0/3", signal.SIGKILL, -signal.SIGKILL),
-        ("done in", signal.SIGTERM, 143),
+        ("train MAL: 0/6", signal.SIGKILL, -signal.SIGKILL, "run"),
+        ("label boxes: 0/", signal.SIGINT, 130, "run"),
+        ("train solov2_r18: 0/3", signal.SIGKILL, -signal.SIGKILL, "evaluate"),
+        ("done in", signal.SIGTERM, 143, "run"),
     ]
-    for line, number, status in ends:
-        assert fresh_mal.end_at(line, number, "run", *tiny) == status
+    for line, number, status, verb in ends:
+        assert fresh_mal.end_at(line, number, verb, *tiny) == status
         fresh_mal.wait_until_alone()
-    fresh_mal.run("run", *tiny)
+    fresh_mal.run("evaluate", *tiny)
     for name in ("labels/train.json", "labels/skipped.json"):
         assert sha256_file(fresh_mal.workdir / name) == sha256_file(mal.workdir / name)
     assert (fresh_mal.workdir / "report.html").is_file()
