@@ -14,7 +14,9 @@ from flows.lifetime.time_limit import TIME_IS_UP, time_limit
 from flows.workers.side_by_side import side_by_side
 from mal_core.errors import TimeIsUpError
 from mal_core.processes.children import run_child
+from tests.flows.held_training import any_asked_to_end, hold_training, signal_all
 
+CURVE = "train-mal/*.partial/scalars.jsonl"
 MESSAGE = r"stopped after 0.0\d minutes \(time_limit_minutes=0.0\d\); the same command continues"
 
 
@@ -67,12 +69,19 @@ def test_a_limit_that_a_library_swallowed_is_raised_again():
 def test_a_training_ends_in_time_and_the_same_command_continues_it(fresh_mal, files, phase_1):
     settings = [*files()[:2], *phase_1, "mal.max_steps=1000000"]
     process = fresh_mal.start("train", *settings, "time_limit_minutes=0.4")
+    store = fresh_mal.root / "store"
+    while process.poll() is None and not any(map(Path.read_text, store.glob(CURVE))):
+        time.sleep(0.1)
+    held = hold_training(store)  # it would train for nothing until the time is up
+    while held and not any_asked_to_end(held):
+        time.sleep(0.1)
+    signal_all(held, signal.SIGCONT)
     output = process.communicate()[0]
     assert process.returncode == 124, output
     assert "mal: stopped after 0.4 minutes (time_limit_minutes=0.4)" in output
     assert "Traceback" not in output
     fresh_mal.wait_until_alone()
-    curves = list((fresh_mal.root / "store" / "train-mal").glob("*.partial/scalars.jsonl"))
+    curves = list(store.glob(CURVE))
     if not curves:  # a very busy machine had not begun to train
         return
     last = json.loads(curves[0].read_text().splitlines()[-1])["step"]
