@@ -80,6 +80,12 @@ def _converted(config: RunConfig, given: Path) -> Json | None:
             message = f"{given} is YOLO, which states no sizes of images: give images=DIR, too."
             raise ConfigError(message)
         return FORMATS[name].read(config.images, given, config.data.orientation)
+    if name in ("dota", "yolo_obb"):
+        message = (
+            f"{given} has rotated boxes, which are no masks. Give labels/train.json, which "
+            f"`mal label data={name}` writes, and human masks with the same ids."
+        )
+        raise ConfigError(message)
     message = f"{given} is a folder; a FILE is wanted, or data=yolo or data=voc with a folder."
     raise ConfigError(message)
 

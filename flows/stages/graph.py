@@ -310,6 +310,7 @@ def begin(run: Run) -> None:
     config, train = run.config, run.config.data.train
     sources = [config.boxes, *([] if train is None else [train.annotations, train.images])]
     publish.check_output(config.output, [path for path in sources if path is not None])
+    publish.check_output_name(config.output, normal_form.native_target(run))
     publish.publish_config(composing.as_yaml(config), config.workdir)
 
 

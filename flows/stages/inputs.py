@@ -122,8 +122,31 @@ def check(run: Run, *, need_val: bool) -> Stored:
 
 
 def check_all(run: Run) -> Stored:
-    """Check all that the settings name: the validation split too, where there is one."""
-    return check(run, need_val=run.config.data.scores)
+    """Check all that the settings name: the validation split and a guide, where there is one."""
+    checked = check(run, need_val=run.config.data.scores)
+    check_guide(run)
+    return checked
+
+
+def check_guide(run: Run) -> None:
+    """See that the masks of `mal.guide` are those of the training boxes.
+
+    Raises:
+        DatasetError: It cannot be read, or its masks are of other boxes or sizes.
+    """
+    given, train = run.config.mal.guide, inputs(run).train
+    if given is None:
+        return
+    from mal_core.data.matched import match_masks
+
+    plain, own = in_utf8(run, given), run.config.data.train
+    named = train.annotations if own is None else own.annotations
+    with told_of({plain: given}):
+        found = match_masks(
+            plain, run.view(train.annotations).dataset(train.images), boxes_of=named
+        )
+        if found.problems:
+            raise DatasetError(plain, found.problems)
 
 
 def check_scored(run: Run) -> Stored:

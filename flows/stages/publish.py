@@ -66,6 +66,24 @@ def check_output(output: Path | None, sources: Sequence[Path]) -> None:
         raise ConfigError(message)
 
 
+def check_output_name(output: Path | None, target: str) -> None:
+    """Refuse the name of a file where labels return as a folder.
+
+    Args:
+        output: Where `mal label` shall write.
+        target: Name of what labels return as, in the format of the boxes; empty: a COCO file.
+
+    Raises:
+        ConfigError: The two do not fit.
+    """
+    if output is not None and target and not Path(target).suffix and output.suffix == ".json":
+        message = (
+            f"output={output} looks like a file, but labels return as {target}, a folder of files. "
+            "Name a folder; without output, workdir gets labels/train.json, which is COCO, too."
+        )
+        raise ConfigError(message)
+
+
 @contextlib.contextmanager
 def writable(target: Path) -> Iterator[None]:
     """A place that the user chose, while it is written.

@@ -16,8 +16,8 @@ from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
 from flows.stages.given_labels import counts_of, given_labels
 from flows.stages.inputs import check as check
 from flows.stages.inputs import check_all as check_all
+from flows.stages.inputs import check_guide, digest_inputs, val_split
 from flows.stages.inputs import check_scored as check_scored
-from flows.stages.inputs import digest_inputs, val_split
 from flows.stages.inputs import inputs as inputs
 from flows.stages.inputs import read_check as read_check
 from flows.stages.normal_form import in_utf8, normal_masks, one_class
@@ -84,6 +84,7 @@ def train_mal(run: Run) -> Stored:
     def work(folder: Path) -> None:
         from mal_core.jobs.phase1 import TrainJob, train_in_child
 
+        check_guide(run)  # the child would say the same, in the middle of its log
         mal = dataclasses.replace(config.on_all_nodes(config.mal), guide=guide)
         job = TrainJob(
             images=train.images,

@@ -92,7 +92,9 @@ def _usable(pair: Pair, labeled: Path, human: Path) -> dict[int, object]:
         problem = (
             "no annotation has a mask (polygons of at least three points, or RLE)."
             if same
-            else f"no annotation id in common with {human}. {SPLIT}"
+            else f"no annotation id in common with {human}, and objects are compared by their "
+            f"ids. {SPLIT} Masks that `mal label` makes from the boxes of the human file have "
+            "its ids."
         )
         raise DatasetError(labeled, [problem])
     problems = [

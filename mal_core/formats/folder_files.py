@@ -37,4 +37,5 @@ def unread_note(folder: Path, read: Iterable[Path]) -> list[str]:
         for path in left
     )
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return [f"{len(left)} files of {folder} are not read: {listed}."]
+    first = str(min(left).relative_to(folder))
+    return [f"{len(left)} files of {folder}, such as {first!r}, are not read: {listed}."]

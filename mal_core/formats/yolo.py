@@ -1,7 +1,7 @@
 """YOLO: one text file of normalised boxes or polygons per image; labels return as polygons."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,12 +158,19 @@ def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
     entries = content["annotations"]
     parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
     notes = unread_note(annotations, [*name_files(annotations), *files_below(annotations, ".txt")])
-    rows = Counter((one["image_id"], one["category_id"], *one["bbox"]) for one in entries)
-    doubled = sum(count - 1 for count in rows.values())
+    rows: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for one in entries:
+        rows[one["image_id"], one["category_id"], *one["bbox"]].append(one["origin"])
+    doubled = [origin for origins in rows.values() for origin in origins[1:]]
     if doubled:
-        notes.append(f"{doubled} rows have the class and box of another of their image.")
+        notes.append(
+            f"{len(doubled)} rows, such as {doubled[0]}, have the class and box of another of "
+            "their image."
+        )
     if parts and len(parts) < len(entries):
-        notes.append(f"{len(parts)} rows are polygons, {len(entries) - len(parts)} are boxes.")
+        box = next(one["origin"] for one in entries if "segmentation" not in one)
+        count = len(entries) - len(parts)
+        notes.append(f"{len(parts)} rows are polygons, {count} are boxes, such as {box}.")
     notes += spelling_notes(content)
     if _are_poses(parts):
         notes.append(

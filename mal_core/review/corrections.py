@@ -139,6 +139,12 @@ def read_corrections(path: Path) -> Given:
         return read_label_studio(content, path)
     if is_decisions(content):
         return Given(tool="the page", decisions=read_decisions(content, path))
+    if isinstance(content, dict) and {"labels", "masks", "queue"} <= content.keys():
+        problem = (
+            "is the queue of a review, the order that its page shows masks in. Give what people "
+            "made of it: decisions.json, which the page saves, or the export of their tool."
+        )
+        raise DatasetError(path, [problem])
     return read_coco(content, path)
 
 

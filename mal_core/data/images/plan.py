@@ -5,7 +5,7 @@ in, 8 bits, under the very names of the annotation file. Most images are that al
 not touched.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,27 +191,30 @@ def _frames(looks: Sequence[_Look], setting: Orientation, sizes_stated: bool) ->
         for name, verdict in verdict_of.items()
         if verdict != "neither"
     }
-    told = verdict_of.values() if sizes_stated else ["either" for _ in shown]
-    counts = Counter[str](told)
+    told = verdict_of if sizes_stated else dict.fromkeys(shown, "either")
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, verdict in told.items():
+        names[verdict].append(name)
     notes = []
-    if counts["shown"] or counts["stored"]:
+    if sure := [*names["shown"], *names["stored"]]:
         notes.append(
-            f"{counts['shown'] + counts['stored']} images have an EXIF orientation: by their "
-            f"sizes, the boxes of {counts['shown']} were drawn on the photo as viewers show it, "
-            f"of {counts['stored']} on the stored pixels"
+            f"{len(sure)} images, such as {sure[0]!r}, have an EXIF orientation: by their sizes, "
+            f"the boxes of {len(names['shown'])} were drawn on the photo as viewers show it, of "
+            f"{len(names['stored'])} on the stored pixels"
         )
-    if counts["either"]:
-        notes.append(_ambiguous_note(counts["either"], default, sizes_stated))
+    if names["either"] and setting == "auto":
+        notes.append(_ambiguous_note(names["either"], default, sizes_stated))
     return _Frames(shown=shown, notes=notes)
 
 
-def _ambiguous_note(count: int, frame: str, sizes_stated: bool) -> str:
+def _ambiguous_note(names: Sequence[str], frame: str, sizes_stated: bool) -> str:
     why = "whose sizes do not tell" if sizes_stated else "and the format states no sizes to tell"
     places = {"shown": "the photo as viewers show it", "stored": "the stored pixels"}
     other = "stored" if frame == "shown" else "shown"
     return (
-        f"{count} images have an EXIF orientation {why} which pixels the boxes were drawn on: "
-        f"taken as drawn on {places[frame]}; data.orientation={other} takes {places[other]}"
+        f"{len(names)} images, such as {names[0]!r}, have an EXIF orientation {why} which pixels "
+        f"the boxes were drawn on: taken as drawn on {places[frame]}; data.orientation={other} "
+        f"takes {places[other]}"
     )
 
 
@@ -226,15 +229,16 @@ def _change(look: _Look, shown: bool | None) -> Change | None:
     return change if change.needs_pixels or look.file != name else None
 
 
-def _depth_notes(changes: Iterable[Change | None]) -> Iterator[str]:
+def _depth_notes(changes: Sequence[Change | None]) -> Iterator[str]:
     counts = Counter(
         change.bits for change in changes if change is not None and change.bits is not None
     )
     if counts:
         ranges = ", ".join(f"{count} of {bits} bits" for bits, count in sorted(counts.items()))
+        first = next(one.name for one in changes if one is not None and one.bits is not None)
         yield (
-            f"{counts.total()} images use only a part of their 16-bit files ({ranges}): scaled "
-            "to 8 bits by that range"
+            f"{counts.total()} images, such as {first!r}, use only a part of their 16-bit files "
+            f"({ranges}): scaled to 8 bits by that range"
         )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,41 @@ def test_a_repair_needs_a_place(train: CocoFiles, val: CocoFiles, mal: Mal) -> N
     status, _, err = mal("check", *given(train, val), "fix=true")
     assert status == 2
     assert "output=DIR" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: [entry.update(id=entry["id"] + 5000) for entry in c["annotations"]],
+         "no annotation has the id of a box in {train} and a mask. Is it the right file?"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, None, 4, 5, 6]]),
+         "annotation 1000 has a polygon with null for a coordinate, which must be a finite number. "
+         "Correct or drop the mask."),
+        (lambda c: c["annotations"][0].update(image_id=20),
+         "annotation 1000 is on image 20, but on image 10 of {train}. Is it the right file?"),
+    ],
+)  # fmt: skip
+def test_a_guide_is_checked_with_the_boxes_and_told_once(
+    change: Callable[[dict[str, Any]], object],
+    said: str,
+    train: CocoFiles,
+    tmp_path: Path,
+    mal: Mal,
+) -> None:
+    content = train.content()
+    change(content)
+    guide = tmp_path / "guide.json"
+    guide.write_text(json.dumps(content))
+    files = [f"data.train.images={train.images}", f"data.train.annotations={train.annotations}"]
+    chosen = [*files, f"mal.guide={guide}", "mal.self_training.rounds=1"]
+    for verb in ("check", "train"):
+        status, _, err = mal(verb, *chosen, f"workdir={tmp_path / 'work'}")
+        assert status == 2
+        assert err.count(said.format(train=train.annotations)) == 1
+        assert f"{guide}: 1 problem" in err
+
+
+def test_a_sound_guide_passes_the_check(train: CocoFiles, mal: Mal) -> None:
+    files = [f"data.train.images={train.images}", f"data.train.annotations={train.annotations}"]
+    guide = f"mal.guide={train.annotations}"
+    assert mal("check", *files, guide, "mal.self_training.rounds=1")[0] == 0

@@ -146,9 +146,11 @@ def test_rows_that_are_not_those_of_the_human_files_are_refused(yolo, tmp_path):
     [
         (["labels={root}/human"], "labels={root}/human: a folder; a file is wanted."),
         (["data=yolo"], "{root}/human is YOLO, which states no sizes of images: give images=DIR"),
+        (["data=yolo_obb"], "{root}/human has rotated boxes, which are no masks. Give labels/train."
+         "json, which `mal label data=yolo_obb` writes, and human masks with the same ids."),
         (["labels=/dev/null"], "labels=/dev/null: no such file."),
     ],
-)
+)  # fmt: skip
 def test_folders_without_their_format_are_refused(overrides, said, yolo, tmp_path):
     file = write_json(tmp_path / "plain.json", label(coco()))
     human = f"human={tmp_path / 'human' if overrides[0].startswith('data') else file}"

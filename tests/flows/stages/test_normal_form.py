@@ -243,6 +243,18 @@ def test_impossible_settings_are_refused(overrides, said, mal, tmp_path):
     assert said in refused(mal, "label", *split(images, annotations), *chosen)
 
 
+def test_labels_that_are_a_folder_are_not_called_a_file(mal, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    labels = drawn_formats.write_yolo(tmp_path / "labels")
+    output = tmp_path / "x.json"
+    chosen = ["data=yolo", "labeler=box", *split(images, labels), f"output={output}"]
+    assert (
+        f"output={output} looks like a file, but labels return as yolo, a folder of files. Name a "
+        "folder; without output, workdir gets labels/train.json, which is COCO, too."
+    ) in refused(mal, "label", *chosen)
+    assert not output.exists()
+
+
 def with_masks() -> Json:
     """COCO's object with a polygon per box, under class numbers of its own."""
     content = drawn_formats.coco()

@@ -76,7 +76,12 @@ def no_masks(content):
     ("change", "said"),
     [
         (no_masks, r"no annotation has a mask \(polygons of at least three points, or RLE\)\."),
-        (lambda c: [a.update(id=a["id"] + 100) for a in c["annotations"]], "no annotation id in"),
+        (
+            lambda c: [a.update(id=a["id"] + 100) for a in c["annotations"]],
+            r"no annotation id in common with \S+, and objects are compared by their ids\. Are "
+            r"both files of the same split\? Masks that `mal label` makes from the boxes of the "
+            r"human file have its ids\.",
+        ),
         (
             lambda c: c["annotations"][1]["segmentation"].update(size=[40, 30]),
             r"annotation 2 has a mask of \[40, 30\]",

@@ -117,8 +117,8 @@ def test_rows_of_polygons_and_boxes_together_are_counted(tmp_path):
     normal = YOLO.to_coco(images, annotations)
     assert ["segmentation" in one for one in normal["annotations"]] == [True, False, False]
     assert YOLO.notes(images, annotations, normal) == [
-        f"2 files of {annotations} are not read: 1 .cache, 1 hidden.",
-        "1 rows are polygons, 2 are boxes.",
+        f"2 files of {annotations}, such as '._a.txt', are not read: 1 .cache, 1 hidden.",
+        "1 rows are polygons, 2 are boxes, such as a.txt, line 2.",
         "all 1 polygons have four corners: if they are rotated boxes (OBB), they are no masks; "
         "use data=yolo_obb.",
     ]
@@ -194,7 +194,7 @@ def test_subfolders_and_upper_case_are_read_and_the_rest_is_counted(tmp_path):
     normal = VOC.to_coco(images, annotations)
     assert [one["origin"] for one in normal["images"]] == ["a.xml", "deep/b.XML"]
     assert VOC.notes(images, annotations, normal) == [
-        f"2 files of {annotations} are not read: 1 .md, 1 hidden."
+        f"2 files of {annotations}, such as '._a.xml', are not read: 1 .md, 1 hidden."
     ]
 
 

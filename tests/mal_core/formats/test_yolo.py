@@ -127,7 +127,7 @@ def test_doubled_rows_are_counted_and_digits_are_ascii(tmp_path):
     rows = (labels / "a.txt").read_text()
     (labels / "a.txt").write_text(rows + rows.splitlines()[0])
     content = yolo_to_coco(images, labels)
-    note = "1 rows have the class and box of another of their image."
+    note = "1 rows, such as a.txt, line 3, have the class and box of another of their image."
     assert yolo_notes(images, labels, content)[-1] == note
     (labels / "a.txt").write_text("\u0660 0.5 0.5 0.\uff15 0.5")
     with pytest.raises(DatasetError, match=r"a\.txt, line 1: .*: a box is five numbers"):

@@ -231,3 +231,10 @@ def test_decisions_that_contradict_each_other_are_refused(review):
     content = decisions(review, {review.ids[0]: "reject"})
     content["decisions"].append({"annotation_id": review.ids[0], "decision": "accept"})
     assert "has two decisions, reject and accept" in review.refused(review.save(content))
+
+
+def test_the_queue_of_the_review_is_told_from_decisions(review):
+    assert review.refused(review.queue / "queue.json").endswith(
+        "is the queue of a review, the order that its page shows masks in. Give what people made "
+        "of it: decisions.json, which the page saves, or the export of their tool."
+    )
