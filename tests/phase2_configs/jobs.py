@@ -48,8 +48,8 @@ def run_runner(*jobs: Path) -> subprocess.CompletedProcess[str]:
     return run_python("-m", "phase2_configs.runner.train", *jobs)
 
 
-def run_script(script: str, *jobs: Path) -> subprocess.CompletedProcess[str]:
-    return run_python("-c", script, *jobs)
+def run_script(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run_python("-c", script, *arguments)
 
 
 def run_python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
