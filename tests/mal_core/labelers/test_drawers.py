@@ -123,6 +123,7 @@ def test_settings_that_cannot_be_are_refused():
         mal_core.load_labeler(labeler="grabcut", iterations=0)
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_library_does_and_trains_nothing(tmp_path):
     from flows.commands.cli import main
 

@@ -138,6 +138,7 @@ def command(files: CocoFiles, folder: Path, output: Path, *more: str) -> int:
     return main(["label", "labeler=ensemble", *data, *place, *more])
 
 
+@pytest.mark.slow
 def test_our_own_network_is_a_member_and_shards_change_no_byte(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(labeling, "IMAGES_PER_BATCH", 1)
