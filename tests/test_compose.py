@@ -79,6 +79,17 @@ def test_every_service_of_ours_is_built_alike() -> None:
     assert {one["image"] for one in ours} == {ours[0]["image"]}
 
 
+@pytest.mark.parametrize("name", [MAIN, SCALE])
+def test_our_containers_can_write_to_volumes_and_two_folders_only(name: str) -> None:
+    ours = [one for one in services(name).values() if one["image"].startswith("mal-pipeline")]
+    assert len(ours) >= 3
+    for service in ours:
+        assert service["read_only"] is True
+        assert [one.split(":")[0] for one in service["tmpfs"]] == ["/tmp", "/home/mal"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_the_modules_for_redis_are_installed() -> None:
     named = [value for value in read(SCALE)["x-shared"].values() if "prefect_redis" in value]
     assert len(named) == 5

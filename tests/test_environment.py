@@ -352,7 +352,7 @@ def test_everything_the_container_copies_exists_and_passes_the_ignore_file() -> 
         if line.startswith("COPY ") and "--from=" not in line:
             sources = [word for word in line.split()[1:-1] if not word.startswith("--")]
             copied.update(sources)
-    assert copied == admitted
+    assert {name.split("/")[0] for name in copied} == admitted
     assert [name for name in sorted(copied) if not (ROOT / name).exists()] == []
 
 
