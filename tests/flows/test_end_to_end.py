@@ -23,9 +23,9 @@ RECOMPUTE = Path(__file__).parent / "recompute.py"
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
-    """Eight scenes that a small segmenter learns by heart: they are its validation images too."""
+    """Four scenes that a small segmenter learns by heart: they are its validation images too."""
     folder = tmp_path_factory.mktemp("end_to_end") / "scenes"
-    write_scenes(folder, num_train=8, num_val=1, size=SIZE, seed=1)
+    write_scenes(folder, num_train=4, num_val=1, size=SIZE, seed=1)
     return folder / "train"
 
 
@@ -49,9 +49,10 @@ def by_heart(scenes) -> list[str]:
         *(f"data.{split}.annotations={annotations}" for split in ("train", "val")),
         "segmenters=[solov2_r18]",
         "segmenter.max_steps=100",
-        "segmenter.batch_size=4",
+        "segmenter.batch_size=2",
         "segmenter.image_size=96",
         "segmenter.learning_rate=2e-3",
+        "segmenter.options.default_hooks.logger.interval=5",
         "segmenter_jobs=2",
     ]
 
@@ -184,18 +185,19 @@ def test_settings_that_cannot_work_are_refused_with_one_message(
     content["categories"][0]["name"] = "something else"
     write_json(tmp_path / "other.json", content)
     given = [text.format(other=tmp_path / "other.json") for text in options]
-    process = fresh_mal.start("evaluate", *by_heart, f"pseudo_labels={filled}", *given)
-    output = process.communicate()[0]
-    assert process.returncode == 2, output
+    status, output = fresh_mal.inside("evaluate", *by_heart, f"pseudo_labels={filled}", *given)
+    assert status == 2, output
     assert message in output
     assert "Traceback" not in output
     assert "train solov2_r18: " not in output, "nothing was trained"
 
 
-def test_published_ap_stands_in_for_human_masks_and_is_marked(fresh_mal, by_heart, filled):
-    settings = ["human_arm=published", "segmenter.published_ap=0.5", "segmenter.max_steps=10"]
-    text = ["segmenter.options.default_hooks.logger.interval=5"]
-    output = fresh_mal.run("evaluate", *by_heart, f"pseudo_labels={filled}", *settings, *text)
+def test_published_ap_stands_in_for_human_masks_and_is_marked(
+    fresh_mal, mal, boxes, by_heart, filled
+):
+    settings = ["human_arm=published", "segmenter.published_ap=0.5", f"store={mal.root / 'store'}"]
+    output = fresh_mal.run("evaluate", *by_heart, f"pseudo_labels={filled}", *settings)
+    assert "solov2_r18 on pseudo-labels: cached" in output
     assert "human (published)" in output
     assert "no interval, no verdict" in output
     result = read(fresh_mal.workdir)["segmenters"]["solov2_r18"]
@@ -249,14 +251,13 @@ def test_a_list_of_images_with_other_classes_is_refused_before_anything_is_train
     listed = tmp_path / "list.json"
     image = {**content["images"][0], "id": 99, "file_name": "absent.png"}
     write_json(listed, {"images": [*content["images"], image], "categories": []})
-    process = fresh_mal.start(
+    status, output = fresh_mal.inside(
         "predict",
         *by_heart,
         f"data.test.images={scenes / 'images'}",
         f"data.test.annotations={listed}",
     )
-    output = process.communicate()[0]
-    assert process.returncode == 2, output
+    assert status == 2, output
     assert "4 problems" in output, "one image and three classes"
     assert "absent.png" in output
     assert "Both files must list the same classes" in output
@@ -281,7 +282,10 @@ def as_lvis(scenes: Path, root: Path) -> tuple[Path, Path]:
     return root / "images", target
 
 
-def test_lvis_is_scored_as_lvis_api_does_from_end_to_end(fresh_mal, by_heart, scenes, tmp_path):
+def test_lvis_is_scored_as_lvis_api_does_from_end_to_end(
+    fresh_mal, same, by_heart, scenes, tmp_path
+):
+    """The segmenter knows the scenes by heart already."""
     images, annotations = as_lvis(scenes, tmp_path)
     files = [
         *(f"data.{split}.images={images}" for split in ("train", "val")),
@@ -289,12 +293,15 @@ def test_lvis_is_scored_as_lvis_api_does_from_end_to_end(fresh_mal, by_heart, sc
     ]
     labels = f"pseudo_labels={annotations}"
     rest = [text for text in by_heart if not text.startswith("data.")]
+    learned = same / "segmenters" / "solov2_r18" / "human" / "checkpoint.pth"
+    rest += [f"segmenter.options.load_from={learned}", "segmenter.learning_rate=1e-6"]
     output = fresh_mal.run(
-        "evaluate", "data=lvis", *files, *rest, labels, "human_arm=none", "segmenter.max_steps=60"
+        "evaluate", "data=lvis", *files, *rest, labels, "human_arm=none", "segmenter.max_steps=2"
     )
     assert "APr" in output
     result = read(fresh_mal.workdir)["segmenters"]["solov2_r18"]
     assert result["human"] is None
     groups = [result["pseudo"][name] for name in ("APr", "APc", "APf")]
+    assert result["pseudo"]["AP"] > 0.2
     assert sum(groups) / 3 == pytest.approx(result["pseudo"]["AP"])
     assert recomputed(fresh_mal.workdir, annotations, annotations) == "all numbers are right\n"
