@@ -36,13 +36,12 @@ def write_checkpoint(folder: Path) -> Path:
     return path
 
 
-def command_labels(files: CocoFiles, checkpoint: Path, output: Path) -> list[dict[str, object]]:
-    """What `mal label` writes."""
+def label_by_command(files: CocoFiles, checkpoint: Path, output: Path) -> None:
+    """As `mal label` does."""
     arguments = [f"checkpoint={checkpoint}", f"output={output}", "mal.label_crop_size=64"]
     data = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
     workdir = f"workdir={output.parent / 'work'}"
     assert main(["label", *arguments, *data, workdir]) == 0
-    return list(json.loads(output.read_text())["annotations"])
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +54,22 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("num_images", [1, 3])
-def test_masks_and_scores_are_those_that_the_command_writes(tmp_path, labeler, num_images):
-    files = write_coco(tmp_path, num_images=num_images)
-    written = {
-        entry["id"]: entry
-        for entry in command_labels(files, labeler.checkpoint, tmp_path / "masks.json")
-    }
+@pytest.fixture(scope="module")
+def commanded(
+    labeler: mal_core.Labeler, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[CocoFiles, Path]:
+    """Three photos and a crowd, and what `mal label` writes for them."""
+    folder = tmp_path_factory.mktemp("commanded")
+    files = write_coco(folder, with_crowd=True)
+    label_by_command(files, labeler.checkpoint, folder / "command" / "masks.json")
+    return files, folder / "command" / "masks.json"
+
+
+def test_masks_and_scores_are_those_that_the_command_writes(labeler, commanded):
+    files, output = commanded
+    written = {entry["id"]: entry for entry in json.loads(output.read_text())["annotations"]}
     dataset = read_boxes(files.images, files.annotations)
+    assert len(dataset.boxes) == 6
     for record in dataset.images:
         boxes = [box for box in dataset.boxes if box.image_id == record.image_id]
         photo = mal_core.load_image(files.images / record.file_name)
@@ -77,12 +84,11 @@ def test_masks_and_scores_are_those_that_the_command_writes(tmp_path, labeler, n
             assert score == entry["score"]
 
 
-def test_a_file_gets_the_bytes_that_the_command_writes(tmp_path, labeler):
-    files = write_coco(tmp_path, with_crowd=True)
-    command_labels(files, labeler.checkpoint, tmp_path / "command" / "masks.json")
+def test_a_file_gets_the_bytes_that_the_command_writes(tmp_path, labeler, commanded):
+    files, written = commanded
     output = tmp_path / "library" / "masks.json"
     result = labeler.label_file(files.images, files.annotations, output)
-    assert output.read_bytes() == (tmp_path / "command" / "masks.json").read_bytes()
+    assert output.read_bytes() == written.read_bytes()
     assert (result.num_boxes, result.num_masks, result.num_crowds) == (7, 6, 1)
     assert sorted(path.name for path in output.parent.iterdir()) == [
         "masks.json",
@@ -211,6 +217,7 @@ def test_settings_of_labeling_can_be_chosen_and_others_cannot(labeler, image):
         mal_core.load_labeler(labeler.checkpoint, mask_threshold=3)
 
 
+@pytest.mark.slow
 def test_training_from_python_gives_the_checkpoint_of_the_command(tmp_path):
     files = write_coco(tmp_path)
     steps = {"max_steps": 3, "num_workers": 0, "batch_size": 4}
