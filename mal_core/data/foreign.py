@@ -19,6 +19,10 @@ KEYS_OF = (
     (("label_classes", "images"), "Hasty JSON", "export COCO from the project"),
     (("samples",), "a FiftyOne dataset", "export it as COCODetectionDataset"),
     (("classes", "labels"), "FiftyOne JSON", "export the dataset as COCODetectionDataset"),
+    (("frames", "groups"), "BDD100K or Scalabel JSON", "convert it to COCO"),
+    (("name", "frames", "attributes"), "BDD100K JSON", "convert the files to COCO"),
+    (("task_id", "response"), "Scale JSON", "convert it to COCO"),
+    (("predictions", "image"), "a prediction of Roboflow", "convert it to COCO"),
     (("imgHeight", "imgWidth", "objects"), "Cityscapes JSON", "convert the files to COCO"),
     (("data_row", "projects"), "Labelbox JSON", "convert it to COCO"),
 )
@@ -44,8 +48,21 @@ STARTS = (
     (b"\x89png", "an image", "give the annotation file"),
     (b"\xff\xd8\xff", "an image", "give the annotation file"),
     (b"%pdf", "a PDF document", "give the annotation file"),
+    (b"/annex/objects/", "a pointer of git-annex", "run `git annex get` where it lies"),
+    (b"outs:", "a pointer of DVC", "run `dvc pull` where it lies"),
+    (b"//", "JSON with comments", "take them out"),
+    (b"/*", "JSON with comments", "take them out"),
+    (b"{'", "Python's text of an object", "write it with json.dump"),
+    (b"[{'", "Python's text of a list", "write it with json.dump"),
+    (b"path:", "YAML, as of YOLO", "use data=yolo with the folder of its labels"),
+    (b"names:", "YAML, as of YOLO", "use data=yolo with the folder of its labels"),
+    (b"train:", "YAML, as of YOLO", "use data=yolo with the folder of its labels"),
+    (b"\x80\x04", "a pickle of Python", "write it as JSON"),
+    (b"\x80\x05", "a pickle of Python", "write it as JSON"),
 )
 """How files begin that are no JSON, in lower case."""
+PYTHON_WORDS = {"None": "null", "True": "true", "False": "false", "'": '"'}
+TAR_PLACE = 257
 CSV_SEPARATORS = (",", ";", "\t")
 DOTA_HEADERS = ("imagesource:", "gsd:")
 DOTA_WORDS, KITTI_WORDS, CORNERS = (9, 10), (15, 16), 8
@@ -60,6 +77,11 @@ def foreign_json(content: object) -> str | None:
         for keys, name, advice in KEYS_OF:
             if all(key in content for key in keys):
                 return f"this is {name}; {advice}"
+        for key, part in content.items():
+            if isinstance(part, dict) and {"images", "annotations"} <= part.keys():
+                return (
+                    f"this has a COCO file as its member {key!r}; write that to a file of its own"
+                )
         regions = next(iter(content.values()), None)
         if isinstance(regions, dict) and {"filename", "regions"} <= regions.keys():
             return "this is VIA JSON; export COCO from the project"
@@ -73,10 +95,34 @@ def foreign_text(text: str | bytes) -> str | None:
     for sign, name, advice in STARTS:
         if begun.startswith(sign):
             return f"this is {name}; {advice}"
+    if start[TAR_PLACE:].startswith(b"ustar"):
+        return "this is a tar archive; unpack it"
     lines = start.decode(errors="replace").splitlines()
     if begun[:1] == b"{" and len(lines) > 1 and _is_object(lines[0]) and _is_object(lines[1]):
         return "this is JSON Lines (one object per line); convert it to one COCO file"
     return _foreign_table(lines)
+
+
+def json_obstacle(text: str, place: int, where: str, found: str) -> str:
+    """Why a text that begins as JSON cannot be parsed.
+
+    Args:
+        text: All of it, or some of its entries.
+        place: Where the parser stopped.
+        where: How the sentence begins.
+        found: What the parser says.
+    """
+    if not text.strip():
+        return "is empty, which is no JSON text. Is it the right file?"
+    rest = text[place:].lstrip()
+    if text[:place].rstrip().endswith(",") and rest[:1] in ("]", "}"):
+        return f"{where}a comma before {rest[0]!r}. Take it out."
+    if rest.startswith(("//", "/*", "#")):
+        return f"{where}a comment, which JSON does not have. Take it out."
+    word = next((word for word in PYTHON_WORDS if rest.startswith(word)), None)
+    if word is not None:
+        return f"{where}{word} is Python's, JSON has {PYTHON_WORDS[word]}. Write with json.dump."
+    return f"{where}{found}. Is the file complete?"
 
 
 def _is_object(line: str) -> bool:
@@ -105,11 +151,15 @@ def _foreign_list(first: Mapping[str, Any]) -> str | None:
             "this is a list of COCO results, which has neither images nor ids of annotations; "
             "give the COCO file (`mal label` takes the list, too, as boxes=FILE)"
         )
-    if "image" in first and "annotations" in first:
+    if {"images", "annotations", "categories"} <= first.keys():
+        return "this is a list with a COCO file in it; take the object out of the list"
+    if "task_id" in first and "response" in first:
+        return "this is Scale JSON; convert it to COCO"
+    if ("image" in first and "annotations" in first) or "imagefilename" in first:
         return "this is CreateML JSON; convert it to COCO"
     if "name" in first and "labels" in first:
         return "this is BDD100K or Scalabel JSON; convert it to COCO"
-    if "data_row" in first or "External ID" in first:
+    if not {"data_row", "External ID", "DataRow ID"}.isdisjoint(first):
         return "this is Labelbox JSON; convert it to COCO"
     return None
 

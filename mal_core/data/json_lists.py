@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mal_core.data.foreign import foreign_text
+from mal_core.data.foreign import foreign_text, json_obstacle
 from mal_core.data.text import GZIP, TextError, unpacked
 from mal_core.errors import DatasetError
 
@@ -361,8 +361,8 @@ def _loads(path: Path, text: bytes, place: Callable[[int], int]) -> Any:
         raise DatasetError(path, [str(error)]) from error
     except json.JSONDecodeError as error:
         at = place(len(error.doc[: error.pos].encode("utf-8", "surrogatepass")))
-        problem = _other_kind(path) or (
-            f"broken JSON at {line_and_column(path, at)}: {error.msg}. Is the file complete?"
+        problem = _other_kind(path) or json_obstacle(
+            error.doc, error.pos, f"broken JSON at {line_and_column(path, at)}: ", error.msg
         )
     except UnicodeDecodeError as error:
         problem = _other_kind(path) or (

@@ -32,6 +32,25 @@ LARGE_PIXELS = 50_000_000
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
 """What Pillow raises on damaged files, depending on the format."""
 
+NO_IMAGES = (
+    (4, b"ftyphei", "this is HEIC; convert it to JPEG"),
+    (4, b"ftypmif1", "this is HEIF; convert it to JPEG"),
+    (4, b"ftyp", "this is a video; cut images from it"),
+    (0, b"\xff\x0a", "this is JPEG XL; convert it to PNG"),
+    (0, b"\0\0\0\x0cJXL ", "this is JPEG XL; convert it to PNG"),
+    (0, b"\x93NUMPY", "this is an array of numpy; write it as PNG"),
+    (128, b"DICM", "this is DICOM; convert it to PNG"),
+)
+NO_IMAGE_TEXTS = (
+    (b"version https://git-lfs", "this is a pointer of git LFS; run `git lfs pull` where it lies"),
+    (b"<!doctype html", "this is a web page; download the file itself"),
+    (b"<html", "this is a web page; download the file itself"),
+    (b"<svg", "this is SVG; convert it to PNG"),
+    (b"<?xml", "this is XML; download the file itself, or convert SVG to PNG"),
+    (b"%pdf", "this is a PDF document; convert it to PNG"),
+)
+"""How files begin that are called images and are none: place, bytes, what they are."""
+
 _large = threading.Lock()
 
 Size = tuple[int, int]
@@ -114,6 +133,23 @@ def require_file(path: Path, mode: int | None = None) -> None:
         if is_kind(mode):
             message = f"is {name}, not a file. Give a file, or copy its content into one."
             raise NotAFileError(message)
+
+
+def other_kind(path: Path) -> str | None:
+    """What a file is that is no image, and what to do with it; None where that is not known."""
+    try:
+        if path.is_dir():
+            return "a folder; give the image"
+        with path.open("rb") as stream:
+            start = stream.read(256)
+    except (OSError, ValueError):  # of names that no file can have
+        return None
+    if not start:
+        return "the file is empty; copy it again"
+    text = start.lstrip().lower()
+    kinds = (kind for place, sign, kind in NO_IMAGES if start[place:].startswith(sign))
+    texts = (kind for sign, kind in NO_IMAGE_TEXTS if text.startswith(sign))
+    return next(kinds, None) or next(texts, None)
 
 
 def check_pixels(path: Path, header: ImageHeader) -> None:

@@ -26,6 +26,7 @@ from mal_core.data.images.headers import (
     ImageHeader,
     NotAFileError,
     check_pixels,
+    other_kind,
     read_header,
 )
 from mal_core.data.images.names import ImageIndex
@@ -185,7 +186,12 @@ def _image_problem(
     except MemoryError:
         problem = "needs more memory to be decoded than there is: cut it into tiles."
     except UNREADABLE as error:
-        problem = f"cannot be read as an image ({error}). Replace the file or drop the image."
+        kind = other_kind(path)
+        problem = (
+            f"cannot be read as an image ({error}). Replace the file or drop the image."
+            if kind is None
+            else f"is no image: {kind}."
+        )
     return None if problem is None else ImageProblem(record, problem, missing)
 
 

@@ -21,7 +21,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("permission", r"[Pp]ermission denied"),
     ("row-form", r"a box is five numbers|a rotated box is nine numbers|a row is x1 y1|a pose,"),
     ("not-normalised", r"is no share of the image's size"),
-    ("not-coco", r"\bnot a COCO file\b|is no JSON|not a VOC file|no VOC file"),
+    ("not-coco", r"\bnot a COCO file\b|^is empty,|is no JSON|not a VOC file|no VOC file"),
     (
         "unreadable-file",
         r"annotation file does not exist|\bcannot be read: |folder .* does not exist",
@@ -46,7 +46,10 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("area", r"has area="),
     ("image-missing", r"' is missing|of the \d+ images is in"),
     ("image-size", r"px, but the file says|data\.max_image_pixels allows|has the size \d+"),
-    ("image-unreadable", r"cannot be read as an image|cannot be decoded|which OpenCV cannot read"),
+    (
+        "image-unreadable",
+        r"cannot be read as an image|is no image:|cannot be decoded|which OpenCV cannot read",
+    ),
     ("image-name", r"file_name=|empty file_name"),
     ("field-missing", r"has no ['<]"),
     ("field-form", r"but it must be|but must be"),

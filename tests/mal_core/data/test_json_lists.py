@@ -80,7 +80,18 @@ def test_utf_16_and_byte_order_marks_are_read(start: bytes, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"", "broken JSON at line 1, column 1: Expecting value. Is the file complete?"),
+        (b"", "is empty, which is no JSON text. Is it the right file?"),
+        (b" [1,\n2,] ", "broken JSON at line 2, column 3: a comma before ']'. Take it out."),
+        (b'{"a": 1, }', "broken JSON at line 1, column 10: a comma before '}'. Take it out."),
+        (
+            b'{"a": None}',
+            "broken JSON at line 1, column 7: None is Python's, JSON has null. Write "
+            "with json.dump.",
+        ),
+        (
+            b'{"a": 1 // x\n}',
+            "broken JSON at line 1, column 9: a comment, which JSON does not have. Take it out.",
+        ),
         (
             b'{"images": [],\n "annotations": [}',
             "broken JSON at line 2, column 18: Expecting value. Is the file complete?",

@@ -153,17 +153,12 @@ def test_a_size_that_differs_from_the_files_is_refused(
     assert "EXIF" not in problem
 
 
-@pytest.mark.parametrize("content", [b"", b"this is text", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("content", [b"this is text", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
 @pytest.mark.parametrize("decode", [True, False])
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes, decode: bool) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     (problem,) = problems(tmp_path / "a.jpg", decode=decode)
     assert "cannot be read as an image" in problem
-
-
-def test_a_folder_in_place_of_an_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").mkdir()
-    assert "cannot be read as an image" in problems(tmp_path / "a.jpg")[0]
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "png", "webp", "gif", "bmp", "tiff"])
@@ -276,3 +271,29 @@ def test_a_file_in_place_of_the_folder_is_named_as_one(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK")
     (problem,) = image_problems(tmp_path / "a.zip", [], decode=False)
     assert problem.endswith("a.zip is a file. Give the folder that file names are relative to.")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "the file is empty; copy it again"),
+        (b"<!DOCTYPE html>", "this is a web page; download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1",
+         "this is a pointer of git LFS; run `git lfs pull` where it lies"),
+        (b"\0\0\0\x18ftypheic", "this is HEIC; convert it to JPEG"),
+        (b"\0\0\0\x18ftypmp42", "this is a video; cut images from it"),
+        (b"\xff\x0a\x12", "this is JPEG XL; convert it to PNG"),
+        (bytes(128) + b"DICM", "this is DICOM; convert it to PNG"),
+    ],
+)  # fmt: skip
+def test_what_is_called_an_image_and_is_none_is_named(
+    content: bytes, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    (problem,) = problems(tmp_path / "a.jpg")
+    assert problem.endswith(f" is no image: {kind}.")
+
+
+def test_a_folder_in_the_place_of_an_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    assert problems(tmp_path / "a.jpg")[0].endswith(" is no image: a folder; give the image.")
