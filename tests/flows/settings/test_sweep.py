@@ -52,7 +52,8 @@ def test_a_run_that_has_not_finished_is_listed_as_such(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_real_sweep_shares_stages_and_survives_a_run_that_fails(fresh_mal, tiny) -> None:
     """A learning rate that ends in no number fails; the labels are made once for both."""
-    process = fresh_mal.start("sweep", *tiny, "segmenter.learning_rate=0.001,1e+30")
+    grid = "segmenter.learning_rate=0.001,1e+30"
+    process = fresh_mal.start("sweep", *tiny, "human_arm=none", grid)
     output = process.communicate()[0]
     assert process.returncode == 1, output
     assert "1 of 2 runs failed: learning_rate=1e+30" in output
