@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
+from tests.flows.held_training import any_asked_to_end, hold_training, signal_all
 from tests.flows.prefect_server_process import Server
 from tests.work_pools.pools import configuration
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 GRACE_SECONDS = 120  # terminationGracePeriodSeconds of the pool
 PATIENCE_SECONDS = 900
+STATE = "train-mal/*.partial/state.pth"
 
 
 @pytest.fixture
@@ -64,12 +66,15 @@ def test_an_evicted_pod_saves_its_training_and_the_next_pod_continues_it(
     server: Server, tiny, tmp_path: Path, processes_with
 ) -> None:
     store = tmp_path / "store"
-    places = [f"workdir={tmp_path / 'work'}", f"store={store}", "mal.max_steps=300"]
+    places = [f"workdir={tmp_path / 'work'}", f"store={store}", "mal.max_steps=60"]
     run = server.run("train-mal", [*tiny, *places])
     log = tmp_path / "pod.log"
     with running_pod(server, run, log) as pod:
-        server.wait("training", lambda: "train MAL: 0/300" in server.logs(run))
+        server.wait("checkpoint", lambda: list(store.glob(STATE)), every=0.1)
+        held = hold_training(store)
         pod.send_signal(signal.SIGTERM)  # as the kubelet does, to the first process only
+        server.wait("end of the training", lambda: any_asked_to_end(held), every=0.1)
+        signal_all(held, signal.SIGCONT)
         pod.wait(GRACE_SECONDS)
         assert processes_with(str(store)) == []
     # The worker would now start another pod for it.

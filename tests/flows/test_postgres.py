@@ -1,7 +1,6 @@
 """The Prefect server on a real PostgreSQL, which also restarts and goes away."""
 
 import contextlib
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -53,39 +52,16 @@ def times_of(folder: Path, pattern: str) -> set[int]:
 
 
 @pytest.fixture(scope="module")
-def short(tiny, drawn: Path, places) -> list[str]:
-    """One training of a segmenter, on given masks: what it comes to is shown elsewhere."""
-    given = f"pseudo_labels={drawn / 'train' / 'annotations.json'}"
-    return [*tiny, *places, given, "human_arm=none", "data.name=scenes"]
-
-
-def test_full_deployment_completes_and_its_rows_are_in_postgresql(
-    server: Server, postgres: Postgres, short
-) -> None:
-    run = server.run("full", short)
-    assert server.finish(run) == "COMPLETED", server.logs(run)
-    assert state_in(postgres, run) == "COMPLETED"
-    assert json.loads(server.ask("/artifacts/retention-scenes-solov2-r18/latest")["data"])
-    rows = postgres.query("SELECT DISTINCT key FROM artifact")
-    assert {"retention-scenes", "retention-scenes-solov2-r18"} <= {row["key"] for row in rows}
-
-
-def test_server_and_worker_survive_a_restart_of_the_database(
-    server: Server, postgres: Postgres, short
-) -> None:
-    postgres.stop()
-    postgres.start()
-    server.wait("answer after the restart", lambda: server.ask("/ready"))
-    run = server.run("evaluate-retention", short)
-    assert server.finish(run) == "COMPLETED", server.logs(run)
-    assert state_in(postgres, run) == "COMPLETED"
+def training(tiny, places) -> list[str]:
+    """The labeler; what segmenters come to is shown elsewhere."""
+    return [*tiny, *places, "data.name=scenes", "mal.max_steps=40", "mal.checkpoint_every=10"]
 
 
 def test_training_goes_on_while_the_database_is_away_and_its_run_completes(
-    server: Server, postgres: Postgres, tiny, places, processes_with
+    server: Server, postgres: Postgres, training, places, processes_with
 ) -> None:
     store = places[1].removeprefix("store=")
-    run = server.run("train-mal", [*tiny, *places, "mal.max_steps=90", "mal.checkpoint_every=10"])
+    run = server.run("train-mal", training)
     saved = partial(times_of, Path(store), "train-mal/*.partial/state.pth")
     server.wait("training", saved, every=0.1)
     held = hold_training(Path(store))
@@ -103,3 +79,17 @@ def test_training_goes_on_while_the_database_is_away_and_its_run_completes(
     assert state_in(postgres, run) == "COMPLETED"
     assert server.logs(run).count("train-mal: running") == 1
     server.wait("end of the child", lambda: not processes_with(store), seconds=20)
+
+
+def test_server_and_worker_survive_a_restart_of_the_database_which_has_the_runs_rows(
+    server: Server, postgres: Postgres, training
+) -> None:
+    postgres.stop()
+    postgres.start()
+    server.wait("answer after the restart", lambda: server.ask("/ready"))
+    run = server.run("generate-pseudo-labels", training)
+    assert server.finish(run) == "COMPLETED", server.logs(run)
+    assert state_in(postgres, run) == "COMPLETED"
+    assert "boxes in" in server.ask("/artifacts/labels-scenes/latest")["data"]
+    rows = postgres.query("SELECT DISTINCT key FROM artifact")
+    assert {"labels-scenes", "progress-label-boxes"} <= {row["key"] for row in rows}
