@@ -29,7 +29,8 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, Any]:
 def _interrupt_and_resume(sizes: Sizes, folder: Path) -> dict[str, Any]:
     command = [
         *MAL, "train", "experiment=smoke", f"mal.max_steps={sizes.train_steps}",
-        "mal.checkpoint_every=50", f"store={folder / 'store'}", f"workdir={folder / 'resumed'}",
+        "mal.checkpoint_every=50", *sizes.train_settings, f"store={folder / 'store'}",
+        f"workdir={folder / 'resumed'}",
     ]  # fmt: skip
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:

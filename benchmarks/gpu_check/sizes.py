@@ -16,6 +16,7 @@ class Sizes:
         recipes: Phase 2: recipe, batch size, image side in px (None: its own), mixed precision.
         segmenter_steps: Steps of each of these trainings.
         train_steps: Of the labeler that is interrupted and continued.
+        train_settings: Others of its settings, beside those of `experiment=smoke`.
     """
 
     encoder: EncoderConfig
@@ -29,6 +30,7 @@ class Sizes:
     segmenter_steps: int
     scene_side: int
     train_steps: int
+    train_settings: tuple[str, ...] = ()
 
     def config(self, **changes: Any) -> MalConfig:
         """Phase 1 with some settings changed."""
@@ -71,5 +73,6 @@ TOY = Sizes(
     recipes=(("solov2_r18", 2, 96, False),),
     segmenter_steps=4,
     scene_side=96,
-    train_steps=250,
+    train_steps=150,
+    train_settings=("mal.batch_size=2", "mal.head_channels=16", "mal.head_convs=1"),
 )
