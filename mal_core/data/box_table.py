@@ -216,7 +216,7 @@ class BoxTable:
             return [
                 f"{forms.num_shares} of {forms.num_boxes} boxes have all numbers from 0 to 1 and "
                 "look normalised, but COCO wants px. Multiply x and width by the width of the "
-                "image, y and height by its height."
+                "image, y and height by its height; YOLO's x and y are those of the centers."
             ]
         other = None if self._origins else forms.other_than(XYWH)
         if other is None:

@@ -128,7 +128,7 @@ def _form_problems(content: Json) -> Iterator[str]:
         yield (
             f"its {len(entries)} rows, the first is {entries[0]['origin']}, would all fit their "
             f"images as shares of {other}, but YOLO wants those of {CENTERS}, and read so some "
-            "leave their images. Convert them."
+            "leave their images. If that is what they are, convert them."
         )
 
 

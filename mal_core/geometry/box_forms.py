@@ -81,6 +81,10 @@ class BoxForms:
         """Whether the boxes are shares of the sizes of their images."""
         return bool(self.num_boxes) and self.num_shares >= MOST_SHARES * self.num_boxes
 
+    def share_misfit(self, form: str) -> float:
+        """Share of the boxes that do not fit their images in a form."""
+        return 1 - self.fitting[form] / self.num_boxes if self.num_boxes else 0.0
+
     def in_a_corner(self) -> bool:
         """Whether many boxes all lie in the upper left quarter of their images."""
         return self.num_boxes >= LEAST_IN_CORNER and bool((self.reach <= CORNER).all())
@@ -126,6 +130,10 @@ class FormEvidence:
             low, high = np.hsplit(to_xyxy(boxes[kept], form), 2)
             near = abs((high - low).clip(0).prod(1) - given) <= AREA_ROUNDING * given + 1
             self._areas[form] += int(near.sum())
+
+    def areas_say_sides(self) -> bool:
+        """Whether all areas are those of boxes that end in width and height."""
+        return self._areas[XYWH] == self.num_areas > 0
 
     def masks_say(self, form: str) -> bool:
         """Whether only boxes of this form lie around the masks."""

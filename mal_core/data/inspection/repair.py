@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mal_core.data.inspection.form_repair import WrittenForm, find_form
 from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
 from mal_core.data.rotated_boxes import (
     ROTATED,
@@ -34,13 +35,11 @@ from mal_core.data.validation import (
     overhang,
     place_problem,
 )
-from mal_core.geometry.box_forms import XYWH, BoxForms, to_xyxy
+from mal_core.geometry.box_forms import XYWH, to_xyxy
 
 Json = dict[str, Any]
 Note = Callable[[str, str, str], None]
 """Told what was done, to which entry, and why."""
-LEAST_OF_A_FORM = 5
-"""Fewer boxes may fit their images in another form by chance."""
 CHANGES = ("dropped", "corrected", "renumbered", "merged")
 
 
@@ -132,7 +131,7 @@ class _Repair:
         self._category_of: dict[int, int] = {}
         self._size_of: dict[int, tuple[int, int]] = {}
         self._gone: set[int] = set()
-        self._shares, self._form = False, XYWH
+        self._written = WrittenForm()
 
     def note(self, what: str, entry: str, why: str) -> None:
         """Remember a change."""
@@ -191,7 +190,7 @@ class _Repair:
             if isinstance(entry, dict) and type(entry.get("id")) is int
         }
         following, seen = max(used, default=0) + 1, set[int]()
-        self._find_form(entries)
+        self._written = find_form(entries, self._size_of, origins=self._origins)
         for index, entry in enumerate(entries):
             label = self._label("annotation", index, entry)
             why = self._reference_problem(entry)
@@ -208,25 +207,6 @@ class _Repair:
             fitted = self._fitted(label, new)
             if fitted is not None:
                 yield fitted
-
-    def _find_form(self, entries: Sequence[Any]) -> None:
-        """Decide how the boxes of the file are written."""
-        pairs = [
-            (entry["bbox"], self._size_of[entry["image_id"]])
-            for entry in entries
-            if isinstance(entry, dict)
-            and type(entry.get("image_id")) is int
-            and entry["image_id"] in self._size_of
-            and isinstance(entry.get("bbox"), list)
-            and box_problem(entry["bbox"]) is None
-        ]
-        forms = BoxForms()
-        if pairs:
-            boxes, sizes = (np.array(values, np.float64) for values in zip(*pairs, strict=True))
-            forms.add(boxes, sizes)
-        self._shares = forms.are_normalised()
-        sure = len(pairs) >= LEAST_OF_A_FORM and not self._origins
-        self._form = (sure and forms.other_than(XYWH)) or XYWH
 
     def _reference_problem(self, entry: Any) -> str | None:
         if not isinstance(entry, dict):
@@ -297,14 +277,14 @@ class _Repair:
             problem: str | None = "has no bbox"
         else:
             problem = box_problem(box)
-        if problem is None and self._shares:
+        if problem is None and self._written.in_shares:
             box = [value * size[place % 2] for place, value in enumerate(box)]
             self._set(label, entry, "bbox", box, "its box is in shares of the image's size")
-        if problem is None and self._form != XYWH:
-            x0, y0, x1, y1 = to_xyxy(np.array([box], np.float64), self._form)[0].tolist()
+        if problem is None and self._written.form != XYWH:
+            x0, y0, x1, y1 = to_xyxy(np.array([box], np.float64), self._written.form)[0].tolist()
             box = [x0, y0, x1 - x0, y1 - y0]
-            self._set(label, entry, "bbox", box, f"all boxes fit as {self._form}")
-        if problem is None and overhang(box, size) > ROUNDING:
+            self._set(label, entry, "bbox", box, f"all boxes fit as {self._written.form}")
+        if problem is None and overhang(box, size) > ROUNDING and self._written.is_sure:
             problem = self._clip(label, entry, size)
         if problem is None:
             return True

@@ -83,7 +83,8 @@ def test_normalised_boxes_are_refused_in_one_sentence(files: CocoFiles) -> None:
     view = read_view(change_coco(files, lambda c: divide(c, 6)).annotations)
     assert view.problems == (
         "6 of 6 boxes have all numbers from 0 to 1 and look normalised, but COCO wants px. "
-        "Multiply x and width by the width of the image, y and height by its height.",
+        "Multiply x and width by the width of the image, y and height by its height; YOLO's x and "
+        "y are those of the centers.",
     )
 
 

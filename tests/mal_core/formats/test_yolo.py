@@ -151,11 +151,13 @@ def corner_row(row):
         (lambda row: [*corner_row(row)[:3], row[1] + row[3] / 2, row[2] + row[4] / 2],
          "its 3 rows, the first is a.txt, line 1, would all fit their images as shares of "
          "[x1, y1, x2, y2], but YOLO wants those of [x_center, y_center, width, height], and read "
-         "so some leave their images. Convert them."),
+         "so some leave their images. If that is what they are, "
+         "convert them."),
         (corner_row,
          "its 3 rows, the first is a.txt, line 1, would all fit their images as shares of "
          "[x, y, width, height], but YOLO wants those of [x_center, y_center, width, height], and "
-         "read so some leave their images. Convert them."),
+         "read so some leave their images. If that is what they are, "
+         "convert them."),
         (lambda row: [int(row[0]), *row[1:], 0.5, 0.5, 1, 0.2, 0.1, 0],
          "a.txt, line 1 and all other rows: this is a pose, a box with key points; keep the first "
          "five numbers of each row."),

@@ -140,6 +140,56 @@ def test_boxes_of_another_form_are_written_as_coco_has_them(form: str, files: Co
     assert found.changes[0].why == f"all boxes fit as {form}: bbox={shown}"
 
 
+LARGE = [[0, 0, 60, 46], [2, 1, 58, 44], [4, 3, 50, 42], [3, 2, 55, 40], [1, 2, 61, 45]]
+
+
+def large(content: dict[str, Any], *, masks: bool | None) -> None:
+    """Boxes that fit their images of 64 x 48 px as corners, too, all but the first in [x, y, w, h].
+
+    The first reaches 4 px over the border.
+    """
+    first = content["annotations"][0]
+    content["annotations"] = []
+    for number, (x, y, w, h) in enumerate(([8, 2, 60, 44], *LARGE), start=1):
+        outline = [x, y, min(x + w, 64), y, min(x + w, 64), y + h, x, y + h]
+        mask = [outline] if masks else None
+        area = w * h if masks is None else 0
+        content["annotations"].append(
+            {**first, "id": number, "bbox": [x, y, w, h], "segmentation": mask, "area": area}
+        )
+
+
+@pytest.mark.parametrize("masks", [True, None], ids=["masks", "areas"])
+def test_one_box_over_the_border_is_clipped_where_masks_or_areas_say_what_boxes_are(
+    masks: bool | None, files: CocoFiles
+) -> None:
+    content = files.content()
+    large(content, masks=masks)
+    found = repair(content, {}, need_masks=False).content["annotations"]
+    assert [entry["bbox"] for entry in found] == [[8, 2, 56, 44], *LARGE]
+
+
+def test_where_nothing_says_what_boxes_are_they_stay_for_the_user_to_say(files: CocoFiles) -> None:
+    content = files.content()
+    large(content, masks=False)
+    found = repair(content, {}, need_masks=False).content["annotations"]
+    assert [entry["bbox"] for entry in found] == [[8, 2, 60, 44], *LARGE]
+
+
+@pytest.mark.parametrize("form", [CORNERS, CENTERS])
+def test_shares_of_another_form_are_told_from_those_of_ours(form: str, files: CocoFiles) -> None:
+    content = files.content()
+    content["annotations"] = [ann for ann in content["annotations"] if not ann["iscrowd"]]
+    boxes = [list(entry["bbox"]) for entry in content["annotations"]]
+    for entry in content["annotations"]:
+        x, y, w, h = entry["bbox"]
+        a, b, c, d = [x, y, x + w, y + h] if form == CORNERS else [x + w / 2, y + h / 2, w, h]
+        entry.update(bbox=[a / 64, b / 48, c / 64, d / 48], segmentation=None)
+    found = repair(content, {}, need_masks=False)
+    for entry, box in zip(found.content["annotations"], boxes, strict=True):
+        assert entry["bbox"] == pytest.approx(box)
+
+
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
