@@ -1,6 +1,7 @@
 """A Prefect server in processes of its own, for tests that speak to a real one."""
 
 import contextlib
+import http
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from tests.flows.prefect_home import NAME, READY, bring_database
 ROOT = Path(__file__).resolve().parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+BUSY_TRIES = 30
 
 
 class Server:
@@ -115,9 +117,16 @@ class Server:
         head = {"Content-Type": "application/json"}
         place = f"{self.api}{path}"
         request = urllib.request.Request(place, data=data, headers=head, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+        for _ in range(BUSY_TRIES):  # 503: its database is locked; Prefect's own client asks again
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    text = answer.read()
+                return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                if error.code != http.HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                time.sleep(2)
+        raise TimeoutError(f"{place} was busy {BUSY_TRIES} times")
 
     def wait(
         self, what: str, ready: Callable[[], Any], seconds: float = 600, every: float = 0.5
