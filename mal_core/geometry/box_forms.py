@@ -115,7 +115,7 @@ class FormEvidence:
         return {form: total / count if count else 1.0 for form, total in self._ious.items()}
 
     def add_masks(self, extents_xyxy: Floats, boxes: Floats) -> None:
-        """Compare boxes with what their masks extend over: (N, 4) each, px."""
+        """Compare boxes, (N, 4), with what their masks extend over, (N, 4), px."""
         self._num_masks += len(boxes)
         for form in self._ious:
             self._ious[form] += float(_iou(extents_xyxy, to_xyxy(boxes, form)).sum())

@@ -107,7 +107,7 @@ class _Opinion:
         self._writer = None if checkpoint is None else MaskWriter(*load_labeler(checkpoint))
 
     def of(self, own: DrawnMask, mask: NDArray[np.bool_]) -> Row:
-        """How a mask of a box, shape (h, w), agrees with the labeler's own, and what that is worth."""
+        """How a mask of a box, (h, w), agrees with the labeler's own, and what that is worth."""
         score = quality_of(own.components(), self.model).score if own.mask.any() else 0.0
         return {AGREEMENT: round(mask_iou(mask, own.mask), DIGITS), OPINION: score}
 
