@@ -100,11 +100,11 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
     line["AP of each seed"] = ", ".join(f"{100 * ap:.1f}" for ap in row["AP of each seed"])
     line |= {metric: f"{100 * row['values'][metric]:.1f}" for metric in METRICS}
     for metric in METRICS:
-        line[f"{metric} kept, %"] = _percent(row["kept"][metric], row["interval"][metric])
+        line[f"{metric} kept, %"] = percent(row["kept"][metric], row["interval"][metric])
     return line
 
 
-def _percent(rate: float | None, interval: Iterable[float] | None) -> str:
+def percent(rate: float | None, interval: Iterable[float] | None) -> str:
     """A ratio and its 95 % interval."""
     if rate is None:
         return "n/a"

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.compared_labels import percent
 from mal_core.data.images.loading import load_image
 from mal_core.geometry.boxes import expand_box, fixed_margins, pixel_box
 from mal_core.geometry.masks import box_to_rle, ellipse_to_rle, mask_to_rle, segmentation_to_mask
@@ -189,12 +190,9 @@ def table(points: Iterable[dict[str, Any]]) -> str:
             f"{100 * run['AP']:.1f}" for run in one["runs"]["pseudo"]
         )
         for metric in ("AP", "AP50", "AP75", "APbnd"):
-            low, high = one["interval"][metric] or (np.nan, np.nan)
-            rate = one["retention"][metric]
-            shown = (
-                "n/a" if rate is None else f"{100 * rate:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+            rows[-1][f"{metric} kept, %"] = percent(
+                one["retention"][metric], one["interval"][metric]
             )
-            rows[-1][f"{metric} kept, %"] = shown
     return markdown_table(rows)
 
 
