@@ -248,13 +248,20 @@ def most_at_once(runs: list[dict[str, str]]) -> int:
 
 
 @contextlib.contextmanager
-def running(server: Server) -> Iterator[Server]:
-    """The server with a worker and all deployments; stopped at the end."""
+def answering(server: Server) -> Iterator[Server]:
+    """The server alone, once it answers; stopped at the end."""
     try:
         server.start_api()
         server.wait_for_api()
-        server.start_worker()
-        server.command("--no-prompt", "deploy", "--all")
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server with a worker and all deployments; stopped at the end."""
+    with answering(server):
+        server.start_worker()
+        server.command("--no-prompt", "deploy", "--all")
+        yield server

@@ -12,7 +12,7 @@ import pytest
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from tests.flows.held_training import any_asked_to_end, hold_training, signal_all
-from tests.flows.prefect_server_process import Server
+from tests.flows.prefect_server_process import Server, answering
 from tests.work_pools.pools import configuration
 
 pytestmark = pytest.mark.slow
@@ -25,16 +25,11 @@ STATE = "train-mal/*.partial/state.pth"
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server with one deployment in the Kubernetes pool, and no worker."""
-    found = Server(tmp_path, PREFECT_DEFAULT_WORK_POOL_NAME="mal-kubernetes")
-    try:
-        found.start_api()
-        found.wait_for_api()
+    with answering(Server(tmp_path, PREFECT_DEFAULT_WORK_POOL_NAME="mal-kubernetes")) as found:
         template = ("--base-job-template", "work_pools/kubernetes.json")
         found.command("work-pool", "create", "mal-kubernetes", "--type", "kubernetes", *template)
         found.command("--no-prompt", "deploy", "--name", "train-mal")
         yield found
-    finally:
-        found.stop()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from docker.models.containers import _create_container_args
 from prefect_docker.worker import DockerWorker, DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
-from tests.flows.prefect_server_process import Server
+from tests.flows.prefect_server_process import Server, answering
 from tests.work_pools.kubernetes_schema import problems
 from tests.work_pools.pools import ROOT, configuration, deployed_variables, read
 
@@ -119,13 +119,8 @@ def test_the_pod_of_a_kubernetes_run_keeps_what_it_needs() -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("prefect"))
-    try:
-        found.start_api()
-        found.wait_for_api()
+    with answering(Server(tmp_path_factory.mktemp("prefect"))) as found:
         yield found
-    finally:
-        found.stop()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
 from mal_core.data.validation import box_problem
-from mal_core.geometry.box_forms import CORNERS, XYWH, BoxForms, FormEvidence
+from mal_core.geometry.box_forms import CORNERS, XYWH, BoxForms, FormEvidence, to_xyxy
 
 LEAST_OF_A_FORM = 5
 """Fewer boxes may fit their images in another form by chance."""
@@ -83,11 +83,10 @@ def _said(
         mask = repaired_mask(entry.get("segmentation"), size)[0]
         told = None if mask is None else box_of_mask(mask, size)
         if told is not None:
-            x, y, w, h = told
-            extents.append([x, y, x + w, y + h])
+            extents.append(told)
             near.append(box)
     if extents:
-        evidence.add_masks(np.array(extents, np.float64), np.array(near))
+        evidence.add_masks(to_xyxy(np.array(extents, np.float64), XYWH), np.array(near))
         return other if evidence.masks_say(other) else XYWH
     evidence.add_areas([entry.get("area") for entry in found], boxes)
     if other == CORNERS and evidence.areas_say_corners():

@@ -15,7 +15,7 @@ import pytest
 from mal_core.processes.files import sha256_file
 from scenes.write import write_scenes
 from tests.flows.conftest import Mal
-from tests.flows.prefect_server_process import Server
+from tests.flows.prefect_server_process import Server, answering
 
 pytestmark = pytest.mark.slow
 
@@ -140,13 +140,8 @@ def stop_at_work(command: Mal, number: signal.Signals, *overrides: str) -> int:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One Prefect server for all; a temporary one per command costs as much as the labels."""
-    found = Server(tmp_path_factory.mktemp("prefect"))
-    try:
-        found.start_api()
-        found.wait_for_api()
+    with answering(Server(tmp_path_factory.mktemp("prefect"))) as found:
         yield found
-    finally:
-        found.stop()
 
 
 @pytest.fixture
