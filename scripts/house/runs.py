@@ -65,7 +65,7 @@ def _visited(root: Path, python: str, place: Path) -> list[str]:
     _mal(root, python, labeled, "box", [*words, f"workdir={labeled}"])
     notes = (labeled / "notes").glob("*.held")
     rows = sorted(line.split() for path in notes for line in path.read_text().splitlines())
-    files = dict.fromkeys(file for _, file in rows if file.split("/")[0] in PACKAGES)
+    files = dict.fromkeys(file for _, file in rows)
     return [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
 
 
@@ -93,6 +93,7 @@ def _mal(root: Path, python: str, place: Path, spy: str, words: Sequence[str]) -
         "HOUSE_SPY": spy,
         "HOUSE_NOTES": str(place / "notes"),
         "HOUSE_ROOT": str(root),
+        "HOUSE_PACKAGES": os.pathsep.join(PACKAGES),
     }
     command = MOVED if (root / "flows" / "commands").is_dir() else COMMAND
     done = subprocess.run(

@@ -3,11 +3,13 @@
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import omegaconf
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +121,52 @@ OTHERS = ("colour", "sound")
 def test_a_box_is_known_by_its_numbers(script: ModuleType, value: object, is_held: bool) -> None:
     held = importlib.import_module("held")
     assert held.holds(value, held.DEPTH) is is_held
+
+
+def test_what_is_still_being_built_is_not_asked(script: ModuleType) -> None:
+    held = importlib.import_module("held")
+    unfinished = omegaconf.DictConfig.__new__(omegaconf.DictConfig)
+    with pytest.raises(KeyError):
+        _ = unfinished.anything
+    assert held.holds({"settings": unfinished}, held.DEPTH) is False
+
+
+def test_the_spy_notes_modules_of_ours_that_take_or_return_the_box(tmp_path: Path) -> None:
+    write(tmp_path, "rooms/reader.py", "def read(text):\n    return float(text)\n")
+    write(tmp_path, "rooms/config.py", "def size():\n    return 4\n")
+    write(tmp_path, "rooms/unused.py", "def keep(box):\n    return box\n")
+    write(tmp_path, ".venv/library.py", "def parse(text):\n    return text\n")
+    write(
+        tmp_path,
+        "commands/label.py",
+        """
+import omegaconf
+from library import parse
+from rooms import config, reader, unused
+
+def main():
+    config.size()
+    omegaconf.OmegaConf.create({"box": 23.28125})
+    reader.read(parse("23.28125"))
+
+main()
+""",
+    )
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (SCRIPT / "spies", tmp_path, tmp_path / ".venv"))),
+        "HOUSE_SPY": "box",
+        "HOUSE_NOTES": str(notes),
+        "HOUSE_ROOT": str(tmp_path),
+        "HOUSE_PACKAGES": os.pathsep.join(("commands", "rooms")),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "commands.label"], cwd=tmp_path, env=environment, check=True
+    )
+    lines = [line for note in notes.glob("*.held") for line in note.read_text().splitlines()]
+    assert [line.split()[1] for line in lines] == ["commands/label.py", "rooms/reader.py"]
 
 
 def test_the_script_needs_the_standard_library_only() -> None:

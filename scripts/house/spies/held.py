@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,13 +30,16 @@ TEXT_LENGTH = 100_000
 
 def watch() -> None:
     """From now on, in this process and all its threads."""
-    _Watch(Path(os.environ["HOUSE_NOTES"]), os.environ["HOUSE_ROOT"]).start()
+    packages = os.environ["HOUSE_PACKAGES"].split(os.pathsep)
+    _Watch(Path(os.environ["HOUSE_NOTES"]), os.environ["HOUSE_ROOT"], packages).start()
 
 
 class _Watch:
-    def __init__(self, notes: Path, root: str) -> None:
+    def __init__(self, notes: Path, root: str, packages: Sequence[str]) -> None:
         self.notes = notes / f"{os.getpid()}.held"
         self.root = root.rstrip("/") + "/"
+        # Not all of the root: an environment in it has code of others, which is no room of ours.
+        self.watched = tuple(f"{self.root}{package}/" for package in packages)
         self.seen: set[str] = set()
 
     def start(self) -> None:
@@ -47,7 +51,7 @@ class _Watch:
         if event not in ("call", "return"):
             return
         file = frame.f_code.co_filename
-        if not file.startswith(self.root) or file in self.seen:
+        if not file.startswith(self.watched) or file in self.seen:
             return
         sys.setprofile(None)  # looking must not be looked at
         try:
@@ -63,7 +67,7 @@ class _Watch:
 
     def _note(self, frame: FrameType) -> None:
         files = [outer.f_code.co_filename for outer in reversed(_stack(frame))]
-        passed = [file for file in files if file.startswith(self.root) and file not in self.seen]
+        passed = [file for file in files if file.startswith(self.watched) and file not in self.seen]
         self.seen.update(passed)
         with self.notes.open("a") as notes:
             for file in dict.fromkeys(passed):
@@ -96,8 +100,9 @@ def _parts(value: Any) -> list[Any]:
         return [*list(value)[:ITEMS], *list(value.values())[:ITEMS]]
     if isinstance(value, tuple | list | set | frozenset):
         return list(value)[:ITEMS]
-    parameters = getattr(value, "__dataclass_params__", None)
-    if parameters is None or not parameters.frozen or isinstance(value, type):
+    # The type is asked: an object may answer itself, and fail while it is being built.
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
         return []
     return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
 

@@ -1,7 +1,7 @@
 """Loaded by every Python process of a command under observation, before its own code.
 
 HOUSE_SPY names what is watched ("settings" or "box"), HOUSE_NOTES the folder to note it in,
-HOUSE_ROOT the tree whose code is watched.
+HOUSE_ROOT the tree whose code is watched, HOUSE_PACKAGES those of its folders that are.
 """
 
 import os
