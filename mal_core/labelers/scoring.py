@@ -1,7 +1,7 @@
 """Scores for the masks of a labeled file, whoever drew them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.data.coco import parse_coco, read_boxes
-from mal_core.data.images.loading import load_image
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
 from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.labeling.protocol import corners_of
+from mal_core.labeling.protocol import Photo, corners_of
+from mal_core.labeling.upright import Part, seen_to_the_rim, upright_parts
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
@@ -87,8 +87,8 @@ def score_file(
         raise DatasetError(labels, ["no annotation has a mask. Give a file of labels."])
     with Progress("score masks", len(boxes), 0) as progress:
         for record, of_image in _by_image(dataset, boxes):
-            image = load_image(images / record.file_name)
-            for box, quality in _scored(image, record, of_image, entry_of, opinion, labels):
+            photo = Photo(record=record, boxes=tuple(of_image), source=images)
+            for box, quality in _scored(photo, entry_of, opinion, labels):
                 entry = entry_of[box.annotation_id]
                 entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
                 entry[COMPONENTS] = dict(quality.components)
@@ -111,14 +111,25 @@ class _Opinion:
         score = quality_of(own.components(), self.model).score if own.mask.any() else 0.0
         return {AGREEMENT: round(mask_iou(mask, own.mask), DIGITS), OPINION: score}
 
-    def drawn(
-        self, image: NDArray[np.uint8], record: ImageRecord, boxes: Sequence[BoxAnnotation]
-    ) -> Iterator[DrawnMask | None]:
-        """One per box; None without a labeler."""
+    def drawn(self, image: NDArray[np.uint8], photo: Photo) -> Iterator[DrawnMask | None]:
+        """One per box; None without a labeler.
+
+        Args:
+            image: The photo, decoded, RGB, shape (H, W, 3).
+            photo: With upright boxes.
+        """
         if self._writer is None:
-            yield from (None for _ in boxes)
+            yield from (None for _ in photo.boxes)
             return
-        yield from self._writer.draw(views_of(image, record, boxes, self._writer.config))
+        yield from self._writer.draw(
+            views_of(
+                image,
+                photo.record,
+                photo.boxes,
+                self._writer.config,
+                company_xyxy=photo.company_xyxy,
+            )
+        )
 
 
 def _by_image(
@@ -133,30 +144,35 @@ def _by_image(
 
 
 def _scored(
-    image: NDArray[np.uint8],
-    record: ImageRecord,
-    boxes: Sequence[BoxAnnotation],
-    entry_of: dict[int, Json],
-    opinion: _Opinion,
-    labels: Path,
+    whole: Photo, entry_of: Mapping[int, Json], opinion: _Opinion, labels: Path
 ) -> Iterator[tuple[BoxAnnotation, Quality]]:
-    corners = corners_of(boxes)
-    drawn = opinion.drawn(image, record, boxes)
-    for index, (box, own) in enumerate(zip(boxes, drawn, strict=True)):
-        given = _mask(entry_of[box.annotation_id], record, labels)
-        x0, y0, x1, y1 = pixel_box(corners[index], record.height, record.width)
-        box_mask = given[y0:y1, x0:x1] > 0
-        found: Row
-        if own is None:
-            others = np.delete(corners, index, axis=0)
-            found = components_of(image, corners[index], box_mask, others)
-        else:
-            found = {**own.components(box_mask), **opinion.of(own, box_mask)}
-        yield box, quality_of(found, opinion.model)
+    """The masks of a photo, those of rotated boxes in the small photos that labeling sees."""
+    for part in upright_parts(whole):
+        photo, image = part.photo, part.photo.pixels()
+        corners = corners_of(photo.boxes)
+        drawn = opinion.drawn(image, photo)
+        for index, (box, own) in enumerate(zip(photo.boxes, drawn, strict=True)):
+            box_mask = _mask(entry_of[box.annotation_id], part, corners[index], labels)
+            found: Row
+            if own is None:
+                near = [np.delete(corners, index, axis=0), photo.company_xyxy]
+                found = components_of(image, corners[index], box_mask, np.concatenate(near))
+            else:
+                found = {**own.components(box_mask), **opinion.of(own, box_mask)}
+            yield box, quality_of(found, opinion.model)
 
 
-def _mask(entry: Json, record: ImageRecord, labels: Path) -> NDArray[np.uint8]:
+def _mask(
+    entry: Json, part: Part, box_xyxy: NDArray[np.float64], labels: Path
+) -> NDArray[np.bool_]:
+    """The mask of a box, shape (4,), at the pixels that it touches, shape (h, w)."""
+    here, home = part.photo.record, part.home
+    record = here if home is None else home.record
     try:
-        return segmentation_to_mask(entry["segmentation"], record.height, record.width)
+        whole = segmentation_to_mask(entry["segmentation"], record.height, record.width)
     except MaskError as error:
         raise DatasetError(labels, [f"annotation {entry['id']} {error}"]) from error
+    if home is not None:
+        whole = seen_to_the_rim(whole, home.corners)
+    x0, y0, x1, y1 = pixel_box(box_xyxy, here.height, here.width)
+    return np.asarray(whole[y0:y1, x0:x1] > 0)

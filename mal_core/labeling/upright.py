@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -28,6 +29,7 @@ from mal_core.types import (
     SkipReason,
 )
 
+Mask = NDArray[np.bool_]
 SURROUNDINGS = 1.2
 """Growth of a rotated box to its small photo: as much as anybody looks at around a box."""
 
@@ -122,6 +124,40 @@ def seen_in_frame(mask: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8
     """A mask of the photo, shape (H, W), in the small photo of a rotated box, shape (h, w)."""
     turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
     return turn.cut(mask, crop_xyxy)
+
+
+def seen_to_the_rim(mask: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8]:
+    """The same, with each pixel on the rim of the box or beyond as the nearest one within.
+
+    A mask ends where its rotated box and its photo do, and turning frays it there: what was drawn
+    beyond is not known.
+
+    Returns:
+        Shape (h, w) of the small photo.
+    """
+    turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
+    seen = turn.cut(mask, crop_xyxy)
+    known = _within(turn, crop_xyxy, mask.shape)
+    if not known.any():
+        return seen
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    value_of = np.zeros(int(nearest.max()) + 1, np.uint8)
+    value_of[nearest[known]] = seen[known]
+    return np.asarray(value_of[nearest])
+
+
+def _within(turn: Turn, crop_xyxy: NDArray[np.int64], photo_hw: tuple[int, ...]) -> Mask:
+    """The pixels of a crop of the frame, shape (h, w), wholly in the box and in the photo."""
+    x0, y0, x1, y1 = crop_xyxy.tolist()
+    x, y = np.meshgrid(np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5)
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    low, high = turn.box_xyxy[:2] + 0.5, turn.box_xyxy[2:] - 0.5
+    there = turn.to_photo(points)
+    edge = np.array([photo_hw[1], photo_hw[0]]) - 0.5
+    within = ((points >= low) & (points <= high) & (there >= 0.5) & (there <= edge)).all(1)
+    return np.asarray(within.reshape(x.shape))
 
 
 def _small_photo(
