@@ -132,8 +132,12 @@ def seen_to_the_rim(mask: NDArray[np.uint8], corners: Corners) -> NDArray[np.uin
     A mask ends where its rotated box and its photo do, and turning frays it there: what was drawn
     beyond is not known.
 
+    Args:
+        mask: Of the whole photo, shape (H, W) uint8.
+        corners: Of the rotated box, x and y of four, px.
+
     Returns:
-        Shape (h, w) of the small photo.
+        Shape (h, w) of the small photo, uint8.
     """
     turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
     seen = turn.cut(mask, crop_xyxy)
