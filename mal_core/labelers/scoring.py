@@ -16,7 +16,7 @@ from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labeling.protocol import Photo, corners_of
-from mal_core.labeling.upright import Part, seen_to_the_rim, upright_parts
+from mal_core.labeling.upright import Part, upright_parts
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
@@ -173,6 +173,6 @@ def _mask(
     except MaskError as error:
         raise DatasetError(labels, [f"annotation {entry['id']} {error}"]) from error
     if home is not None:
-        whole = seen_to_the_rim(whole, home.corners)
+        whole = home.mask_from_home(whole)
     x0, y0, x1, y1 = pixel_box(box_xyxy, here.height, here.width)
     return np.asarray(whole[y0:y1, x0:x1] > 0)

@@ -29,7 +29,6 @@ from mal_core.types import (
     SkipReason,
 )
 
-Mask = NDArray[np.bool_]
 SURROUNDINGS = 1.2
 """Growth of a rotated box to its small photo: as much as anybody looks at around a box."""
 
@@ -91,6 +90,40 @@ class Home:
         mask &= inside_corners(self.corners, area_xyxy)
         return crop_mask_to_rle(mask, area[:2], height, width)
 
+    def mask_from_home(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A mask of the photo in the small one, its rim continued to where nothing is known.
+
+        A mask ends where its rotated box and its photo do, and turning frays it there: what was
+        drawn beyond is not known, and takes the value of the nearest pixel within.
+
+        Args:
+            mask: Of the whole photo, shape (H, W) uint8.
+
+        Returns:
+            Shape (h, w) of the small photo, uint8.
+        """
+        seen = self.turn.cut(mask, self.crop_xyxy)
+        known = self._within()
+        if not known.any():
+            return seen
+        _, nearest = cv2.distanceTransformWithLabels(
+            (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        value_of = np.zeros(int(nearest.max()) + 1, np.uint8)
+        value_of[nearest[known]] = seen[known]
+        return np.asarray(value_of[nearest])
+
+    def _within(self) -> NDArray[np.bool_]:
+        """The pixels of the small photo, shape (h, w), wholly in the box and in its photo."""
+        x0, y0, x1, y1 = self.crop_xyxy.tolist()
+        x, y = np.meshgrid(np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5)
+        points = np.stack([x.ravel(), y.ravel()], axis=1)
+        low, high = self.turn.box_xyxy[:2] + 0.5, self.turn.box_xyxy[2:] - 0.5
+        there = self.turn.to_photo(points)
+        edge = np.array(self.record.size) - 0.5
+        within = ((points >= low) & (points <= high) & (there >= 0.5) & (there <= edge)).all(1)
+        return np.asarray(within.reshape(x.shape))
+
 
 def upright_parts(photo: Photo) -> Iterator[Part]:
     """The upright boxes of a photo together, and each rotated one in a photo of its own.
@@ -124,44 +157,6 @@ def seen_in_frame(mask: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8
     """A mask of the photo, shape (H, W), in the small photo of a rotated box, shape (h, w)."""
     turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
     return turn.cut(mask, crop_xyxy)
-
-
-def seen_to_the_rim(mask: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8]:
-    """The same, with each pixel on the rim of the box or beyond as the nearest one within.
-
-    A mask ends where its rotated box and its photo do, and turning frays it there: what was drawn
-    beyond is not known.
-
-    Args:
-        mask: Of the whole photo, shape (H, W) uint8.
-        corners: Of the rotated box, x and y of four, px.
-
-    Returns:
-        Shape (h, w) of the small photo, uint8.
-    """
-    turn, crop_xyxy = frame_of(corners, (mask.shape[1], mask.shape[0]))
-    seen = turn.cut(mask, crop_xyxy)
-    known = _within(turn, crop_xyxy, mask.shape)
-    if not known.any():
-        return seen
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    value_of = np.zeros(int(nearest.max()) + 1, np.uint8)
-    value_of[nearest[known]] = seen[known]
-    return np.asarray(value_of[nearest])
-
-
-def _within(turn: Turn, crop_xyxy: NDArray[np.int64], photo_hw: tuple[int, ...]) -> Mask:
-    """The pixels of a crop of the frame, shape (h, w), wholly in the box and in the photo."""
-    x0, y0, x1, y1 = crop_xyxy.tolist()
-    x, y = np.meshgrid(np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5)
-    points = np.stack([x.ravel(), y.ravel()], axis=1)
-    low, high = turn.box_xyxy[:2] + 0.5, turn.box_xyxy[2:] - 0.5
-    there = turn.to_photo(points)
-    edge = np.array([photo_hw[1], photo_hw[0]]) - 0.5
-    within = ((points >= low) & (points <= high) & (there >= 0.5) & (there <= edge)).all(1)
-    return np.asarray(within.reshape(x.shape))
 
 
 def _small_photo(
