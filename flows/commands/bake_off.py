@@ -3,14 +3,14 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.settings.run_config import RunConfig
 from flows.stages import publish, stages
 from flows.stages.run import Run
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes.files import write_json
 
 if TYPE_CHECKING:  # torch and pycocotools
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch and pycocotools
     from mal_core.evaluation.ranking import Place, Truth
     from mal_core.labelers.bake_off import Drawn, Shown
     from mal_core.report.bake_off import Subject
-    from mal_core.types import Rle
+    from mal_core.types import BoxDataset, Rle
 
 PAGE, NUMBERS = "bake_off.html", "bake_off.json"
 MOST_SHOWN = 24
@@ -45,6 +45,12 @@ def bake_off(run: Run) -> list[str]:
     _require_labelers(config)
     folder = config.output or config.workdir
     train, stripped = stages.inputs(run).train, stages.boxes(run)
+    boxes = stripped.path / "boxes.json"
+    dataset = read_boxes(train.images, boxes, strict=config.data.strict)
+    if not dataset.boxes:
+        message = f"{train.annotations} has no box to draw."
+        raise ConfigError(message)
+    human = _human_masks(run, dataset)  # a wrong file is refused before anything is trained
     own = any(labeler.is_trained for labeler in config.labelers)
     network = stages.labeler_checkpoint(run)[0] if own else None
     names = _names(config.labelers)
@@ -52,16 +58,10 @@ def bake_off(run: Run) -> list[str]:
         Entrant(name=name, drawer=drawer_of(labeler, network, config.mal))
         for name, labeler in zip(names, config.labelers, strict=True)
     ]
-    boxes = stripped.path / "boxes.json"
-    dataset = read_boxes(train.images, boxes, strict=config.data.strict)
-    if not dataset.boxes:
-        message = f"{train.annotations} has no box to draw."
-        raise ConfigError(message)
     drawn = BakeOff(entrants).run(dataset, config.sample)
     places = ranked(names, drawn.evidence)
     advice = recommendation(places, drawn.seconds)
-    human = {} if config.human is None else _human_masks(run, config.human, drawn)
-    truth = _truth(places, drawn, human)
+    truth = _truth(places, drawn, human.masks)
     table = _table(places, drawn, truth)
     with publish.writable(folder / PAGE):
         write_json(folder / NUMBERS, _numbers(places, drawn, advice, truth), indent=1)
@@ -70,11 +70,11 @@ def bake_off(run: Run) -> list[str]:
             table=table,
             advice=advice,
             truth=truth,
-            subjects=_subjects(drawn, human, train.images),
-            notes=_notes(drawn),
+            subjects=_subjects(drawn, human.masks, train.images),
+            notes=[*_notes(drawn), *(f"{note}." for note in human.notes)],
         )
         write_page(page, folder / PAGE)
-    return [text_table(table), advice, *_said(truth), str(folder / PAGE)]
+    return [text_table(table), advice, *_said(truth), *human.notes, str(folder / PAGE)]
 
 
 def _require_labelers(config: RunConfig) -> None:
@@ -112,44 +112,61 @@ def _names(labelers: "Sequence[MemberConfig]") -> list[str]:
     ]
 
 
-def _human_masks(run: Run, human: Path, drawn: "Drawn") -> "dict[int, Rle]":
-    """Human masks of the sample, by annotation id.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Human:
+    """Human masks of the sample, by annotation id, and what is left out, a sentence each."""
+
+    masks: "Mapping[int, Rle]"
+    notes: Sequence[str] = ()
+
+
+def _human_masks(run: Run, dataset: "BoxDataset") -> _Human:
+    """Human masks of the boxes of the sample.
 
     Raises:
-        DatasetError: The file is wrong or has no mask for any object of the sample.
+        DatasetError: The file is wrong, of other images or boxes, or has no mask for the sample.
     """
     from flows.stages.normal_form import in_utf8
-    from mal_core.data.view import read_view
-    from mal_core.errors import DatasetError, MaskError, told_of
-    from mal_core.evaluation.masked import read_masked
+    from mal_core.data.matched import match_masks
+    from mal_core.labelers.sampling import sample_boxes
 
+    human, own = run.config.human, run.config.data.train
+    if human is None:
+        return _Human(masks={})
     plain = in_utf8(run, human)
+    photos = sample_boxes(dataset, run.config.sample)
+    boxes = tuple(box for photo in photos for box in photo.boxes)
+    sampled = dataclasses.replace(dataset, boxes=boxes)
     with told_of({plain: human}):
-        read_view(plain)
-        objects = {judged.annotation_id: judged for judged in read_masked(plain).judged()}
-        found, problems = {}, []
-        for sample in drawn.shown:
-            other = objects.get(sample.box.annotation_id)
-            if other is None:
-                continue
-            if other.image.size != sample.record.size:
-                problems.append(
-                    f"annotation {other.annotation_id} is on an image of another size than the "
-                    "box of that id. Is it the right file?"
-                )
-                continue
-            try:
-                found[other.annotation_id] = other.rle()
-            except MaskError as error:
-                problems.append(f"annotation {other.annotation_id} {error}")
-        if not found and not problems:
-            problems.append("has no mask for any box of the sample. Is it the right file?")
-        if problems:
-            raise DatasetError(plain, problems)
-    return found
+        found = match_masks(
+            plain,
+            sampled,
+            boxes_of=dataset.annotations_path if own is None else own.annotations,
+        )
+        if found.problems:
+            raise DatasetError(plain, found.problems)
+        crowds = {key for key in found.masks if found.entries[key].get("iscrowd")}
+        kept = {key: found.masks[key] for key in found.masks.keys() - crowds - found.apart}
+        if not kept:
+            problem = "has no mask for any box of the sample but crowds. Is it the right file?"
+            raise DatasetError(plain, [problem])
+    left = (
+        (crowds, "are crowds"),
+        (found.apart - crowds, "are not where the boxes of their ids are"),
+        (found.empty, "have no pixel"),
+        ({one.annotation_id for one in sampled.boxes} - found.masks.keys() - found.empty, ""),
+    )
+    return _Human(masks=kept, notes=[_left_out(ids, why) for ids, why in left if ids])
 
 
-def _ious(sample: "Shown", human: "dict[int, Rle]") -> list[float] | None:
+def _left_out(ids: "Set[int]", why: str) -> str:
+    first = f"the first is annotation {min(ids)}"
+    if not why:
+        return f"{len(ids)} boxes of the sample have no human mask, {first}"
+    return f"{len(ids)} human masks {why}, {first}: left out"
+
+
+def _ious(sample: "Shown", human: "Mapping[int, Rle]") -> list[float] | None:
     from mal_core.geometry.masks import rle_iou
 
     known = human.get(sample.box.annotation_id)
@@ -158,7 +175,7 @@ def _ious(sample: "Shown", human: "dict[int, Rle]") -> list[float] | None:
     return [0.0 if mask is None else rle_iou(mask, known) for mask in sample.masks]
 
 
-def _truth(places: "Sequence[Place]", drawn: "Drawn", human: "dict[int, Rle]") -> "Truth | None":
+def _truth(places: "Sequence[Place]", drawn: "Drawn", human: "Mapping[int, Rle]") -> "Truth | None":
     from mal_core.evaluation.ranking import truth_of
 
     rows = [row for sample in drawn.shown if (row := _ious(sample, human)) is not None]
@@ -195,9 +212,8 @@ def _table(
 def _said(truth: "Truth | None") -> list[str]:
     if truth is None:
         return []
-    right = "the recommendation is right" if not truth.lost else f"it loses {truth.lost:.3f}"
     order = "" if truth.order is None else f"; rank correlation {truth.order:.2f}"
-    return [f"by {truth.objects} human masks {truth.best} is best: {right}{order}"]
+    return [f"by {truth.objects} human masks {truth.verdict}{order}"]
 
 
 def _numbers(
@@ -232,7 +248,7 @@ def _notes(drawn: "Drawn") -> list[str]:
     ]
 
 
-def _subjects(drawn: "Drawn", human: "dict[int, Rle]", images: Path) -> "list[Subject]":
+def _subjects(drawn: "Drawn", human: "Mapping[int, Rle]", images: Path) -> "list[Subject]":
     """The objects on which the labelers differ most, and some at random."""
     import numpy as np
 

@@ -1,6 +1,6 @@
 """Masks of another file for the boxes of this one, matched by annotation id."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mal_core.data.coco import annotations_by_id
+from mal_core.data.coco import by_id, parse_coco
 from mal_core.data.mask_census import LEAST_BOX_IOU
 from mal_core.errors import MaskError
 from mal_core.geometry.mask_forms import read_mask
 from mal_core.geometry.masks import segmentation_to_rle
-from mal_core.types import BoxAnnotation, BoxDataset, Rle
+from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Rle
 
 
 @dataclass(kw_only=True)
@@ -24,12 +24,14 @@ class MatchedMasks:
         entries: All its annotations by id.
         masks: Of boxes for which it has a mask with a pixel, by annotation id.
         empty: Annotation ids for which it has a mask without one.
+        apart: Annotation ids whose masks are not where their boxes are; they are in `masks`, too.
         problems: What is wrong with it, a sentence each.
     """
 
     entries: Mapping[int, dict[str, Any]]
     masks: dict[int, Rle] = field(default_factory=dict)
     empty: set[int] = field(default_factory=set)
+    apart: set[int] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
@@ -44,8 +46,11 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> M
     Raises:
         DatasetError: It is no COCO file, or has an id twice.
     """
-    sizes = {image.image_id: (image.height, image.width) for image in dataset.images}
-    found = MatchedMasks(entries=annotations_by_id(labels))
+    image_of = {image.image_id: image for image in dataset.images}
+    content = parse_coco(labels)
+    found = MatchedMasks(entries=by_id(content["annotations"], labels))
+    used = {box.image_id for box in dataset.boxes if box.annotation_id in found.entries}
+    found.problems += _size_problems(content["images"], image_of, used, boxes_of)
     fits = []
     for box in dataset.boxes:
         key = box.annotation_id
@@ -56,10 +61,12 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> M
                 "Is it the right file?"
             )
             continue
-        rle = _mask(found, key, sizes[box.image_id])
+        rle = _mask(found, key, image_of[box.image_id])
         if rle is not None and coco_mask.area(rle):
             found.masks[key] = rle
             fits.append(_fit(rle, box))
+            if fits[-1] < LEAST_BOX_IOU:
+                found.apart.add(key)
         elif rle is not None:
             found.empty.add(key)
     if not found.masks and not found.problems:
@@ -74,7 +81,28 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> M
     return found
 
 
-def _mask(found: MatchedMasks, key: int, size: tuple[int, int]) -> Rle | None:
+def _size_problems(
+    entries: Sequence[Any],
+    image_of: Mapping[int, ImageRecord],
+    used: Set[int],
+    boxes_of: Path | str,
+) -> Iterator[str]:
+    """Images with masks of boxes whose size is another one than there."""
+    for entry in entries:
+        image_id = entry.get("id") if isinstance(entry, dict) else None
+        if type(image_id) is not int or image_id not in used:
+            continue
+        size = entry.get("width"), entry.get("height")
+        if size != image_of[image_id].size and {*map(type, size)} == {int}:
+            width, height = image_of[image_id].size
+            yield (
+                f"image {image_id} is {size[0]} x {size[1]} px, but {width} x {height} px in "
+                f"{boxes_of} (width x height). Is it the right file?"
+            )
+
+
+def _mask(found: MatchedMasks, key: int, image: ImageRecord) -> Rle | None:
+    size = image.height, image.width
     try:
         mask = read_mask(found.entries.get(key, {}).get("segmentation"), *size)
     except MaskError as error:

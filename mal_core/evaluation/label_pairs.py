@@ -1,17 +1,27 @@
 """A labeled file beside a human one: are both of the same objects, and what is left out?"""
 
 import os
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from pycocotools import mask as coco_mask
+
 from mal_core.data.images.names import canonical
-from mal_core.data.validation import constant_problem
+from mal_core.data.validation import box_problem, constant_problem
+from mal_core.errors import MaskError
 from mal_core.evaluation.masked import MaskedObject
-from mal_core.geometry.mask_forms import is_mask
+from mal_core.geometry.mask_forms import is_mask, read_mask
+from mal_core.geometry.masks import segmentation_to_rle
 
 Json = dict[str, Any]
 SPLIT = "Are both files of the same split?"
+LEAST_SHARED = 0.2
+"""Of the smaller of two boxes of one object: a mask of a part of it lies in the object's box."""
+ROUNDED = 1.0
+"""Px by which boxes of one object differ because somebody rounded them."""
 
 
 class Pair(NamedTuple):
@@ -30,6 +40,7 @@ def pair_problems(pair: Pair) -> list[str]:
         *_misplaced(pair),
         *_size_problems(pair),
         *_name_problems(pair),
+        *_place_problems(pair),
     ]
 
 
@@ -44,6 +55,7 @@ def pair_notes(pair: Pair) -> list[str]:
     renamed = _renamed(pair)
     notes = [
         *_class_notes(pair),
+        *_score_notes(pair.labels),
         _counted(crowds, "crowds of the human file are left out"),
         _counted(left, "objects of the human file have no mask or no size and are left out"),
         _counted(unmatched, "labels are of no object of the human file and are left out"),
@@ -76,6 +88,79 @@ def _misplaced(pair: Pair) -> Iterator[str]:
                 f"annotation {human.annotation_id} is on image {entry['image_id']!r}, but on image "
                 f"{wanted} in the human file. {SPLIT}"
             )
+
+
+def _place_problems(pair: Pair) -> Iterator[str]:
+    """Labels whose box is elsewhere than that of the object of their id."""
+    shares = []
+    for human in pair.judged:
+        entry = pair.labels.get(human.annotation_id, {})
+        box = entry.get("bbox")
+        if entry.get("image_id", human.image.image_id) != human.image.image_id:
+            continue
+        if isinstance(box, list) and box_problem(box) is None:
+            if _shared(box, human.box_xywh) < LEAST_SHARED:
+                yield (
+                    f"annotation {human.annotation_id} has the box {box}, but "
+                    f"{list(human.box_xywh)} in the human file, which is another object. {SPLIT} "
+                    "Give each label the id that its object has there."
+                )
+        elif (extent := _extent(entry, human)) is not None:
+            shares.append(_shared(extent, human.box_xywh))
+    if shares and np.mean(shares) < LEAST_SHARED:
+        yield (
+            f"its {len(shares)} masks without a bbox are not where the objects of their ids are in "
+            f"the human file: on average {100 * np.mean(shares):.0f} % of the smaller box is "
+            f"shared. {SPLIT}"
+        )
+
+
+def _extent(entry: Json, human: MaskedObject) -> Sequence[float] | None:
+    """The box around a label's mask, xywh in px; None where it has none that can be read."""
+    try:
+        mask = read_mask(entry.get("segmentation"), human.image.height, human.image.width)
+    except MaskError:  # told with the others of its kind
+        return None
+    if mask is None:
+        return None
+    rle = segmentation_to_rle(mask, human.image.height, human.image.width)
+    extent: list[float] = coco_mask.toBbox(rle).tolist()
+    return extent if coco_mask.area(rle) else None
+
+
+def _shared(one_xywh: Sequence[float], other_xywh: Sequence[float]) -> float:
+    """Share of the smaller of two boxes that lies in the other; both are a rounding larger."""
+    shared, areas = 1.0, [1.0, 1.0]
+    for low, length in ((0, 2), (1, 3)):
+        starts = [box[low] - ROUNDED for box in (one_xywh, other_xywh)]
+        sides = [box[length] + 2 * ROUNDED for box in (one_xywh, other_xywh)]
+        ends = [start + side for start, side in zip(starts, sides, strict=True)]
+        shared *= max(0.0, min(ends) - max(starts))
+        areas = [area * side for area, side in zip(areas, sides, strict=True)]
+    return shared / min(areas)
+
+
+def _score_notes(labels: Mapping[int, Json]) -> Iterator[str]:
+    """Scores that are none: nothing is measured by them here, but elsewhere."""
+    scored = {key: entry["score"] for key, entry in labels.items() if "score" in entry}
+    odd = {
+        key: value
+        for key, value in scored.items()
+        if type(value) not in (int, float) or not 0 <= value <= 1
+    }
+    if odd:
+        key = min(odd)
+        yield (
+            f"{len(odd)} labels have a score that is no number from 0 to 1, the first is "
+            f"annotation {key}: {reprlib.repr(odd[key])}; nothing is measured by scores here"
+        )
+    bare = [
+        key
+        for key, entry in labels.items()
+        if key not in scored and is_mask(entry.get("segmentation"))
+    ]
+    if scored and bare:
+        yield f"{len(bare)} labels have no score, and the others do, the first is {min(bare)}"
 
 
 def _images(pair: Pair) -> Iterator[tuple[Json, Json]]:

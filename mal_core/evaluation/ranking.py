@@ -92,9 +92,10 @@ class Truth:
 
     Attributes:
         ious: Mean IoU of each labeler with them, by name.
-        best: The labeler that is best by them.
+        best: The labeler that is best by them; of several alike, the recommended one.
         lost: Mean IoU that whoever follows the recommendation loses.
-        order: Rank correlation (Spearman) of the two rankings; None of fewer than three labelers.
+        order: Rank correlation (Spearman) of the two rankings; None of fewer than three labelers,
+            and where all are alike.
         objects: How many of the sample have a human mask.
     """
 
@@ -103,6 +104,22 @@ class Truth:
     lost: float
     order: float | None
     objects: int
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """All labelers that are as good as the best."""
+        return tuple(name for name, iou in self.ious.items() if iou == self.ious[self.best])
+
+    @property
+    def verdict(self) -> str:
+        """Who is best, and what following the recommendation costs, in words."""
+        alike = len(self.tied) > 1
+        best = f"{' and '.join(self.tied)} are alike with {self.ious[self.best]:.3f}, a tie"
+        if self.lost:
+            right = f"following the recommendation loses {self.lost:.3f} of mean IoU"
+        else:
+            right = "the recommendation is one of them" if alike else "the recommendation is right"
+        return f"{best if alike else f'{self.best} is best'}: {right}"
 
 
 def ranked(names: Sequence[str], evidence: Evidence) -> tuple[Place, ...]:
@@ -164,16 +181,18 @@ def truth_of(places: Sequence[Place], ious: Mapping[str, float], objects: int) -
         ious: Mean IoU of each labeler with human masks, by name.
         objects: How many there were.
     """
-    best = max(ious, key=lambda name: ious[name])
-    own = np.array([ious[place.name] for place in places])
+    told = {name: round(value, 4) for name, value in ious.items()}
+    # `max` takes the first of equals: the recommended labeler is no worse than one that ties it.
+    best = max((place.name for place in places), key=lambda name: told[name])
+    own = np.array([told[place.name] for place in places])
     order = None
-    if len(places) > 2:
-        ranks = own.argsort().argsort()
+    if len(places) > 2 and len({*own.tolist()}) > 1:
+        ranks = [(own < value).sum() + ((own == value).sum() - 1) / 2 for value in own]
         order = round(float(np.corrcoef(ranks, np.arange(len(places))[::-1])[0, 1]), 4)
     return Truth(
-        ious={name: round(value, 4) for name, value in ious.items()},
+        ious=told,
         best=best,
-        lost=round(ious[best] - ious[places[0].name], 4),
+        lost=round(told[best] - told[places[0].name], 4),
         order=order,
         objects=objects,
     )

@@ -75,7 +75,7 @@ def test_the_ranking_reads_no_human_mask(data, tmp_path, capsys):
         (["labelers=[box,ellipse]", "sample=0"], "sample=0 is not possible"),
         (["labelers=[box,elipse]"], "there is no such choice"),
         (["labelers=[box,ellipse]", "checkpoint={file}"], "not among the labelers"),
-        (["labelers=[box,ellipse]", "human={empty}"], "has no mask for any box"),
+        (["labelers=[box,ellipse]", "human={empty}"], "no annotation has the id of a box in"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_with_status_2(data, told, words, tmp_path, capsys):
@@ -86,3 +86,102 @@ def test_what_cannot_be_compared_is_refused_with_status_2(data, told, words, tmp
     assert main(["bake-off", *given, *data, f"output={tmp_path / 'out'}"]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def changed_human(data, tmp_path, change) -> str:
+    content = json.loads((folder_of(data).parent / "human.json").read_text())
+    change(content)
+    target = tmp_path / "human.json"
+    target.write_text(json.dumps(content))
+    return f"human={target}"
+
+
+def next_ids(content):
+    """Each object gets the id of the next one, as in a file of other objects."""
+    ids = [entry["id"] for entry in content["annotations"]]
+    for entry, other in zip(content["annotations"], [*ids[1:], ids[0]], strict=True):
+        entry["id"] = other
+
+
+def one_image_on(content):
+    for entry in content["annotations"]:
+        entry["image_id"] = entry["image_id"] % len(content["images"]) + 1
+
+
+def twice_as_wide(content):
+    for record in content["images"]:
+        record["width"] *= 2
+
+
+def crowds(content):
+    for entry in content["annotations"]:
+        entry["iscrowd"] = 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (one_image_on, "Is it the right file?"),
+        (twice_as_wide, "(width x height). Is it the right file?"),
+        (crowds, "has no mask for any box of the sample but crowds. Is it the right file?"),
+    ],
+)
+def test_human_masks_of_other_objects_are_refused(data, change, words, tmp_path, capsys):
+    human = changed_human(data, tmp_path, change)
+    told = ["labelers=[box,ellipse]", *data, human, "sample=12", f"output={tmp_path / 'o'}"]
+    assert main(["bake-off", *told]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "draw boxes" not in said, "refused before anything is drawn"
+    assert str(tmp_path / "human.json") in said
+
+
+def test_human_masks_of_the_same_images_but_other_boxes_are_refused(data, tmp_path, capsys):
+    def swapped(content):
+        """Masks change places within their photos, ids and images stay."""
+        for record in content["images"]:
+            own = [one for one in content["annotations"] if one["image_id"] == record["id"]]
+            shapes = [entry.get("segmentation") for entry in own]
+            for entry, shape in zip(own, [*shapes[1:], shapes[0]], strict=True):
+                entry["segmentation"] = shape
+
+    human = changed_human(data, tmp_path, swapped)
+    told = ["labelers=[box,ellipse]", *data, human, "sample=12", f"output={tmp_path / 'o'}"]
+    status = main(["bake-off", *told])
+    assert status == 2
+    assert "its masks are not those of the boxes of" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_left_out_and_said(data, tmp_path, capsys):
+    seen = {}
+
+    def change(content):
+        objects = [one for one in content["annotations"] if not one["iscrowd"]]
+        away, crowd, blank, absent = objects[:4]
+        size = away["segmentation"]["size"]
+        x, _, width, _ = away["bbox"]
+        corner = 0 if x + width / 2 > size[1] / 2 else size[1] - 8
+        away["segmentation"] = [[corner, 0, corner + 8, 0, corner + 8, 8, corner, 8]]
+        crowd["iscrowd"] = 1
+        blank["segmentation"] = {"size": size, "counts": [size[0] * size[1]]}
+        del absent["segmentation"]
+        seen.update(
+            zip(("away", "crowd", "blank", "absent"), (a["id"] for a in objects[:4]), strict=True)
+        )
+
+    human = changed_human(data, tmp_path, change)
+    told = ["labelers=[box,ellipse]", *data, human, "sample=1000", f"output={tmp_path / 'o'}"]
+    assert main(["bake-off", *told]) == 0
+    said = capsys.readouterr().out
+    page = (tmp_path / "o" / "bake_off.html").read_text()
+    for line in (
+        f"1 human masks are crowds, the first is annotation {seen['crowd']}: left out",
+        "1 human masks are not where the boxes of their ids are, the first is annotation "
+        f"{seen['away']}: left out",
+        f"1 human masks have no pixel, the first is annotation {seen['blank']}: left out",
+        f"1 boxes of the sample have no human mask, the first is annotation {seen['absent']}",
+    ):
+        assert f"{line}\n" in said
+        assert f"{line}." in page
+    found = json.loads((tmp_path / "o" / "bake_off.json").read_text())
+    assert found["truth"]["objects"] == found["objects"] - 4

@@ -72,6 +72,10 @@ def no_masks(content):
             r"annotation 1 occurs more than once\. Give every annotation its own id\.",
         ),
         (lambda c: c.pop("annotations"), "the list 'annotations' is missing"),
+        (
+            lambda c: c["images"][1].update(width=80),
+            r"image 1 is 80 x 30 px, but 40 x 30 px in \S+source\.json \(width x height\)\. Is it",
+        ),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(change, said, adopt):

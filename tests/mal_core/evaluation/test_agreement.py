@@ -67,6 +67,22 @@ def test_every_encoding_is_read(encoding, tmp_path):
     assert [one.mask_iou for one in measure_agreement(other, polygons).objects] == [1, 1, 1]
 
 
+def other_ids(content):
+    """Ids of the objects of one image change places: first come, first numbered."""
+    first, second, _ = content["annotations"]
+    first["id"], second["id"] = second["id"], first["id"]
+    first["image_id"] = second["image_id"] = 0
+
+
+def masks_without_boxes(content):
+    """Masks of another file: neither boxes nor places are those of the ids."""
+    content["annotations"].pop()
+    x, y = 36, 26
+    for entry in content["annotations"]:
+        del entry["bbox"]
+        entry["segmentation"] = [[x, y, x + 3, y, x + 3, y + 3, x, y + 3]]
+
+
 def no_masks(content):
     for entry in content["annotations"]:
         del entry["segmentation"]
@@ -116,6 +132,17 @@ def no_masks(content):
             r"'v/0\.png' here, 'a\.jpg' there\. Are both files of the same split\?",
         ),
         (lambda c: c.pop("images"), "the list 'images' is missing"),
+        (
+            other_ids,
+            r"annotation 1 has the box \[20, 2, 15, 25\], but \[4, 5, 12, 10\] in the human file, "
+            r"which is another object\. Are both files of the same split\? Give each label the id "
+            r"that its object has there\.",
+        ),
+        (
+            masks_without_boxes,
+            r"its 2 masks without a bbox are not where the objects of their ids are in the human "
+            r"file: on average 6 % of the smaller box is shared\.",
+        ),
     ],
 )
 def test_files_that_cannot_be_compared_are_refused(change, said, tmp_path, human):
@@ -146,6 +173,23 @@ def notes_of(tmp_path, human, change):
         ),
         (lambda c: c["images"][0].update(file_name="train\\A.PNG"), None),
         (lambda c: c["annotations"].pop(0), None),
+        (lambda c: c["annotations"][0].update(bbox=[3.4, 4.6, 12.7, 11]), None),
+        (lambda c: c["annotations"][0].update(bbox=[9, 8, 2, 3]), None),
+        (lambda c: c["annotations"][0].pop("bbox"), None),
+        (
+            lambda c: c["annotations"][1].update(score=87),
+            "1 labels have a score that is no number from 0 to 1, the first is annotation 2: 87; "
+            "nothing is measured by scores here",
+        ),
+        (
+            lambda c: c["annotations"][1].update(score="0.8"),
+            "1 labels have a score that is no number from 0 to 1, the first is annotation 2: "
+            "'0.8'; nothing is measured by scores here",
+        ),
+        (
+            lambda c: c["annotations"][2].pop("score"),
+            "1 labels have no score, and the others do, the first is 3",
+        ),
     ],
 )
 def test_what_differs_and_what_is_left_out_is_counted(change, said, tmp_path, human):

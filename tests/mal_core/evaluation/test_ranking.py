@@ -79,3 +79,33 @@ def test_human_masks_say_how_right_it_was():
     wrong = truth_of(places, {"a": 0.7, "b": 0.8, "c": 0.9}, 80)
     assert (wrong.best, wrong.order) == ("c", -1)
     assert wrong.lost == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("ious", "said", "order"),
+    [
+        ([0.9, 0.8, 0.7], "a is best: the recommendation is right", 1.0),
+        ([0.7, 0.8, 0.7], "b is best: following the recommendation loses 0.100 of mean IoU", 0.0),
+        (
+            [0.8, 0.7, 0.80001],
+            "a and c are alike with 0.800, a tie: the recommendation is one of them",
+            0.0,
+        ),
+        (
+            [0.0, 0.0, 0.0],
+            "a and b and c are alike with 0.000, a tie: the recommendation is one of them",
+            None,
+        ),
+        (
+            [0.6, 0.8, 0.8],
+            "b and c are alike with 0.800, a tie: following the recommendation loses 0.200 of mean "
+            "IoU",
+            -0.866,
+        ),
+    ],
+)
+def test_a_tie_is_called_a_tie(ious, said, order):
+    places = ranked(NAMES, evidence([0.7, 0.6, 0.5], [0.7, 0.6, 0.5], [0.7, 0.6, 0.5]))
+    truth = truth_of(places, dict(zip(NAMES, ious, strict=True)), 80)
+    assert truth.verdict == said
+    assert truth.order == (None if order is None else pytest.approx(order, abs=1e-3))
