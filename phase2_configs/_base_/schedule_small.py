@@ -9,7 +9,7 @@ test_cfg = dict(type="TestLoop")
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=6e-4, weight_decay=0.01),
+    optimizer=dict(type="AdamW", lr=6e-4, weight_decay=0.01, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0),
     clip_grad=dict(max_norm=10, norm_type=2),
 )

@@ -17,6 +17,8 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mal_core.errors import ConfigError
 from mal_core.models import safe_weights
 
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is: mmengine parses a hundred of mmdet's files to find one config by name."""
 HISTORY = "mmengine.logging.history_buffer.HistoryBuffer"
 HISTORY_KEYS = ("_log_history", "_count_history", "max_length")
 
@@ -35,7 +37,7 @@ def install() -> None:
     torch.load = torch.serialization.load = _load
     mmengine.runner.checkpoint._safe_torch_load = _load
     PickleHandler.load_from_fileobj = PickleHandler.load_from_path = _refuse_pickle
-    yaml_handler.Loader = yaml.SafeLoader  # the one it takes builds any Python object
+    yaml_handler.Loader = SAFE_LOADER  # the one it takes builds any Python object
 
 
 def _load(f: Any, map_location: Any = None, *_arguments: Any, **_options: Any) -> Any:
