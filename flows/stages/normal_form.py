@@ -18,7 +18,7 @@ from mal_core.report.text_tables import format_number
 
 logger = logging.getLogger(__name__)
 
-NOTES = "notes.json"
+NOTES, DROPPED = "notes.json", "dropped.json"
 Json = dict[str, Any]
 
 
@@ -82,15 +82,17 @@ def _converted(run: Run, given: Inputs) -> Inputs:
     names = {"train": data.train_format, "val": data.val_format}
     splits = {"train": given.train, **({} if given.val is None else {"val": given.val})}
     formats = {key: FORMATS[names[key]] for key in splits}
-    from_pixels = any(format_.sizes_from_pixels for format_ in formats.values())
-    setting = {"orientation": data.orientation} if from_pixels else {}
+    setting = _reading(run.config, any(one.sizes_from_pixels for one in formats.values()))
 
     def work(folder: Path) -> None:
         contents, notes, failures = {}, {}, []
+        dropped: list[tuple[str, str]] | None = [] if run.config.fix else None
         for key, split in splits.items():
             format_ = formats[key]
             try:
-                contents[key] = format_.read(split.images, split.annotations, data.orientation)
+                contents[key] = format_.read(
+                    split.images, split.annotations, data.orientation, dropped
+                )
                 notes[key] = format_.notes(split.images, split.annotations, contents[key])
             except DatasetError as error:
                 failures.append(error)
@@ -103,6 +105,7 @@ def _converted(run: Run, given: Inputs) -> Inputs:
             numbered = formats[key].numbers_entries
             write_normal(folder / f"{key}.json", content, splits[key].annotations, numbered)
         write_json(folder / NOTES, notes)
+        write_json(folder / DROPPED, dropped or [])
 
     inputs = {key: _source_digest(run, split, names[key]) for key, split in splits.items()}
     config = {"format": [names[key] for key in splits], **setting}
@@ -120,6 +123,20 @@ def _converted(run: Run, given: Inputs) -> Inputs:
         val=normal.get("val"),
         train_notes=tuple(notes["train"]),
         val_notes=tuple(notes.get("val", ())),
+    )
+
+
+def _reading(config: RunConfig, from_pixels: bool) -> dict[str, Any]:
+    """Settings that decide what a reader makes of its files."""
+    orientation = {"orientation": config.data.orientation} if from_pixels else {}
+    return {**orientation, **({"fix": True} if config.fix else {})}
+
+
+def left_out(normal: Path) -> list[tuple[str, str]]:
+    """Places that a reader left out of a normal form for a repair, and why."""
+    listed = normal.with_name(DROPPED)
+    return (
+        [(where, why) for where, why in json.loads(listed.read_text())] if listed.exists() else []
     )
 
 

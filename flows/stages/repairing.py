@@ -8,14 +8,17 @@ from typing import Any
 from flows.settings.run_config import RunConfig
 from flows.stages import inputs
 from flows.stages.examining import only
+from flows.stages.normal_form import left_out
 from flows.stages.run import Run
 from mal_core.config import SplitConfig
 from mal_core.data.coco import parse_coco
 from mal_core.data.images.headers import UNREADABLE, read_header
 from mal_core.data.images.loading import wrong_images
+from mal_core.data.inspection.number_repair import with_numbers
 from mal_core.data.inspection.repair import RepairChange, Repaired, repair, same_classes, with_sizes
 from mal_core.data.validation import ImageTable
 from mal_core.errors import ConfigError, DatasetError, raise_together
+from mal_core.formats import FORMATS
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.processes.files import write_json
 
@@ -92,13 +95,18 @@ def _require_free(config: RunConfig, folder: Path) -> None:
 
 
 def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
-    split = inputs.inputs(alone).train
+    split = _readable(alone)
     content = parse_coco(split.annotations)
-    changes: list[RepairChange] = []
+    numbered = split.annotations in alone.numbered
+    changes = [
+        RepairChange(what="dropped", entry=where, why=why)
+        for where, why in (left_out(split.annotations) if numbered else [])
+    ]
 
     def note(what: str, entry: str, why: str) -> None:
         changes.append(RepairChange(what=what, entry=entry, why=why))
 
+    content = with_numbers(content, note, origins=numbered)
     content["images"] = with_sizes(content["images"], lambda name: _size(split, name), note)
     masked = any(
         isinstance(entry, dict) and is_mask(entry.get("segmentation"))
@@ -108,9 +116,29 @@ def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
         content,
         _unusable(alone, split, content["images"]),
         need_masks=need_masks and masked,
-        origins=split.annotations in alone.numbered,
+        origins=numbered,
     )
     return dataclasses.replace(found, changes=(*changes, *found.changes))
+
+
+def _readable(alone: Run) -> SplitConfig:
+    """The split in normal form, without what its format can leave out.
+
+    Raises:
+        DatasetError: It is no annotation file, or wrong in a way that no repair can mend.
+    """
+    try:
+        return inputs.inputs(alone).train
+    except DatasetError as error:
+        name = alone.config.data.train_format
+        what = FORMATS[name].leaves_out
+        able = (
+            f"in data={name}, fix=true leaves out wrong {what} and puts boxes right, but not this: "
+            "correct it by hand."
+        )
+        if not what:
+            raise
+        raise DatasetError(error.path, [*error.problems, able]) from error
 
 
 def _size(split: SplitConfig, name: str) -> tuple[int, int] | None:

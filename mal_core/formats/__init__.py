@@ -12,6 +12,7 @@ from mal_core.data.coco import parse_coco
 from mal_core.data.images.frames import Orientation
 from mal_core.formats.coco_family import lvis_to_coco, objects365_to_coco
 from mal_core.formats.dota import dota_files, dota_notes, dota_to_coco
+from mal_core.formats.text_rows import Dropped
 from mal_core.formats.voc import voc_files, voc_notes, voc_to_coco
 from mal_core.formats.voc_masks import write_voc_masks
 from mal_core.formats.yolo import (
@@ -43,6 +44,7 @@ class Format:
         numbers_classes: The format knows classes by name; the conversion numbers them.
         numbers_entries: It has no ids; `origin` in the normal form says where each entry is from.
         in_folders: Annotations may be a folder of files.
+        leaves_out: What `to_coco` can leave out where it is wrong, if it is given `dropped`, too.
     """
 
     to_coco: Callable[..., Json]
@@ -55,19 +57,29 @@ class Format:
     notes: Callable[[Path, Path, Json], list[str]] = lambda _images, _annotations, _content: []
     sizes_from_pixels: bool = False
     in_folders: bool = False
+    leaves_out: str = ""
 
-    def read(self, images: Path, annotations: Path, orientation: Orientation) -> Json:
+    def read(
+        self,
+        images: Path,
+        annotations: Path,
+        orientation: Orientation,
+        dropped: Dropped | None = None,
+    ) -> Json:
         """The normal form.
 
         Args:
             images: Folder of the photos.
             annotations: File or folder.
             orientation: For formats that state no sizes.
+            dropped: Receives places that were left out, and why; None refuses what is wrong.
 
         Raises:
             DatasetError: The annotations are wrong in a way that only their format knows.
         """
-        extra = {"orientation": orientation} if self.sizes_from_pixels else {}
+        extra: dict[str, Any] = {"orientation": orientation} if self.sizes_from_pixels else {}
+        if dropped is not None and self.leaves_out:
+            extra["dropped"] = dropped
         return self.to_coco(images, annotations, **extra)
 
 
@@ -85,6 +97,7 @@ YOLO = Format(
     numbers_entries=True,
     sizes_from_pixels=True,
     in_folders=True,
+    leaves_out="rows",
 )
 FORMATS: dict[str, Format] = {
     "coco": Format(to_coco=coco_to_coco),
@@ -94,6 +107,7 @@ FORMATS: dict[str, Format] = {
         to_coco=voc_to_coco,
         write_masks=write_voc_masks,
         target="voc",
+        leaves_out="objects",
         files=voc_files,
         notes=voc_notes,
         numbers_classes=True,
@@ -110,6 +124,7 @@ FORMATS: dict[str, Format] = {
         numbers_entries=True,
         sizes_from_pixels=True,
         in_folders=True,
+        leaves_out="rows",
     ),
     "ytvis": Format(
         to_coco=ytvis_to_coco,

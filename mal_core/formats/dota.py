@@ -10,7 +10,7 @@ from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import shown
 from mal_core.formats.folder_files import files_below, missing_folder, unread_note
-from mal_core.formats.text_rows import pictures_below, rows_to_coco, spelling_notes
+from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, spelling_notes
 
 Json = dict[str, Any]
 HEADERS = (*DOTA_HEADERS, "acquisition dates:")
@@ -18,7 +18,13 @@ HEADERS = (*DOTA_HEADERS, "acquisition dates:")
 FORM = "a row is x1 y1 x2 y2 x3 y3 x4 y4 class difficulty"
 
 
-def dota_to_coco(images: Path, annotations: Path, *, orientation: Orientation = "auto") -> Json:
+def dota_to_coco(
+    images: Path,
+    annotations: Path,
+    *,
+    orientation: Orientation = "auto",
+    dropped: Dropped | None = None,
+) -> Json:
     """A folder of DOTA's text files (labelTxt) -> COCO.
 
     A line is `x1 y1 x2 y2 x3 y3 x4 y4 class difficulty`, corners in px of the image; lines that
@@ -33,7 +39,7 @@ def dota_to_coco(images: Path, annotations: Path, *, orientation: Orientation = 
     if not annotations.is_dir():
         problem = f"{missing_folder(annotations)}. Give the folder of text files, labelTxt."
         raise DatasetError(annotations, [problem])
-    content = rows_to_coco(images, annotations, orientation, _read, problems)
+    content = rows_to_coco(images, annotations, orientation, _read, problems, dropped)
     if problems:
         raise DatasetError(annotations, problems)
     names = sorted({entry["class"] for entry in content["annotations"]})

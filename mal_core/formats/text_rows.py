@@ -15,6 +15,8 @@ from mal_core.formats.folder_files import files_below
 
 Json = dict[str, Any]
 IMAGE_SUFFIXES = (*sorted(SUFFIXES), ".avif")
+Dropped = list[tuple[str, str]]
+"""Places that were left out, and why."""
 ReadRow = Callable[[str, tuple[int, int]], Json | str | None]
 """A line and the (width, height) of its photo, px -> what an annotation says beside its id and
 image; what is wrong with the line; or None, where it is no object."""
@@ -26,6 +28,7 @@ def rows_to_coco(
     orientation: Orientation,
     read: ReadRow,
     problems: list[str],
+    dropped: Dropped | None = None,
 ) -> Json:
     """All photos of a folder, and the objects of their text files.
 
@@ -35,6 +38,7 @@ def rows_to_coco(
         orientation: "stored" takes sizes as they are stored, else as viewers show the photos.
         read: Reads a line.
         problems: Receives what is wrong.
+        dropped: Receives wrong rows in its place, if they may be left out.
 
     Returns:
         COCO's `images` and `annotations`.
@@ -56,7 +60,12 @@ def rows_to_coco(
             {"id": number, "file_name": str(name), "width": size[0], "height": size[1]}
         )
         if name in file_of:
-            _add_objects(content, file_of[name], (number, size), read, problems)
+            wrong: Dropped = []
+            _add_objects(content, file_of[name], (number, size), read, wrong, problems)
+            if dropped is None:
+                problems += [f"{where}: {why}" for where, why in wrong]
+            else:
+                dropped += wrong
     used = set(file_of.values())
     orphans = [path for path in label_files.values() if path not in used]
     below = sorted(path.relative_to(annotations) for path in orphans)
@@ -168,6 +177,7 @@ def _add_objects(
     path: Path,
     image: tuple[int, tuple[int, int]],
     read: ReadRow,
+    wrong: Dropped,
     problems: list[str],
 ) -> None:
     try:
@@ -182,7 +192,7 @@ def _add_objects(
         where = f"{path.name}, line {number}"
         found = read(line, size)
         if isinstance(found, str):
-            problems.append(f"{where}: {found}")
+            wrong.append((where, found))
         elif found is not None:
             place = {"id": len(content["annotations"]) + 1, "image_id": image_id}
             content["annotations"].append({**place, **found, "origin": where})

@@ -14,18 +14,26 @@ from mal_core.data.images.names import SUFFIXES, canonical
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.formats.folder_files import files_below, unread_note
-from mal_core.formats.text_rows import pictures_below
+from mal_core.formats.text_rows import Dropped, pictures_below
 from mal_core.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
 
 Json = dict[str, Any]
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 LARGEST_PX = 1e6
 BARE_AMPERSAND = re.compile(r"&(?![#\w]+;)")
+WRONG = "wrong"
+"""Key of what is wrong with an object, while its file is read."""
 COORDINATE = re.compile(r"[xy]\d*").fullmatch
 GIVE = "Give the folder `Annotations`, or a list in ImageSets."
 
 
-def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) -> Json:
+def voc_to_coco(
+    _images: Path,
+    annotations: Path,
+    *,
+    masks: Path | None = None,
+    dropped: Dropped | None = None,
+) -> Json:
     """A folder of VOC XML files -> COCO.
 
     VOC counts pixels from 1 and includes the last one: (xmin, xmax) becomes
@@ -38,6 +46,7 @@ def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) 
         annotations: The folder `Annotations` with what lies below it, one XML file, or a list
             of names (ImageSets/Main/x.txt) whose XML files lie in `Annotations` two folders up.
         masks: Another folder SegmentationObject than the one beside `Annotations`.
+        dropped: Receives objects that are left out because they are wrong, and why.
 
     Raises:
         DatasetError: Carries every problem of every file.
@@ -45,6 +54,8 @@ def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) 
     problems: list[str] = []
     root, paths = _xml_files(annotations, problems)
     parsed = [(path.relative_to(root), _parse(path, root, masks, problems)) for path in paths]
+    for path, file in parsed:
+        _sort_out(path, file, problems, dropped)
     names = sorted({str(o["name"]) for _, file in parsed if file for o in file["objects"]})
     category_of = {name: number for number, name in enumerate(names, start=1)}
     content: Json = {
@@ -61,12 +72,12 @@ def voc_to_coco(_images: Path, annotations: Path, *, masks: Path | None = None) 
             problems.append(f"{path} and {first} are both of {file['file_name']}. Keep one.")
         image = {key: file[key] for key in ("file_name", "width", "height")}
         content["images"].append({"id": number, **image, "origin": str(path)})
-        for index, entry in enumerate(file["objects"], start=1):
+        for entry in file["objects"]:
             known = {"category_id": category_of[entry.pop("name")], "image_id": number}
             entry_id = len(content["annotations"]) + 1
-            place = {"object": index, "origin": f"{path}, object {index}"}
+            place = {"origin": f"{path}, object {entry['object']}"}
             content["annotations"].append({"id": entry_id, **known, "iscrowd": 0, **entry, **place})
-    problems += _share_problems(content["annotations"])
+    problems = problems or list(_share_problems(content["annotations"]))
     if problems:
         raise DatasetError(annotations, problems)
     return content
@@ -181,15 +192,32 @@ def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) ->
         "objects": [],
     }
     for index, element in enumerate(root.iter("object"), start=1):
-        where = f"{name}: object {index}"
+        where, wrong = f"{name}: object {index}", list[str]()
         kind = (element.findtext("name") or "").strip()
         if not kind:
-            problems.append(f"{where} has no <name>. Add its class.")
-        box, polygon = _box(element, where, problems), _polygon(element, where, problems)
-        file["objects"].append({"name": kind, "bbox": box, **polygon, **_flags(element)})
+            wrong.append(f"{where} has no <name>. Add its class.")
+        box, polygon = _box(element, where, wrong), _polygon(element, where, wrong)
+        seen = {"name": kind, "bbox": box, **polygon, **_flags(element), "object": index}
+        file["objects"].append({**seen, WRONG: wrong})
     if len(problems) == before:
         _add_masks(file, _mask_file(path, folder, masks), problems)
     return file if len(problems) == before else None
+
+
+def _sort_out(path: Path, file: Json | None, problems: list[str], dropped: Dropped | None) -> None:
+    """Take out what is wrong with the objects of a file: they go, or are problems."""
+    kept = []
+    for entry in () if file is None else file["objects"]:
+        wrong = entry.pop(WRONG)
+        if not wrong:
+            kept.append(entry)
+        elif dropped is None:
+            problems += wrong
+        else:
+            where = f"{path}: object {entry['object']}"
+            dropped.append((where, " ".join(why.removeprefix(f"{where} ") for why in wrong)))
+    if file is not None:
+        file["objects"] = kept
 
 
 def _size(root: ElementTree.Element, name: str, problems: list[str]) -> Json:

@@ -17,7 +17,7 @@ from mal_core.data.validation import ALLOWED_OVERHANG, overhang
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NamesError, class_names, name_files, shown
 from mal_core.formats.folder_files import files_below, missing_folder, unread_note
-from mal_core.formats.text_rows import pictures_below, rows_to_coco, spelling_notes
+from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, spelling_notes
 from mal_core.geometry.box_forms import CENTERS, BoxForms
 from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
 from mal_core.geometry.polygons import Points, mask_to_polygon
@@ -30,9 +30,20 @@ POSE = "this is a pose, a box with key points; keep the first five numbers of ea
 LARGEST_SHARE = 2.0
 """Beyond it a number is no share of a photo's side; less overhang is told in px."""
 CORNERS_OF_A_BOX = 4
+RowForm = tuple[
+    Callable[[Sequence[float], tuple[int, int]], Json], Callable[[Sequence[str]], str | None]
+]
+"""Numbers of a row after its class and the image's (width, height), px -> its place in px; words
+of a row -> what is wrong with them, if anything."""
 
 
-def yolo_to_coco(images: Path, annotations: Path, *, orientation: Orientation = "auto") -> Json:
+def yolo_to_coco(
+    images: Path,
+    annotations: Path,
+    *,
+    orientation: Orientation = "auto",
+    dropped: Dropped | None = None,
+) -> Json:
     """A folder of YOLO label files -> COCO.
 
     A line is `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`, a
@@ -46,10 +57,16 @@ def yolo_to_coco(images: Path, annotations: Path, *, orientation: Orientation = 
     Raises:
         DatasetError: Carries every problem of every file.
     """
-    return shares_to_coco(images, annotations, orientation, _shape, box_form_problem)
+    return shares_to_coco(images, annotations, orientation, (_shape, box_form_problem), dropped)
 
 
-def yolo_obb_to_coco(images: Path, annotations: Path, *, orientation: Orientation = "auto") -> Json:
+def yolo_obb_to_coco(
+    images: Path,
+    annotations: Path,
+    *,
+    orientation: Orientation = "auto",
+    dropped: Dropped | None = None,
+) -> Json:
     """A folder of YOLO-OBB label files, `class x1 y1 x2 y2 x3 y3 x4 y4` a line -> COCO.
 
     The four corners, in shares of the image's size, are a rotated box and no mask. All else is
@@ -58,15 +75,17 @@ def yolo_obb_to_coco(images: Path, annotations: Path, *, orientation: Orientatio
     Raises:
         DatasetError: Carries every problem of every file.
     """
-    return shares_to_coco(images, annotations, orientation, _rotated_shape, obb_form_problem)
+    return shares_to_coco(
+        images, annotations, orientation, (_rotated_shape, obb_form_problem), dropped
+    )
 
 
 def shares_to_coco(
     images: Path,
     annotations: Path,
     orientation: Orientation,
-    shape: Callable[[Sequence[float], tuple[int, int]], Json],
-    form_problem: Callable[[Sequence[str]], str | None],
+    form: RowForm,
+    dropped: Dropped | None = None,
 ) -> Json:
     """A folder of text files of shares -> COCO.
 
@@ -74,13 +93,14 @@ def shares_to_coco(
         images: Folder of the photos.
         annotations: Folder of the text files.
         orientation: Of the photos that the shares are of.
-        shape: Numbers of a row after its class and the image's (width, height) -> its place in px.
-        form_problem: What is wrong with the words of a row, if anything.
+        form: How a row is read.
+        dropped: As for `rows_to_coco`.
 
     Raises:
         DatasetError: Carries every problem of every file.
     """
     problems: list[str] = []
+    shape, form_problem = form
     names = _names(annotations, problems)
     categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
 
@@ -91,7 +111,7 @@ def shares_to_coco(
         kind, *values = map(float, line.split())
         return {"category_id": int(kind) + 1, "iscrowd": 0, **shape(values, size)}
 
-    content = rows_to_coco(images, annotations, orientation, read, problems)
+    content = rows_to_coco(images, annotations, orientation, read, problems, dropped)
     problems = problems or list(_form_problems(content))
     if problems:
         raise DatasetError(annotations, problems)

@@ -40,6 +40,9 @@ from mal_core.geometry.box_forms import XYWH, to_xyxy
 Json = dict[str, Any]
 Note = Callable[[str, str, str], None]
 """Told what was done, to which entry, and why."""
+BOX_FIELD = {"bbox": ANNOTATION_FIELDS["bbox"]}
+LEAST_INSIDE = 0.5
+"""Share of a box inside its image from which on it is clipped: less of it is no overhang."""
 CHANGES = ("dropped", "corrected", "renumbered", "merged")
 
 
@@ -273,10 +276,7 @@ class _Repair:
 
     def _box(self, label: str, entry: Json, size: tuple[int, int], mask: Any) -> bool:
         box: Any = entry.get("bbox")
-        if not isinstance(box, list):
-            problem: str | None = "has no bbox"
-        else:
-            problem = box_problem(box)
+        problem = next(field_problems(entry, BOX_FIELD), None) or box_problem(box)
         if problem is None and self._written.in_shares:
             box = [value * size[place % 2] for place, value in enumerate(box)]
             self._set(label, entry, "bbox", box, "its box is in shares of the image's size")
@@ -298,7 +298,8 @@ class _Repair:
     def _clip(self, label: str, entry: Json, size: tuple[int, int]) -> str | None:
         problem = place_problem(entry["bbox"], size)
         x0, y0, x1, y1 = clip_box(entry["bbox"], size)
-        if x1 <= x0 or y1 <= y0:
+        inside = max(x1 - x0, 0) * max(y1 - y0, 0)
+        if inside <= LEAST_INSIDE * entry["bbox"][2] * entry["bbox"][3]:
             return problem
         if problem is not None:
             self._set(label, entry, "bbox", [x0, y0, x1 - x0, y1 - y0], "reaches out of its image")

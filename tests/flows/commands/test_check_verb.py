@@ -9,6 +9,7 @@ import pytest
 
 from flows.commands import cli
 from tests.builders import CocoFiles, write_coco
+from tests.mal_core.formats.drawn_formats import draw, write_voc, write_yolo
 
 Mal = Callable[..., tuple[int, str, str]]
 
@@ -137,6 +138,76 @@ def test_a_repair_needs_a_place(train: CocoFiles, val: CocoFiles, mal: Mal) -> N
     status, _, err = mal("check", *given(train, val), "fix=true")
     assert status == 2
     assert "output=DIR" in err
+
+
+def fixed(mal: Mal, tmp_path: Path, name: str, annotations: Path) -> tuple[int, str, str, Path]:
+    images = draw(tmp_path / "images")
+    given = [f"data.train.images={images}", f"data.train.annotations={annotations}"]
+    folder = tmp_path / "fixed"
+    said = mal("check", f"data={name}", *given, "fix=true", f"output={folder}")
+    return *said, folder
+
+
+def changes_of(folder: Path) -> list[tuple[str, str, str]]:
+    listed = json.loads((folder / "changes.json").read_text())["train"]["changes"]
+    return [(one["what"], one["entry"], one["why"]) for one in listed]
+
+
+def test_rows_of_yolo_that_cannot_be_read_are_left_out_and_listed(mal: Mal, tmp_path: Path) -> None:
+    labels = write_yolo(tmp_path / "labels")
+    rows = (labels / "a.txt").read_text()
+    # Without a class; with a class too much; 10 px over the border; mostly outside.
+    wrong = "0.5 0.5 0.2 0.2\n7 0.5 0.5 0.2 0.2\n0 0.95 0.5 0.3 0.2\n0 1.2 0.5 0.5 0.2\n"
+    (labels / "a.txt").write_text(rows + wrong)
+    status, _, err, folder = fixed(mal, tmp_path, "yolo", labels)
+    assert status == 0, err
+    found = changes_of(folder)
+    assert [one[:2] for one in found] == [
+        ("dropped", "a.txt, line 3"),
+        ("dropped", "a.txt, line 4"),
+        ("corrected", "a.txt, line 5"),
+        ("dropped", "a.txt, line 6"),
+    ]
+    assert found[0][2].startswith("'0.5 0.5 0.2 0.2': a box is five numbers")
+    assert found[1][2] == "class 7, but there are classes 0 to 1."
+    content = json.loads((folder / "train.json").read_text())
+    assert len(content["annotations"]) == 4
+    assert content["annotations"][2]["bbox"] == pytest.approx([32, 12, 8, 6])
+
+
+def test_objects_of_voc_that_cannot_be_read_are_left_out_and_listed(
+    mal: Mal, tmp_path: Path
+) -> None:
+    folder = write_voc(tmp_path / "Annotations")
+    text = (folder / "a.xml").read_text()
+    (folder / "a.xml").write_text(text.replace("<xmin>5</xmin>", "<xmin>five</xmin>"))
+    status, _, err, output = fixed(mal, tmp_path, "voc", folder)
+    assert status == 0, err
+    assert changes_of(output) == [
+        ("dropped", "a.xml: object 1", "has bndbox/xmin='five', but it must be a number.")
+    ]
+    kept = json.loads((output / "train.json").read_text())["annotations"]
+    assert [entry["origin"] for entry in kept] == ["a.xml, object 2", "b.xml, object 1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it", "what"),
+    [
+        ("yolo", lambda folder: (folder / "classes.txt").unlink(), "rows"),
+        ("voc", lambda folder: (folder / "a.xml").write_text("<annotation>"), "objects"),
+    ],
+)
+def test_what_a_repair_cannot_do_for_a_format_is_said(
+    name: str, break_it: Callable[[Path], object], what: str, mal: Mal, tmp_path: Path
+) -> None:
+    folder = {"yolo": write_yolo, "voc": write_voc}[name](tmp_path / "own")
+    break_it(folder)
+    status, _, err, _ = fixed(mal, tmp_path, name, folder)
+    assert status == 2
+    assert (
+        f"in data={name}, fix=true leaves out wrong {what} and puts boxes right, but not this: "
+        "correct it by hand." in err
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def set_mask(mask: object) -> Callable[[Content], object]:
 SQUARE = [4.0, 5.0, 24.0, 5.0, 24.0, 21.0, 4.0, 21.0]
 BROKEN: dict[str, tuple[Callable[[Content], object], dict[str, int]]] = {
     "a box out of its image": (set_box(400, 400, 5, 5), {"corrected": 1}),
-    "a box over the border": (set_box(50, 30, 60, 60), {"corrected": 2}),
+    "a box over the border": (set_box(50, 30, 20, 20), {"corrected": 2}),
+    "a box mostly over the border": (set_box(50, 30, 60, 60), {"corrected": 1}),
     "a box of NaN": (set_box(math.nan, 1, 2, 3), {"corrected": 1}),
     "a box of text": (lambda c: c["annotations"][0].update(bbox="1,2,3,4"), {"corrected": 1}),
     "no box and no mask": (
@@ -232,3 +233,33 @@ def test_classes_get_the_numbers_of_the_training_file_by_name() -> None:
     names = {one["id"]: one["name"] for one in new_val["categories"]}
     assert [names[one["category_id"]] for one in new_val["annotations"]] == ["cat", "cow"]
     assert {one[0] for one in told} == {"corrected", "renumbered"}
+
+
+@pytest.mark.parametrize("box", [[50, 5, 40, 16], [-30, 5, 40, 16], [60, 44, 20, 20]])
+def test_a_box_mostly_outside_its_image_is_no_overhang(box: list[int], files: CocoFiles) -> None:
+    """Less than half of it is inside: its mask tells it, or it goes."""
+    content = files.content()
+    told = content["annotations"][0]["bbox"]
+    content["annotations"][0]["bbox"] = box
+    found = repair(content, {}, need_masks=False)
+    assert found.content["annotations"][0]["bbox"] == pytest.approx(told, abs=1)
+    assert found.changes[0].why.startswith(f"has bbox={box}, which reaches ")
+    assert "Its mask tells it: bbox=" in found.changes[0].why
+    del content["annotations"][0]["segmentation"]
+    found = repair(content, {}, need_masks=False)
+    assert found.counts() == {"dropped": 1}
+    assert found.changes[0].why.startswith(f"has bbox={box}, which reaches ")
+
+
+def test_a_box_that_is_no_list_is_told_as_what_it_is(files: CocoFiles) -> None:
+    content = files.content()
+    entry = content["annotations"][0]
+    entry.update(bbox={"x": 1, "y": 2, "width": 3, "height": 4}, segmentation=None)
+    found = repair(content, {}, need_masks=False)
+    assert [(change.what, change.why) for change in found.changes] == [
+        (
+            "dropped",
+            "has bbox={'height': 4, 'width': 3, 'x': 1, 'y': 2}, but it must be a list "
+            "[x, y, width, height] in px.",
+        )
+    ]

@@ -1,0 +1,108 @@
+"""Numbers that a COCO file writes as text or with a fraction of zero, and ids that are names.
+
+Exports from tables and dictionaries of other languages have them. Each can mean one thing only,
+as long as whoever refers to an id does so in the same words.
+"""
+
+import reprlib
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any
+
+from mal_core.data.foreign import is_number
+from mal_core.data.validation import label_of
+
+Json = dict[str, Any]
+Note = Callable[[str, str, str], None]
+IMAGE_NUMBERS, ANNOTATION_NUMBERS = ("width", "height"), ("id", "iscrowd", "area")
+NESTED = ("bbox", "segmentation")
+
+
+def with_numbers(content: Json, note: Note, *, origins: bool = False) -> Json:
+    """A COCO object whose numbers are numbers.
+
+    Args:
+        content: With the three lists; it is not changed.
+        note: Told of what was read, once for each entry.
+        origins: As for `label_of`.
+    """
+    image_of, category_of = (_numbered(content[key]) for key in ("images", "categories"))
+    references = {"image_id": image_of, "category_id": category_of}
+    found = dict(content)
+    for key, kind, ids, plain in (
+        ("images", "image", {"id": image_of}, IMAGE_NUMBERS),
+        ("categories", "category", {"id": category_of}, ()),
+        ("annotations", "annotation", references, (*ANNOTATION_NUMBERS, *NESTED)),
+    ):
+        found[key] = []
+        for index, entry in enumerate(content[key]):
+            read = _read(entry, ids, plain) if isinstance(entry, dict) else {}
+            if read:
+                shown = [
+                    f"{one}={reprlib.repr(entry[one])} is {reprlib.repr(read[one])}" for one in read
+                ]
+                why = f"numbers that are none: {', '.join(shown)}"
+                note("corrected", label_of(kind, index, entry, origins=origins), why)
+            found[key].append({**entry, **read} if read else entry)
+    return found
+
+
+_Ids = Mapping[str, Mapping[object, int]]
+
+
+def number_of(value: object) -> object:
+    """A number that is written as text, or a whole one with a fraction of zero; all else as is."""
+    if isinstance(value, str) and is_number(text := value.strip()):
+        value = int(text) if text.lstrip("+-").isdecimal() else float(text)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _numbered(entries: Sequence[Any]) -> dict[object, int]:
+    """A whole number for each id that is none: its own, else the next that is free."""
+    given = [entry["id"] for entry in entries if isinstance(entry, dict) and "id" in entry]
+    taken: Set[int] = {value for value in given if type(value) is int}
+    found: dict[object, int] = {}
+    following = max(taken, default=0) + 1
+    for value in given:
+        if type(value) not in (str, float) or value in found:
+            continue
+        number = number_of(value)
+        if type(number) is not int or number in taken:
+            if not isinstance(value, str) or not value.strip():
+                continue
+            number, following = following, following + 1
+        found[value] = number
+        taken |= {number}
+        following = max(following, number + 1)
+    return found
+
+
+def _read(entry: Json, ids: _Ids, plain: Sequence[str]) -> Json:
+    """The fields of an entry that are read as other values."""
+    read = {
+        key: known.get(entry[key], number_of(entry[key]))
+        for key, known in ids.items()
+        if type(entry.get(key)) in (str, float)
+    }
+    for key in plain:
+        if key in entry:
+            read[key] = _nested(entry[key]) if key in NESTED else _whole(key, entry[key])
+    return {key: value for key, value in read.items() if not _is_same(value, entry[key])}
+
+
+def _whole(key: str, value: object) -> object:
+    """A field of a number; areas may have a fraction, and keep the kind of number they are."""
+    return value if key == "area" and isinstance(value, float) else number_of(value)
+
+
+def _nested(value: object) -> object:
+    """Texts in lists of numbers as numbers; the `size` and `counts` of an RLE, too."""
+    if isinstance(value, list):
+        return [number_of(one) if isinstance(one, str) else _nested(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _nested(one) for key, one in value.items()}
+    return value
+
+
+def _is_same(one: object, other: object) -> bool:
+    """Equal, and of the same kind where a whole number is wanted: 1.0 is no id."""
+    return one == other and (isinstance(one, list | dict) or type(one) is type(other))
