@@ -25,7 +25,7 @@ import torch
 
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import TrainBatches
-from mal_core.data.images.loading import load_image
+from mal_core.labeling.protocol import Photo
 from mal_core.labeling.views import Seen, draw_mask, to_label, views_of
 from mal_core.quality.score import default_model
 from mal_core.training.losses import mean_field
@@ -214,15 +214,16 @@ def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str)
     for _ in range(repeats):
         work = yardstick = 0.0
         for record in dataset.images:
-            boxes = [box for box in dataset.boxes if box.image_id == record.image_id]
+            boxes = tuple(box for box in dataset.boxes if box.image_id == record.image_id)
             if not boxes:
                 continue
             path = dataset.image_root / record.file_name
+            photo = Photo(record=record, boxes=boxes, source=dataset.image_root)
             yardstick += len(boxes) * seconds(lambda path=path: cv2.imread(str(path)))  # type: ignore[misc]
             work += seconds(
-                lambda path=path, record=record, boxes=boxes: [  # type: ignore[misc]
+                lambda photo=photo: [  # type: ignore[misc]
                     to_label(draw_mask(item, [seen] * len(item.views), config), model)
-                    for item in views_of(load_image(path), record, boxes, config)
+                    for item in views_of(photo, config)
                 ]
             )
         ratios.append(work / yardstick)

@@ -12,7 +12,6 @@ after every data set; a data set that is there already is not done again.
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -26,7 +25,6 @@ import numpy as np
 from mal_core.data.coco import parse_coco, read_boxes
 from mal_core.geometry.boundary import boundary_iou
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.labelers.ensemble import prepared
 from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
 from mal_core.labelers.registry import photo_labeler
 from mal_core.labelers.sampling import sample_boxes
@@ -99,10 +97,10 @@ def _measured(data: Data, options: argparse.Namespace, out: Path) -> Iterator[di
         config = drawer_recipe(name, **changes)
         network = data.checkpoint if config.is_trained else None
         writer = photo_labeler(config, network, labeler_recipe(data.recipe))
-        prepared(writer, dataset, out / data.name / name)
+        writer.prepare(dataset, out / data.name / name)
         seconds, found = 0.0, []
         for one in photos:
-            photo = dataclasses.replace(one, source=one.pixels())
+            photo = one.decoded()
             started = time.process_time()
             outcomes = list(writer.outcomes([photo]))
             seconds += time.process_time() - started

@@ -3,21 +3,23 @@
 A job is a JSON file; the child is `python -m mal_core.jobs.worker train|label|shard JOB`.
 """
 
+import contextlib
 import json
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.config.labelers import LabelerConfig
 from mal_core.errors import WorkerError
 from mal_core.processes.child_errors import forget_failure, read_failure
+from mal_core.processes.children import launcher, run_child
 from mal_core.processes.nodes import run_ranks
 from mal_core.processes.records import from_json, write_record
 from mal_core.types import PseudoLabelSet
 
-logger = logging.getLogger(__name__)
+WORKER = "mal_core.jobs.worker"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +58,17 @@ class LabelJob:
     side_by_side: int = 1
 
 
-def _run(
-    verb: str, job: TrainJob | LabelJob, folder: Path, on_line: Callable[[str], None] | None
-) -> None:
+def _written(verb: str, job: TrainJob | LabelJob, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     job_path = folder / f"{verb}_job.json"
     write_record(job_path, job, indent=2)
-    run_job(verb, job_path, processes=_processes(job), on_line=on_line)
+    return job_path
 
 
 def run_job(
     verb: str,
     job_path: Path,
     *,
-    processes: int = 1,
     on_line: Callable[[str], None] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
@@ -79,22 +78,27 @@ def run_job(
         MalCoreError: As the child raised it.
         WorkerError: The child died otherwise; carries its last lines.
     """
+    with _failure_of(job_path):
+        command = [*launcher(1), *_command(verb, job_path)]
+        run_child(command, **_named(verb, job_path), on_line=on_line, environment=environment)
+
+
+def _command(verb: str, job_path: Path) -> list[str]:
+    return ["-m", WORKER, verb, str(job_path)]
+
+
+def _named(verb: str, job_path: Path) -> dict[str, Any]:
+    return {"what": f"{WORKER} {verb}", "log_path": job_path.with_name(f"{verb}.log")}
+
+
+@contextlib.contextmanager
+def _failure_of(job_path: Path) -> Iterator[None]:
+    """What a child leaves word of is raised as it raised it."""
     forget_failure(job_path)
     try:
-        run_ranks(
-            ["-m", "mal_core.jobs.worker", verb, str(job_path)],
-            num_processes=processes,
-            what=f"mal_core.jobs.worker {verb}",
-            log_path=job_path.with_name(f"{verb}.log"),
-            on_line=on_line,
-            environment=environment,
-        )
+        yield
     except WorkerError as error:
         raise read_failure(job_path) or error from error
-
-
-def _processes(job: TrainJob | LabelJob) -> int:
-    return 1 if isinstance(job, LabelJob) else job.mal.num_processes
 
 
 def train_in_child(job: TrainJob, *, on_line: Callable[[str], None] | None = None) -> None:
@@ -107,7 +111,14 @@ def train_in_child(job: TrainJob, *, on_line: Callable[[str], None] | None = Non
         WorkerError: The child died otherwise; carries its last lines.
         NodeError: Another machine of the run has ended or is out of reach.
     """
-    _run("train", job, job.output_dir, on_line)
+    job_path = _written("train", job, job.output_dir)
+    with _failure_of(job_path):
+        run_ranks(
+            _command("train", job_path),
+            num_processes=job.mal.num_processes,
+            **_named("train", job_path),
+            on_line=on_line,
+        )
 
 
 def label_in_child(
@@ -120,7 +131,7 @@ def label_in_child(
         WorkerError: The child died otherwise; carries its last lines.
     """
     folder = job.output.parent
-    _run("label", job, folder, on_line)
+    run_job("label", _written("label", job, folder), on_line=on_line)
     summary = json.loads((folder / "label_summary.json").read_text())
     paths = {"annotations": str(job.output), "ledger": str(job.ledger)}
     return from_json(PseudoLabelSet, {**summary, **paths}, folder / "label_summary.json")

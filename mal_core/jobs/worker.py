@@ -15,7 +15,6 @@ from mal_core.errors import SPACE_ADVICE, MalCoreError, lacks_space
 from mal_core.jobs.phase1 import LabelJob, TrainJob
 from mal_core.jobs.reads import certify, require_no_masks, watch_reads
 from mal_core.jobs.shards import ShardJob, is_wanted, report_shard
-from mal_core.labelers.ensemble import prepared
 from mal_core.labelers.registry import photo_labeler
 from mal_core.labelers.weights import weight_files, weights_name
 from mal_core.labeling.protocol import PhotoLabeler
@@ -128,7 +127,8 @@ def _label_inputs(job: LabelJob) -> tuple[BoxDataset, PhotoLabeler]:
         strict=job.strict,
         crowds_as_objects=writer.crowds_as_objects,
     )
-    return dataset, prepared(writer, dataset, job.output.parent)
+    writer.prepare(dataset, job.output.parent)
+    return dataset, writer
 
 
 def main() -> int:

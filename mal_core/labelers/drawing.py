@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -66,6 +67,9 @@ class DrawnPhotos:
 
     def __init__(self, drawer: Drawer) -> None:
         self.drawer = drawer
+
+    def prepare(self, _dataset: BoxDataset, _folder: Path) -> None:
+        """Nothing: a drawer looks at one photo at a time."""
 
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One outcome per box, in order."""

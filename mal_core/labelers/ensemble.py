@@ -20,7 +20,7 @@ from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labelers.drawing import Drawer, Map
 from mal_core.labelers.judging import Judge, Judged, JudgedBox
 from mal_core.labelers.sampling import sample_boxes
-from mal_core.labeling.protocol import Photo, PhotoLabeler
+from mal_core.labeling.protocol import Photo
 from mal_core.labeling.upright import upright_parts
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
@@ -107,6 +107,8 @@ class Ensemble:
             dataset: All boxes.
             folder: Of the labels; keeps what was found for shards and for a later call.
         """
+        if not dataset.boxes:
+            return
         known = folder / STANDINGS
         if not known.is_file():
             write_json(known, to_json(self._compared(dataset)))
@@ -180,19 +182,6 @@ class Ensemble:
                 "members": round(float(np.mean(agreement)), 4) if agreement else 1.0,
             },
         )
-
-
-def prepared(writer: PhotoLabeler, dataset: BoxDataset, folder: Path) -> PhotoLabeler:
-    """A labeler that has seen what it needs to see of all boxes before it draws.
-
-    Args:
-        writer: Any labeler; only an ensemble looks at a sample first.
-        dataset: All boxes.
-        folder: Of the labels.
-    """
-    if isinstance(writer, Ensemble) and dataset.boxes:
-        writer.prepare(dataset, folder)
-    return writer
 
 
 def joined(heard: Mapping[int, Judged], standing: Standing, mode: str) -> Map:

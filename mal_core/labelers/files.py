@@ -17,7 +17,6 @@ from mal_core.data.view import read_view
 from mal_core.errors import ConfigError, told_of
 from mal_core.formats import FORMATS, align_classes
 from mal_core.formats.normal import is_utf8, write_normal, write_utf8
-from mal_core.labelers.ensemble import prepared
 from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.processes.files import atomic_path, sha256_file, sha256_json
@@ -148,9 +147,10 @@ def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) ->
         )
     begin_attempt(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
     labeled, ledger = folder / "labels" / "train.json", folder / "labels" / LEDGER
+    writer.prepare(dataset, labeled.parent)
     result = generate_pseudo_labels(
         dataset,
-        prepared(writer, dataset, labeled.parent),
+        writer,
         source=split.annotations,
         output=labeled,
         ledger=ledger,

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import SURE, Drawing, Map, PixelBox
 from mal_core.labeling.protocol import Photo, corners_of
+from mal_core.quality.evidence import components_of
 from mal_core.quality.patch import Mask
-from mal_core.quality.score import Quality, components_of, default_model, quality_of
+from mal_core.quality.score import Quality, default_model, quality_of
 from mal_core.types import BoxAnnotation
 
 

@@ -9,6 +9,7 @@ Shape letters: H W px of a photo, h w px of a box.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,8 +24,9 @@ from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, views_of
 from mal_core.labeling.work import MaskWriter
+from mal_core.quality.evidence import components_of
 from mal_core.quality.patch import Mask
-from mal_core.quality.score import Quality, components_of, default_model, quality_of
+from mal_core.quality.score import Quality, default_model, quality_of
 from mal_core.types import (
     BoxAnnotation,
     BoxDataset,
@@ -100,12 +102,15 @@ class Refiner:
         self.writer = writer
         self.model = default_model("masks")
 
+    def prepare(self, _dataset: BoxDataset, _folder: Path) -> None:
+        """Nothing: all masks are there already."""
+
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One label per box, in order; an empty one where nothing would be left."""
-        for photo in photos:
+        for photo in (each.decoded() for each in photos):
             image = photo.pixels()
             corners = corners_of(photo.boxes)
-            drawn = self._drawn(image, photo)
+            drawn = self._drawn(photo)
             for index, (box, own) in enumerate(zip(photo.boxes, drawn, strict=True)):
                 others = np.delete(corners, index, axis=0)
                 yield self._outcome(image, photo.record, box, own, others)
@@ -114,11 +119,11 @@ class Refiner:
         """The labels as they are: old and new masks are scored alike."""
         return labels
 
-    def _drawn(self, image: NDArray[np.uint8], photo: Photo) -> Iterator[DrawnMask | None]:
+    def _drawn(self, photo: Photo) -> Iterator[DrawnMask | None]:
         if self.writer is None:
             yield from (None for _ in photo.boxes)
             return
-        yield from self.writer.draw(views_of(image, photo.record, photo.boxes, self.writer.config))
+        yield from self.writer.draw(views_of(photo, self.writer.config))
 
     def _outcome(
         self,

@@ -22,14 +22,13 @@ from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress
+from mal_core.quality.evidence import DIGITS, components_of
 from mal_core.quality.patch import mask_iou
 from mal_core.quality.regression import Row
 from mal_core.quality.score import (
     AGREEMENT,
-    DIGITS,
     OPINION,
     Quality,
-    components_of,
     default_model,
     quality_of,
 )
@@ -111,25 +110,12 @@ class _Opinion:
         score = quality_of(own.components(), self.model).score if own.mask.any() else 0.0
         return {AGREEMENT: round(mask_iou(mask, own.mask), DIGITS), OPINION: score}
 
-    def drawn(self, image: NDArray[np.uint8], photo: Photo) -> Iterator[DrawnMask | None]:
-        """One per box; None without a labeler.
-
-        Args:
-            image: The photo, decoded, RGB, shape (H, W, 3).
-            photo: With upright boxes.
-        """
+    def drawn(self, photo: Photo) -> Iterator[DrawnMask | None]:
+        """One per box, all upright; None without a labeler."""
         if self._writer is None:
             yield from (None for _ in photo.boxes)
             return
-        yield from self._writer.draw(
-            views_of(
-                image,
-                photo.record,
-                photo.boxes,
-                self._writer.config,
-                company_xyxy=photo.company_xyxy,
-            )
-        )
+        yield from self._writer.draw(views_of(photo, self._writer.config))
 
 
 def _by_image(
@@ -148,9 +134,9 @@ def _scored(
 ) -> Iterator[tuple[BoxAnnotation, Quality]]:
     """The masks of a photo, those of rotated boxes in the small photos that labeling sees."""
     for part in upright_parts(whole):
-        photo, image = part.photo, part.photo.pixels()
-        corners = corners_of(photo.boxes)
-        drawn = opinion.drawn(image, photo)
+        photo = part.photo.decoded()
+        image, corners = photo.pixels(), corners_of(photo.boxes)
+        drawn = opinion.drawn(photo)
         for index, (box, own) in enumerate(zip(photo.boxes, drawn, strict=True)):
             box_mask = _mask(entry_of[box.annotation_id], part, corners[index], labels)
             found: Row

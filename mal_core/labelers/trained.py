@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.labelers.drawing import Drawing
+from mal_core.labeling.protocol import Photo
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.types import BoxAnnotation, ImageRecord
@@ -26,7 +27,8 @@ class Trained:
         """
         height, width = image.shape[:2]
         record = ImageRecord(image_id=0, file_name="", height=height, width=width)
-        for drawn in self.writer.draw(views_of(image, record, boxes, self.writer.config)):
+        photo = Photo(record=record, boxes=tuple(boxes), source=image)
+        for drawn in self.writer.draw(views_of(photo, self.writer.config)):
             yield _drawing(drawn)
 
 

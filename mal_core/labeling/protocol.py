@@ -1,7 +1,7 @@
 """What labeling asks of whoever draws masks: outcomes for the boxes of photos, one by one."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +38,14 @@ class Photo:
             return load_image(self.source / self.record.file_name)
         return self.source
 
+    def decoded(self) -> "Photo":
+        """The same photo with its pixels at hand.
+
+        Raises:
+            DatasetError: As for `pixels`.
+        """
+        return replace(self, source=self.pixels())
+
 
 def corners_of(boxes: Iterable[BoxAnnotation]) -> NDArray[np.float64]:
     """Boxes as an array, px, shape (N, 4)."""
@@ -52,6 +60,14 @@ class PhotoLabeler(Protocol):
     """
 
     crowds_as_objects: bool
+
+    def prepare(self, dataset: BoxDataset, folder: Path) -> None:
+        """See what it needs to see of all boxes before it draws; called once, before `outcomes`.
+
+        Args:
+            dataset: All boxes.
+            folder: Of the labels; shards and later calls find there what was seen.
+        """
 
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One outcome per box, in order. The same photos give the same outcomes, bit by bit.

@@ -34,22 +34,17 @@ Corners = NDArray[np.float64]
 
 
 def grown_boxes(
-    pixels: NDArray[np.uint8],
-    photo: Photo,
-    see: Callable[[Tensor, Tensor], Sight],
-    config: MalConfig,
+    photo: Photo, see: Callable[[Tensor, Tensor], Sight], config: MalConfig
 ) -> Iterator[BoxAnnotation]:
     """The boxes of a photo, in order; those that cut their object off are larger.
 
     Args:
-        pixels: The photo, RGB, shape (H, W, 3).
-        photo: Its boxes.
+        photo: With its boxes.
         see: The network: crops, uint8, and their boxes in px of the photo in, its sight out.
         config: How it labels.
     """
-    record = photo.record
     wide = dataclasses.replace(config, test_expansion=SURROUNDINGS, extra_expansions=())
-    waiting = views_of(pixels, record, photo.boxes, wide, company_xyxy=photo.company_xyxy)
+    waiting = views_of(photo, wide)
     while part := list(islice(waiting, config.label_batch_size)):
         crops = torch.from_numpy(np.stack([item.views[0].crop for item in part]))
         corners = np.array([item.annotation.box_xyxy for item in part], dtype=np.float64)
@@ -58,7 +53,7 @@ def grown_boxes(
             crop_xyxy = item.views[0].crop_xyxy
             at_pixels = resize_logits(logits, crop_xyxy)
             _leave_to_neighbors(at_pixels, crop_xyxy, neighbors(given, item.others_xyxy))
-            box = grown_box(at_pixels, crop_xyxy, given, (record.width, record.height))
+            box = grown_box(at_pixels, crop_xyxy, given, photo.record.size)
             x0, y0, x1, y1 = box.tolist()
             yield dataclasses.replace(item.annotation, box_xyxy=(x0, y0, x1, y1))
 

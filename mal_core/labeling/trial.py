@@ -14,6 +14,7 @@ from mal_core.config import MalConfig
 from mal_core.data.crops import ImageCache
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.labeling.protocol import Photo
 from mal_core.labeling.views import BoxViews, DrawnMask, views_of
 from mal_core.processes.progress import Progress
 from mal_core.quality.composites import PLACES_NEEDED, Composite, Cutout, compose, cut_out
@@ -143,11 +144,15 @@ class _Bench:
 
     def _views(self, composite: Composite) -> Iterator[BoxViews]:
         height, width = composite.image.shape[:2]
-        record = ImageRecord(image_id=0, file_name="", height=height, width=width)
         x0, y0, x1, y1 = composite.box_xyxy.tolist()
         box = BoxAnnotation(annotation_id=0, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
-        company = composite.others_xyxy
-        return views_of(composite.image, record, [box], self.writer.config, company_xyxy=company)
+        photo = Photo(
+            record=ImageRecord(image_id=0, file_name="", height=height, width=width),
+            boxes=(box,),
+            source=composite.image,
+            company_xyxy=composite.others_xyxy,
+        )
+        return views_of(photo, self.writer.config)
 
     def _cut(self, label: PseudoLabel, record: ImageRecord) -> Cutout | None:
         corners = np.array(self._box_of[label.annotation_id].box_xyxy)

@@ -4,7 +4,7 @@ Shape letters: S crop side, G = S/4 side of the logits, H W pixels of a box in i
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,13 +15,14 @@ from mal_core.config import MalConfig, RefinementConfig
 from mal_core.data.crops import resize_crop, wrap_crop
 from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins, pixel_box, size_bin
 from mal_core.geometry.rle import crop_mask_to_rle
-from mal_core.labeling.protocol import NOBODY, corners_of
+from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.refinement import refine_logits
 from mal_core.quality.agreement import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask
+from mal_core.quality.evidence import components_of
 from mal_core.quality.patch import sigmoid
 from mal_core.quality.regression import QualityModel
-from mal_core.quality.score import components_of, quality_of
+from mal_core.quality.score import quality_of
 from mal_core.types import (
     BoxAnnotation,
     ImageRecord,
@@ -85,31 +86,24 @@ class Seen:
     unlike: float | None = None
 
 
-def views_of(
-    image: NDArray[np.uint8],
-    record: ImageRecord,
-    boxes: Iterable[BoxAnnotation],
-    config: MalConfig,
-    *,
-    company_xyxy: NDArray[np.float64] = NOBODY,
-) -> Iterator[BoxViews]:
-    """Cut every view of every box from a decoded photo, RGB, shape (H, W, 3).
+def views_of(photo: Photo, config: MalConfig) -> Iterator[BoxViews]:
+    """Cut every view of every box from a photo, which is decoded once.
 
-    Args:
-        company_xyxy: Further boxes of the photo that get no mask here, shape (N, 4).
+    Raises:
+        DatasetError: The photo is absent or cannot be decoded.
     """
+    image = photo.pixels()
     side = config.label_crop_size or config.crop_size
     expansions = sorted({config.test_expansion, *config.extra_expansions}, reverse=True)
-    known = list(boxes)
-    corners = corners_of(known)
-    for index, annotation in enumerate(known):
+    corners = corners_of(photo.boxes)
+    for index, annotation in enumerate(photo.boxes):
         crops_xyxy = [expand_box(corners[index], fixed_margins(one)) for one in expansions]
         yield BoxViews(
             annotation=annotation,
-            record=record,
+            record=photo.record,
             image=image,
             views=tuple(_view(image, crop_xyxy, side) for crop_xyxy in crops_xyxy),
-            others_xyxy=np.concatenate([np.delete(corners, index, axis=0), company_xyxy]),
+            others_xyxy=np.concatenate([np.delete(corners, index, axis=0), photo.company_xyxy]),
         )
 
 

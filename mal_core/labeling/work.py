@@ -69,6 +69,9 @@ class MaskWriter:
         self.sees_box = self.networks[0].outline_head is not None
         self.quality = default_model("labels")
 
+    def prepare(self, _dataset: BoxDataset, _folder: Path) -> None:
+        """Nothing: the network has seen all it needs."""
+
     @torch.inference_mode()
     def logits(
         self, crops_u8: Tensor, boxes_xyxy: Tensor, box_masks: Tensor | None = None
@@ -119,11 +122,11 @@ class MaskWriter:
         return chain.from_iterable(map(self._views_of, photos))
 
     def _views_of(self, photo: Photo) -> Iterator[BoxViews]:
-        pixels, boxes = photo.pixels(), photo.boxes
         if self.config.tighten:
-            boxes = tuple(grown_boxes(pixels, photo, self.see, self.config))
-        company = photo.company_xyxy
-        return views_of(pixels, photo.record, boxes, self.config, company_xyxy=company)
+            photo = photo.decoded()
+            boxes = tuple(grown_boxes(photo, self.see, self.config))
+            photo = dataclasses.replace(photo, boxes=boxes)
+        return views_of(photo, self.config)
 
     def features(self, photos: Iterable[Photo]) -> Iterator[NDArray[np.float32]]:
         """What the encoder sees of each box in its widest view, shape (E, h, w)."""
@@ -263,13 +266,19 @@ class LabelWork:
         report(done, total)
         for batch in waiting:
             outcomes: list[Outcome] = []
-            for outcome in upright_outcomes(writer.outcomes, self.photos(batch)):
+            for outcome in self._outcomes(batch, writer):
                 outcomes.append(outcome)
                 if len(outcomes) % BOXES_BETWEEN_REPORTS == 0:
                     report(done + len(outcomes), total)
             journal.add(batch, self._by_image(batch, outcomes))
             done += len(outcomes)
             report(done, total)
+
+    def _outcomes(self, batch: BatchKey, writer: PhotoLabeler) -> Iterator[Outcome]:
+        boxes = chain.from_iterable(self.boxes_of[image_id] for image_id in batch)
+        if any(box.corners is not None for box in boxes):
+            return upright_outcomes(writer.outcomes, self.photos(batch))
+        return writer.outcomes(self.photos(batch))
 
     def photos(self, batch: BatchKey) -> Iterator[Photo]:
         """The photos of a batch with their boxes, not decoded yet."""

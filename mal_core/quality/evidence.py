@@ -1,13 +1,16 @@
 """What the outline, the colors and the box say about a mask, whoever drew it.
 
 Each function gives one or more components by name; most lie in [0, 1].
+
+Letters: N boxes, H W px of the image, h w px of a box.
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.quality.patch import Mask, Patch, mask_iou
+from mal_core.quality.agreement import Beliefs, describe_beliefs
+from mal_core.quality.patch import Mask, Patch, cut_patch, mask_iou
 
 BINS = 12
 """Bins of each Lab axis."""
@@ -15,8 +18,40 @@ FEWEST = 1e-3
 EDGE_CELLS = 2
 """An outline lies on an edge of the photo that is at most so many cells away."""
 MAX_LOG_ODDS = 4.0
+DIGITS = 4
+"""Of what a file holds."""
 
 Components = dict[str, float]
+
+
+def components_of(
+    image: NDArray[np.uint8],
+    box_xyxy: NDArray[np.float64],
+    box_mask: Mask,
+    others_xyxy: NDArray[np.float64],
+    beliefs: Beliefs | None = None,
+) -> dict[str, float]:
+    """Everything that is known about a mask.
+
+    Args:
+        image: RGB, uint8, shape (H, W, 3).
+        box_xyxy: Its box in px, inside the image, shape (4,).
+        box_mask: The mask at the pixels that the box touches, shape (h, w).
+        others_xyxy: The other boxes of the image, shape (N, 4).
+        beliefs: What a labeler thinks of these pixels.
+
+    Returns:
+        Components by name, rounded, so that a file holds just what the score was made from.
+    """
+    patch = cut_patch(image, box_xyxy, box_mask)
+    found = {
+        **describe_shape(patch),
+        **describe_colors(patch),
+        **describe_place(patch, box_xyxy, image.shape, others_xyxy),
+    }
+    if beliefs is not None:
+        found |= describe_beliefs(patch.in_box, beliefs)
+    return {name: round(float(value), DIGITS) for name, value in found.items()}
 
 
 def describe_shape(patch: Patch) -> Components:

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from mal_core.geometry.boxes import pixel_box
 from mal_core.processes.records import read_record
-from mal_core.quality.agreement import Beliefs, describe_beliefs
-from mal_core.quality.evidence import describe_colors, describe_place, describe_shape
+from mal_core.quality.agreement import Beliefs
+from mal_core.quality.evidence import DIGITS, components_of
 from mal_core.quality.familiarity import USUAL
-from mal_core.quality.patch import Mask, cut_patch
+from mal_core.quality.patch import Mask
 from mal_core.quality.regression import QualityModel, Row
 
 Kind = Literal["labels", "masks"]
 """Masks of a labeler whose probabilities are known, or masks alone."""
-DIGITS = 4
 BESIDE = ("belief", "unlike")
 """Components that stand in the labels but in no score: what other tools call one, and drift."""
 AGREEMENT, OPINION = "agreement", "opinion"
@@ -55,36 +54,6 @@ def default_model(kind: Kind) -> QualityModel:
     """The model that comes with the library, for labels of no model of their own."""
     with resources.as_file(resources.files("mal_core.quality") / f"{kind}.json") as path:
         return read_record(QualityModel, path)
-
-
-def components_of(
-    image: NDArray[np.uint8],
-    box_xyxy: NDArray[np.float64],
-    box_mask: Mask,
-    others_xyxy: NDArray[np.float64],
-    beliefs: Beliefs | None = None,
-) -> dict[str, float]:
-    """Everything that is known about a mask.
-
-    Args:
-        image: RGB, uint8, shape (H, W, 3).
-        box_xyxy: Its box in px, inside the image, shape (4,).
-        box_mask: The mask at the pixels that the box touches, shape (h, w).
-        others_xyxy: The other boxes of the image, shape (N, 4).
-        beliefs: What a labeler thinks of these pixels.
-
-    Returns:
-        Components by name, rounded, so that a file holds just what the score was made from.
-    """
-    patch = cut_patch(image, box_xyxy, box_mask)
-    found = {
-        **describe_shape(patch),
-        **describe_colors(patch),
-        **describe_place(patch, box_xyxy, image.shape, others_xyxy),
-    }
-    if beliefs is not None:
-        found |= describe_beliefs(patch.in_box, beliefs)
-    return {name: round(float(value), DIGITS) for name, value in found.items()}
 
 
 def drift_line(rows: Iterable[Row]) -> str | None:

@@ -31,7 +31,7 @@ def run_figures(root: Path, python: str) -> tuple[Figures, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         composed = _composed(root, python, place / "settings")
-        visited = _visited(root, python, place / "box")
+        visited = way_of_a_box(root, python, place / "box")
     climbs = climbs_in(root, visited)
     figures: Figures = {
         "settings composed in `mal run experiment=smoke`": composed,
@@ -56,7 +56,14 @@ def _composed(root: Path, python: str, place: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in notes)
 
 
-def _visited(root: Path, python: str, place: Path) -> list[str]:
+def way_of_a_box(root: Path, python: str, place: Path) -> list[str]:
+    """The modules that a box passes in `mal label`, in order.
+
+    Args:
+        root: The tree.
+        python: The interpreter that has its packages.
+        place: A new folder.
+    """
     data = _one_box(place)
     trained, labeled = place / "trained", place / "labeled"
     _mal(root, python, trained, "", ["train", *data, *LABELER, f"workdir={trained}"])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.config import EncoderConfig, MalConfig
-from mal_core.data.images.loading import load_image
+from mal_core.labeling.protocol import Photo
 from mal_core.labeling.views import BoxViews, views_of
 from mal_core.types import BoxAnnotation, BoxDataset, Category, ImageRecord
 
@@ -40,7 +40,7 @@ def cut_views(
     record: ImageRecord, boxes: Iterable[BoxAnnotation], image_root: Path, config: MalConfig
 ) -> Iterator[BoxViews]:
     """Decode a photo and cut every view of these boxes from it."""
-    yield from views_of(load_image(image_root / record.file_name), record, boxes, config)
+    yield from views_of(Photo(record=record, boxes=tuple(boxes), source=image_root), config)
 
 
 def draw_ellipses(

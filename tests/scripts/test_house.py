@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,19 @@ main()
     )
     lines = [line for note in notes.glob("*.held") for line in note.read_text().splitlines()]
     assert [line.split()[1] for line in lines] == ["commands/label.py", "rooms/reader.py"]
+
+
+@pytest.mark.slow
+def test_the_life_of_a_box_names_the_modules_that_a_box_passes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT))
+    runs = importlib.import_module("runs")
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    life = text.split("## The life of a box")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[-1] for line in life.splitlines() if line.startswith("| **")]
+    told = re.findall(r"`([\w.]+)`", " ".join(rows))
+    assert told == runs.way_of_a_box(ROOT, sys.executable, tmp_path / "box")
 
 
 def test_the_script_needs_the_standard_library_only() -> None:

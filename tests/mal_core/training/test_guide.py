@@ -60,7 +60,7 @@ def drawn(dataset, logits):
     (record, box) = (dataset.images[0], dataset.boxes[0])
     image = np.full((record.height, record.width, 3), 128, np.uint8)
     config = tiny_mal()
-    (item,) = views_of(image, record, [box], config)
+    (item,) = views_of(Photo(record=record, boxes=(box,), source=image), config)
     x0, y0, x1, y1 = pixel_box(np.array(box.box_xyxy), record.height, record.width)
     inside = logits[y0:y1, x0:x1].astype(np.float32)
     beliefs = Beliefs(final=inside, network=inside, spill=0.0, tokens=None, unlike=None)
@@ -216,7 +216,7 @@ def test_a_guides_mask_of_a_rotated_box_is_turned_as_its_box_is(tmp_path):
         record=dataset.images[0], boxes=(box,), source=np.full((96, 96, 3), 128, np.uint8)
     )
     (part,) = upright_parts(photo)
-    (item,) = views_of(part.photo.pixels(), part.photo.record, part.photo.boxes, tiny_mal())
+    (item,) = views_of(part.photo, tiny_mal())
     x0, y0, x1, y1 = pixel_box(
         np.array(item.annotation.box_xyxy), item.record.height, item.record.width
     )
