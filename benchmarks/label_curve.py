@@ -79,10 +79,10 @@ def results(folder: Path, name: str) -> Path:
 def drawn_scenes() -> tuple[Path, Path]:
     """Folder of the demo's training images and their annotations."""
     from flows.settings import composing
-    from flows.stages import stages
+    from flows.stages import inputs
     from flows.stages.run import Run
 
-    train = stages.inputs(Run(composing.compose(["experiment=demo"]))).train
+    train = inputs.inputs(Run(composing.compose(["experiment=demo"]))).train
     return train.images, train.annotations
 
 

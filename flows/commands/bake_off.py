@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.settings.run_config import RunConfig
-from flows.stages import publish, stages
+from flows.stages import inputs, publish, stages
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes.files import write_json
@@ -44,7 +44,7 @@ def bake_off(run: Run) -> list[str]:
     config = run.config
     _require_labelers(config)
     folder = config.output or config.workdir
-    train, stripped = stages.inputs(run).train, stages.boxes(run)
+    train, stripped = inputs.inputs(run).train, stages.boxes(run)
     boxes = stripped.path / "boxes.json"
     dataset = read_boxes(train.images, boxes, strict=config.data.strict)
     if not dataset.boxes:

@@ -8,7 +8,7 @@ from flows.commands.label_files import labels_of, require_new_folder
 from flows.dashboard import reviews
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import publish, stages
+from flows.stages import inputs, publish
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
@@ -114,7 +114,7 @@ def _images_of(workdir: Path) -> Path:
             "config.yaml that says where the photos are."
         )
         raise ConfigError(message)
-    return stages.inputs(Run(composing.read_yaml(path))).train.images
+    return inputs.inputs(Run(composing.read_yaml(path))).train.images
 
 
 def _target(config: RunConfig) -> Path:

@@ -120,11 +120,11 @@ def _checked(overrides: Sequence[str]) -> RunConfig:
 
     Before the flow, so that wrong input is refused at once and not after a server's start.
     """
-    from flows.stages import graph, session, stages
+    from flows.stages import graph, inputs, session
 
     with session.joined() as opened:
         run = opened.run(overrides, graph.BY_NAME[EVALUATE].required)
-        stages.check_scored(run)
+        inputs.check_scored(run)
     return run.config
 
 

@@ -182,7 +182,7 @@ STAGES = (
         inputs=(IMAGES,),
         files=("data.train", "data.val", "second_ruler"),
         decided_by=Role.DATA,
-        work=stages.check_all,
+        work=inputs.check_all,
         publish=results.say_notes,
         quick=True,
     ),
@@ -338,7 +338,7 @@ def perform(
     """
     stage = BY_NAME[last]
     if stage.scored:
-        stages.check_scored(run)
+        inputs.check_scored(run)
     if stage.prepare is not None:
         stage.prepare(run)
     for one in walk(run.config, last)[:-1]:

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from flows.stages import stages
+from flows.stages import inputs, stages
 from flows.stages.images import plain_images
 from flows.stages.normal_form import one_class
 from flows.stages.run import Run
@@ -35,7 +35,7 @@ def split_to_predict(run: Run) -> SplitConfig:
     for note in notes:
         logger.info("images to predict: %s", note)
     limit = run.config.data.max_image_pixels
-    check_image_list(test, stages.inputs(run).train.annotations, max_image_pixels=limit)
+    check_image_list(test, inputs.inputs(run).train.annotations, max_image_pixels=limit)
     if not run.config.data.class_agnostic:
         return test
     listed = one_class(run, test.annotations).path / "merged.json"

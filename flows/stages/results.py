@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import cards, normal_form, predict, publish, retention, stages
+from flows.stages import cards, inputs, normal_form, predict, publish, retention, stages
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
@@ -24,7 +24,7 @@ def publish_nothing(_run: Run, _stored: Stored) -> None:
 
 def say_notes(_run: Run, stored: Stored) -> None:
     """Say what the input holds."""
-    for note in stages.read_check(stored)["notes"]:
+    for note in inputs.read_check(stored)["notes"]:
         logger.info("%s", note)
 
 
@@ -106,7 +106,7 @@ def data_name(run: Run, *, scored: bool) -> str:
         return source.name
     given = source.val if scored else source.train
     title = source.source if given is None else given.annotations.stem
-    labeled = stages.inputs(run).train
+    labeled = inputs.inputs(run).train
     digest = _scored_data(run) if scored else run.digests(labeled).annotations
     return f"{title}-{digest[:DIGITS_SHOWN]}"
 

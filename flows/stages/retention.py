@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.stages import cards, inputs, stages
+from flows.stages.given_labels import ACCOUNTING
 from flows.stages.run import Run
 from flows.stages.trainings import ARM_TITLES, Arm, trainings
 from flows.store.code_version import code_version
@@ -38,7 +39,7 @@ Trained = Mapping[tuple[str, Arm, int], Stored]
 
 def evaluate_retention(run: Run) -> Stored:
     """Leaves retention.json and report.html."""
-    stages.check(run, need_val=True)
+    inputs.check(run, need_val=True)
     labels = stages.generate_pseudo_labels(run)
     trained = {one.key: stages.train_segmenter(run, one) for one in trainings(run)}
     shown = shown_settings(run.config)
@@ -52,7 +53,7 @@ def evaluate_retention(run: Run) -> Stored:
         diffs = _config_diffs(trained, first)
         for name, diff in diffs.items():
             (folder / diff_file(name)).write_text(diff)
-        train = stages.inputs(run).train
+        train = inputs.inputs(run).train
         sources = ReportSources(
             labeled=labels.path / "train.json",
             human=train.annotations,
@@ -101,7 +102,7 @@ def _mal_scalars(run: Run) -> Path:
 
 
 def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
-    train, val = stages.inputs(run).train, stages.scored_split(run)
+    train, val = inputs.inputs(run).train, stages.scored_split(run)
     ruler = stages.second_ruler(run)
     found = {
         "train.annotations": run.digests(train).annotations,
@@ -110,7 +111,7 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
         "second_ruler": "" if ruler is None else str(run.store.digests.digest(ruler)),
         "labels": labels.files["train.json"],
         "estimate": str(run.store.digests.digest(_estimate_file(run))),
-        "accounting": labels.files[stages.ACCOUNTING],
+        "accounting": labels.files[ACCOUNTING],
         "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
     }
     for (name, arm, seed), stored in trained.items():
@@ -126,7 +127,7 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
     file = run.config.second_ruler
     return RetentionReport(
         segmenters=_compared(run, trained, stages.scored_split(run).annotations),
-        quality=label_quality(labels.path / "train.json", stages.inputs(run).train.annotations),
+        quality=label_quality(labels.path / "train.json", inputs.inputs(run).train.annotations),
         accounting=accounting,
         context={
             **_context(shown),

@@ -12,14 +12,8 @@ from typing import Any
 
 from flows.settings.run_config import RunConfig
 from flows.stages import drawing
-from flows.stages.given_labels import ACCOUNTING as ACCOUNTING
-from flows.stages.given_labels import counts_of, given_labels
-from flows.stages.inputs import check as check
-from flows.stages.inputs import check_all as check_all
-from flows.stages.inputs import check_guide, digest_inputs, val_split
-from flows.stages.inputs import check_scored as check_scored
-from flows.stages.inputs import inputs as inputs
-from flows.stages.inputs import read_check as read_check
+from flows.stages.given_labels import ACCOUNTING, counts_of, given_labels
+from flows.stages.inputs import check, check_guide, digest_inputs, inputs, read_check, val_split
 from flows.stages.normal_form import in_utf8, normal_masks, one_class
 from flows.stages.run import Run
 from flows.stages.trainings import Arm, Training

@@ -78,15 +78,6 @@ def parse_listing(annotations: Path) -> Json:
     return {**content, **lists}
 
 
-def annotations_by_id(annotations: Path) -> dict[int, Json]:
-    """The annotations of a labeled file by their ids.
-
-    Raises:
-        DatasetError: The file is absent or broken, or as `by_id`.
-    """
-    return by_id(parse_coco(annotations)["annotations"], annotations)
-
-
 def by_id(entries: Sequence[Any], annotations: Path) -> dict[int, Json]:
     """Annotations of a file by their ids.
 

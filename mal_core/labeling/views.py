@@ -17,7 +17,7 @@ from mal_core.geometry.boxes import box_mask_in_crop, expand_box, fixed_margins,
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.refinement import refine_logits
-from mal_core.quality.agreement import Beliefs, Tokens
+from mal_core.quality.beliefs import Beliefs, Tokens
 from mal_core.quality.cleaning import clean_mask
 from mal_core.quality.evidence import components_of
 from mal_core.quality.patch import sigmoid

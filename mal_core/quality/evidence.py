@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.quality.agreement import Beliefs, describe_beliefs
+from mal_core.quality.beliefs import Beliefs, describe_beliefs
 from mal_core.quality.patch import Mask, Patch, cut_patch, mask_iou
 
 BINS = 12

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mal_core.geometry.boxes import pixel_box
 from mal_core.processes.records import read_record
-from mal_core.quality.agreement import Beliefs
+from mal_core.quality.beliefs import Beliefs
 from mal_core.quality.evidence import DIGITS, components_of
 from mal_core.quality.familiarity import USUAL
 from mal_core.quality.patch import Mask

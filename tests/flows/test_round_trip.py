@@ -8,7 +8,7 @@ import pytest
 
 from flows.commands.label_scores import score_labels
 from flows.settings import composing
-from flows.stages import graph, stages
+from flows.stages import graph, inputs
 from flows.stages.run import Run
 from flows.store.stage_names import LABEL
 from mal_core.geometry.masks import mask_to_rle
@@ -84,12 +84,12 @@ def test_all_objects_return_with_their_ids_and_keys(
     places = [f"store={tmp_path / 'store'}", f"workdir={tmp_path / 'w'}"]
     config = composing.compose([*both_splits(tmp_path, name), *places])
     run = Run(config)
-    notes = "\n".join(stages.read_check(stages.check(run, need_val=True))["notes"])
+    notes = "\n".join(inputs.read_check(inputs.check(run, need_val=True))["notes"])
     assert notes.count("3 annotations = 3 boxes + 0 crowds") == 2
     assert notes.count("3 human masks, 2 classes") == 2
     graph.perform(run, LABEL)
     assert config.data.train is not None
-    before = read(stages.inputs(run).train.annotations)
+    before = read(inputs.inputs(run).train.annotations)
     after = read(tmp_path / "w" / "labels" / "train.json")
     for old, new in zip(before["annotations"], after["annotations"], strict=True):
         assert new["segmentation"] != old["segmentation"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.stages import stages
+from flows.stages import inputs, stages
 from flows.stages.run import Run
 from mal_core.data import view
 from mal_core.errors import DatasetError
@@ -48,7 +48,7 @@ def test_a_file_is_parsed_once_by_all_runs_of_a_process(
         view, "read_lists", lambda path, *rest: opened.append(path) or real(path, *rest)
     )
     for _ in range(3):
-        stages.check(Run(pipeline.config()), need_val=True)
+        inputs.check(Run(pipeline.config()), need_val=True)
     assert opened.count(pipeline.annotations) == 1
 
 
@@ -60,7 +60,7 @@ def test_a_packed_second_ruler_and_packed_labels_reach_phase_2_unpacked(pipeline
         packed[split].write_bytes(gzip.compress(b"\xef\xbb\xbf" + text))
     given = [f"pseudo_labels={packed['train']}", f"second_ruler={packed['val']}"]
     run = Run(pipeline.config(*given))
-    stages.check(run, need_val=True)
+    inputs.check(run, need_val=True)
     ruler = stages.second_ruler(run)
     assert ruler is not None
     assert ruler.read_bytes() == (pipeline.data / "val" / "annotations.json").read_bytes()
@@ -83,4 +83,4 @@ def test_what_is_wrong_in_a_packed_file_is_told_with_its_own_name(
 
 
 def check_both(run: Run) -> None:
-    stages.check(run, need_val=True)
+    inputs.check(run, need_val=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows.settings import composing
 from flows.stages import images as image_stage
-from flows.stages import inputs, stages
+from flows.stages import inputs
 from flows.stages.run import Run
 from flows.store import contents
 from flows.store.local import damage
@@ -86,12 +86,12 @@ def opened(tmp_path: Path, images: Path, annotations: Path, *overrides: str) -> 
 
 
 def notes(run: Run) -> list[str]:
-    return list(stages.read_check(stages.check(run, need_val=False))["notes"][1:])
+    return list(inputs.read_check(inputs.check(run, need_val=False))["notes"][1:])
 
 
 def problems(run: Run) -> list[str]:
     with pytest.raises(DatasetError) as caught:
-        stages.check(run, need_val=False)
+        inputs.check(run, need_val=False)
     return list(caught.value.problems)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.commands import cache_verbs
-from flows.stages import graph, results, stages
+from flows.stages import graph, inputs, results, stages
 from flows.stages.run import Run
 from flows.store import contents, stage_names
 from flows.store.stage_names import EVALUATE
@@ -175,7 +175,7 @@ def test_each_arm_is_trained_with_each_seed_and_one_more_seed_trains_only_itself
 
 
 def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
-    train = stages.inputs(Run(pipeline.config())).train.annotations
+    train = inputs.inputs(Run(pipeline.config())).train.annotations
     given = pipeline.root / "given.json"
     given.write_text(train.read_text())
     pipeline.stand_ins.asked.clear()
@@ -191,7 +191,7 @@ def test_labels_from_elsewhere_replace_phase_1(pipeline: Pipeline) -> None:
 def test_the_content_of_a_guide_decides_the_labeler_and_its_place_does_not(
     pipeline: Pipeline,
 ) -> None:
-    train = stages.inputs(Run(pipeline.config())).train.annotations
+    train = inputs.inputs(Run(pipeline.config())).train.annotations
     one, same, other = (pipeline.root / name for name in ("one.json", "same.json", "other.json"))
     for path in (one, same, other):
         path.write_text(train.read_text())
@@ -215,7 +215,7 @@ def test_a_guide_of_a_training_that_does_not_happen_is_refused(pipeline: Pipelin
 
 
 def test_corrected_labels_train_the_pseudo_arm_again_and_nothing_else(pipeline: Pipeline) -> None:
-    train = stages.inputs(Run(pipeline.config())).train.annotations
+    train = inputs.inputs(Run(pipeline.config())).train.annotations
     assert pipeline.run(f"pseudo_labels={train}") >= {PSEUDO}
     key = json.loads(train.read_text())["annotations"][0]["id"]
     decisions, corrected = pipeline.root / "decisions.json", pipeline.root / "corrected.json"

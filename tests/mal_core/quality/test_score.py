@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mal_core
-from mal_core.quality.agreement import Beliefs
+from mal_core.quality.beliefs import Beliefs
 from mal_core.quality.score import default_model
 
 BOX = np.array([20.0, 10.0, 60.0, 50.0])

@@ -16,7 +16,7 @@ from mal_core.labeling.protocol import Photo
 from mal_core.labeling.upright import upright_parts
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.models.checkpoints import load_labeler
-from mal_core.quality.agreement import Beliefs
+from mal_core.quality.beliefs import Beliefs
 from mal_core.quality.patch import mask_iou
 from mal_core.training import loop, self_training
 from mal_core.training.guide import Guide, loudness, read_guide

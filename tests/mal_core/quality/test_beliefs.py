@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mal_core.quality.agreement import Beliefs, Tokens, describe_beliefs, token_kinship
+from mal_core.quality.beliefs import Beliefs, Tokens, describe_beliefs, token_kinship
 
 SHAPE = (20, 20)
 
