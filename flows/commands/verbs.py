@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.commands.output_folder import into_folder
+from flows.commands.unused_settings import GROUPS, refuse_unused
 from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
@@ -75,8 +77,8 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "review": review,
             "predict": predict,
             "serve": serve,
-            "score": _rewriting("scored_labels", "score"),
-            "calibrate": _rewriting("scored_labels", "calibrate"),
+            "score": _rewriting("scored_labels", "score", unused=GROUPS),
+            "calibrate": _rewriting("scored_labels", "calibrate", unused=GROUPS),
             "refine": _rewriting("refined_labels", "refine"),
             "bake-off": bake_off,
         }
@@ -220,7 +222,7 @@ def train(overrides: Sequence[str], force: bool) -> None:
 
 def label(overrides: Sequence[str], force: bool) -> None:
     """Label the training file, with the trained checkpoint or with a given one."""
-    config, (accounting,) = _performed(overrides, LABEL, force)
+    config, (accounting,) = _performed(into_folder(overrides), LABEL, force)
     say(accounting)
     say(config.output or config.workdir / "labels" / "train.json")
 
@@ -256,11 +258,14 @@ def score_labels(config: RunConfig) -> None:
     say(target)
 
 
-def _rewriting(module: str, work: str) -> Callable[[Sequence[str], bool], None]:
+def _rewriting(
+    module: str, work: str, unused: Sequence[str] = ()
+) -> Callable[[Sequence[str], bool], None]:
     """A verb that writes a labeled file again, by a function of its module."""
 
     def verb(overrides: Sequence[str], _force: bool) -> None:
-        config = composing.compose(overrides)
+        refuse_unused(overrides, work, unused)
+        config = composing.compose(into_folder(overrides, "train.json"))
         say(getattr(importlib.import_module(f"flows.commands.{module}"), work)(config))
         say(str(config.output))
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.data.foreign import Relatives
 from mal_core.data.rotated_boxes import (
     OVER,
     ROTATED,
@@ -118,6 +119,7 @@ class BoxTable:
         self._category_ids = category_ids
         self._strict = strict
         self._seen: set[int] = set()
+        self._relatives = Relatives()
 
     def label(self, index: int, entry: object) -> str:
         """How messages call an annotation."""
@@ -198,12 +200,14 @@ class BoxTable:
 
     def add(self, index: int, entry: Entry) -> bool:
         """Take one annotation or note everything that is wrong with it; whether it is sound."""
+        label = self.label(index, entry)
+        if self._relatives.takes(entry, "bbox", label):
+            return False
         wrong = list(field_problems(entry, ANNOTATION_FIELDS))
         if isinstance(entry, dict):
             wrong += self._reference_problems(entry)
             wrong += self._box_problems(entry)
         if wrong:
-            label = self.label(index, entry)
             self.problems.extend(f"{label} {problem}" for problem in wrong)
         else:
             self._keep(entry)
@@ -211,7 +215,9 @@ class BoxTable:
 
     def form_problems(self) -> list[str]:
         """Whether the boxes of the file look as if they were written in another way, in words."""
-        forms = self.forms
+        relatives, forms = list(self._relatives.problems()), self.forms
+        if relatives:
+            return relatives
         if forms.are_normalised():
             return [
                 f"{forms.num_shares} of {forms.num_boxes} boxes have all numbers from 0 to 1 and "

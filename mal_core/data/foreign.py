@@ -1,6 +1,7 @@
 """Names annotation files of other tools by what they hold, where they are given as another."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 KEYS_OF = (
@@ -25,7 +26,23 @@ KEYS_OF = (
     (("predictions", "image"), "a prediction of Roboflow", "convert it to COCO"),
     (("imgHeight", "imgWidth", "objects"), "Cityscapes JSON", "convert the files to COCO"),
     (("data_row", "projects"), "Labelbox JSON", "convert it to COCO"),
+    (
+        ("labels", "mapping", "version"),
+        "Mapillary's list of classes",
+        "convert its instances to COCO",
+    ),
 )
+ENTRIES = (
+    ("segments_info", "annotations are panoptic ones (segments_info)",
+     "give the file of instances, which has one annotation per object"),
+    ("caption", "annotations are captions", "give the file of instances, such as instances_*.json"),
+    ("keypoints", "annotations have key points and no bbox",
+     "give the file of instances, or add boxes"),
+    ("segmentation", "annotations have a mask and no bbox",
+     "`mal check fix=true output=DIR` writes the boxes around the masks"),
+    ("coco_url", "images have a coco_url and no file_name, as LVIS has", "use data=lvis"),
+)  # fmt: skip
+"""Keys of entries of COCO's relatives, what has them, and what to do; the first one counts."""
 ROOTS = {
     "annotations": ("CVAT XML", "export it as COCO 1.0 or Pascal VOC"),
     "dataset": ("dlib's XML", "convert it to COCO"),
@@ -86,6 +103,37 @@ def foreign_json(content: object) -> str | None:
         if isinstance(regions, dict) and {"filename", "regions"} <= regions.keys():
             return "this is VIA JSON; export COCO from the project"
     return None
+
+
+class Relatives:
+    """Entries that lack what COCO's instances have and have what a relative of theirs has."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def takes(self, entry: object, lacking: str, label: str) -> bool:
+        """Whether an entry is of a relative; counted, if it is.
+
+        Args:
+            entry: It.
+            lacking: The key that it would have otherwise.
+            label: How messages call it.
+        """
+        if not isinstance(entry, dict) or lacking in entry:
+            return False
+        kind = next((key for key, *_ in ENTRIES if entry.get(key)), None)
+        if kind is None:
+            return False
+        self._first.setdefault(kind, label)
+        self._counts[kind] += 1
+        return True
+
+    def problems(self) -> Iterator[str]:
+        """One sentence of each kind."""
+        for key, what, advice in ENTRIES:
+            if key in self._first:
+                yield f"{self._counts[key]} {what}, the first is {self._first[key]}: {advice}."
 
 
 def foreign_text(text: str | bytes) -> str | None:
@@ -179,6 +227,8 @@ def foreign_row(line: str) -> str | None:
         return "this is KITTI text; convert it to COCO or YOLO"
     if "," in line and all(is_number(word) for word in line.strip(" ,").split(",")):
         return "numbers are separated by commas, as in MOT and VisDrone; YOLO has blanks"
+    if "," in line and all(is_number(word.replace(",", ".")) for word in words):
+        return f"{words[-1]!r} has a decimal comma; write numbers with a point"
     if line.lstrip()[:1] in ("{", "["):
         return "this is JSON; use data=coco"
     if line.lower().startswith("version https://git-lfs"):

@@ -23,6 +23,7 @@ import orjson
 from numpy.typing import NDArray
 
 from mal_core.data.foreign import foreign_text, json_obstacle
+from mal_core.data.images.names import link_to_nothing
 from mal_core.data.text import GZIP, TextError, unpacked
 from mal_core.errors import DatasetError
 
@@ -186,7 +187,8 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
             stream.seek(0)
             yield from _in_utf8(stream)
     except (FileNotFoundError, NotADirectoryError) as error:
-        problem = "the annotation file does not exist. Correct the path."
+        seen = link_to_nothing(path) or "does not exist"
+        problem = f"the annotation file {seen}. Correct the path."
         raise DatasetError(path, [problem]) from error
     except TextError as error:
         raise DatasetError(path, [str(error)]) from error

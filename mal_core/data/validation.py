@@ -11,7 +11,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from mal_core.data.foreign import foreign_json
+from mal_core.data.foreign import Relatives, foreign_json
 from mal_core.types import Category, ImageRecord
 
 Entry = dict[str, Any]
@@ -158,6 +158,7 @@ class ImageTable:
         self.problems: list[str] = []
         self.size_of: dict[int, tuple[int, int] | None] = {}
         """Width and height by id; None where the entry does not tell."""
+        self.relatives = Relatives()
         self._names: set[str] = set()
         self._num_shared = 0
 
@@ -192,8 +193,12 @@ class ImageTable:
     def add(self, index: int, entry: Entry) -> None:
         """Take one entry or note what is wrong with it."""
         label = label_of("image", index, entry, origins=self._origins)
-        wrong = list(field_problems(entry, self._fields)) or list(image_entry_problems(entry))
         image_id = entry.get("id") if isinstance(entry, dict) else None
+        if "file_name" in self._fields and self.relatives.takes(entry, "file_name", label):
+            if type(image_id) is int:
+                self.size_of[image_id] = None
+            return
+        wrong = list(field_problems(entry, self._fields)) or list(image_entry_problems(entry))
         if type(image_id) is int:
             if image_id in self.size_of:
                 wrong.append("occurs more than once. Give every image its own id.")

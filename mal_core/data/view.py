@@ -136,7 +136,7 @@ def read_view(
     content = read_lists(path, ENTRY_LISTS, reader.visit)
     problems = structure_problems(content)
     if problems:
-        raise DatasetError(path, problems)
+        raise DatasetError(path, [*reader.boxes.form_problems(), *problems])
     if reader.wants_annotations_again():
         read_lists(path, ("annotations",), reader.visit)
     return reader.view(path, content)
@@ -297,6 +297,7 @@ class _Reader:
             emptiness=tuple(_emptiness_problems(self.counts, boxes)),
             entry_problems=(
                 *self.categories.problems,
+                *self.images.relatives.problems(),
                 *self.images.problems,
                 *boxes.form_problems(),
                 *boxes.problems,

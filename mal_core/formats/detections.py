@@ -5,14 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mal_core.data.results import read_results
 from mal_core.data.rotated_boxes import ROTATED, rotated_problems
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
+from mal_core.geometry.box_forms import TO_XYWH, XYWH, BoxForms
 from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
 LARGEST = 1e9
+LEAST_OF_A_FORM, LEAST_MISFIT = 5, 0.25
+"""Boxes, and the share of them that must leave their images: a detector's may reach over one."""
 KEYS = ("image_id", "category_id", "bbox", "score")
 
 
@@ -39,6 +44,9 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     if problems:
         raise DatasetError(detections, problems)
     size_of = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    problems = list(_form_problems(entries, size_of))
+    if problems:
+        raise DatasetError(detections, problems)
     annotations = [
         {
             "id": number,
@@ -59,6 +67,28 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     if problems:
         raise DatasetError(detections, problems)
     return {**coco, "annotations": annotations}
+
+
+def _form_problems(entries: list[Json], size_of: dict[int, tuple[int, int]]) -> Iterator[str]:
+    """Whether the boxes look as if they were written in another way, in words."""
+    forms = BoxForms()
+    boxes = np.array([entry["bbox"] for entry in entries], np.float64)
+    forms.add(boxes, np.array([size_of[entry["image_id"]] for entry in entries], np.float64))
+    if len(entries) < LEAST_OF_A_FORM:
+        return
+    if forms.are_normalised():
+        yield (
+            f"{forms.num_shares} of {forms.num_boxes} boxes have all numbers from 0 to 1 and look "
+            f"normalised, but {XYWH} in px is wanted."
+        )
+        return
+    other = forms.other_than(XYWH)
+    if other is not None and forms.share_misfit(XYWH) >= LEAST_MISFIT:
+        yield (
+            f"its {forms.num_boxes} boxes all fit their images as {other}, and "
+            f"{forms.num_boxes - forms.fitting[XYWH]} do not as {XYWH}, which is wanted. If that "
+            f"is what they are: {TO_XYWH[other]}"
+        )
 
 
 def _clipped(box: list[float], width: int, height: int) -> list[float]:

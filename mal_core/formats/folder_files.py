@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from mal_core.data.images.names import link_to_nothing
+
 
 def files_below(folder: Path, suffix: str) -> list[Path]:
     """Files of a suffix in any letter case, in subfolders too; hidden ones are left out.
@@ -19,7 +21,7 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
 
 def missing_folder(path: Path) -> str:
     """What is wrong with a path that is no folder, in words."""
-    return "is a file, no folder" if path.exists() else "does not exist"
+    return "is a file, no folder" if path.exists() else link_to_nothing(path) or "does not exist"
 
 
 def _is_hidden(name: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
-from mal_core.data.images.names import SUFFIXES, canonical
+from mal_core.data.images.names import SUFFIXES, canonical, link_to_nothing, without_upload_prefix
 from mal_core.data.text import TextError, read_text
 from mal_core.formats.class_names import NAME_FILES
 from mal_core.formats.folder_files import files_below
@@ -90,7 +90,9 @@ def _matched(
     left: dict[str, list[Path]] = defaultdict(list)
     for stem, path in label_files.items():
         if path not in photo_of:
-            left[canonical(stem)].append(path)
+            plain = canonical(stem)
+            for spelling in {plain, without_upload_prefix(plain)}:
+                left[spelling].append(path)
     bare = [name for name in names if name not in found] if left else []
     fitting = {name: [*left[canonical(_stem(name))], *left[canonical(str(name))]] for name in bare}
     meant = Counter(path for paths in fitting.values() for path in paths)
@@ -183,7 +185,8 @@ def _add_objects(
     try:
         lines = read_text(path).splitlines()
     except (TextError, FileNotFoundError) as error:
-        problems.append(f"{path.name}: {error}")
+        link = link_to_nothing(path)
+        problems.append(f"{path.name}: {error if link is None else f'{link}. Mend or remove it.'}")
         return
     image_id, size = image
     for number, line in enumerate(lines, start=1):

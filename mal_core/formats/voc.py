@@ -7,22 +7,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from mal_core.data.foreign import foreign_xml, is_number
-from mal_core.data.images.names import SUFFIXES, canonical
+from mal_core.data.images.names import SUFFIXES, canonical, link_to_nothing, without_upload_prefix
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.formats.folder_files import files_below, unread_note
 from mal_core.formats.text_rows import Dropped, pictures_below
 from mal_core.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
+from mal_core.geometry.box_forms import CORNERS as CORNER_FORM
+from mal_core.geometry.box_forms import XYWH, BoxForms
 
 Json = dict[str, Any]
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 LARGEST_PX = 1e6
 BARE_AMPERSAND = re.compile(r"&(?![#\w]+;)")
-WRONG = "wrong"
-"""Key of what is wrong with an object, while its file is read."""
+WRONG, CORNERS_READ = "wrong", "corners"
+"""Keys of what is wrong with an object and of its four numbers, while its file is read."""
+LEAST_OF_A_FORM, LEAST_MISFIT = 5, 0.25
+"""Boxes, and the share of them that are no corners, before all are taken for another form."""
 COORDINATE = re.compile(r"[xy]\d*").fullmatch
 GIVE = "Give the folder `Annotations`, or a list in ImageSets."
 
@@ -54,6 +59,10 @@ def voc_to_coco(
     problems: list[str] = []
     root, paths = _xml_files(annotations, problems)
     parsed = [(path.relative_to(root), _parse(path, root, masks, problems)) for path in paths]
+    sized = [file for _, file in parsed if file is not None]
+    problem = _form_problem(sized)
+    if problem is not None:
+        raise DatasetError(annotations, [problem])
     for path, file in parsed:
         _sort_out(path, file, problems, dropped)
     names = sorted({str(o["name"]) for _, file in parsed if file for o in file["objects"]})
@@ -81,6 +90,28 @@ def voc_to_coco(
     if problems:
         raise DatasetError(annotations, problems)
     return content
+
+
+def _form_problem(files: Sequence[Json]) -> str | None:
+    """Whether <bndbox> looks as if it held another form of boxes than corners, in words."""
+    rows = [
+        (entry[CORNERS_READ], (file["width"], file["height"]))
+        for file in files
+        for entry in file["objects"]
+        if CORNERS_READ in entry
+    ]
+    forms = BoxForms()
+    if len(rows) >= LEAST_OF_A_FORM:
+        forms.add(*(np.array(column, np.float64) for column in zip(*rows, strict=True)))
+    other = forms.other_than(CORNER_FORM)
+    if other is None or forms.share_misfit(CORNER_FORM) < LEAST_MISFIT:
+        return None
+    return (
+        f"its {len(rows)} boxes all fit their images as {other}, and "
+        f"{len(rows) - forms.fitting[CORNER_FORM]} do not as xmin, ymin, xmax and ymax, as which "
+        "they are written: the program that wrote <bndbox> took the one for the other. Write "
+        f"{'x + width and y + height as xmax and ymax' if other == XYWH else 'corners'}."
+    )
 
 
 def _share_problems(entries: Sequence[Json]) -> Iterator[str]:
@@ -127,7 +158,8 @@ def voc_notes(images: Path, annotations: Path, content: Json) -> list[str]:
 
 def _bare_photos(images: Path, content: Json) -> Iterator[str]:
     """A line that counts the photos of the folder that no XML file is of."""
-    known = {_stem(image["file_name"]) for image in content["images"]}
+    named = [canonical(image["file_name"]) for image in content["images"]]
+    known = {_stem(one) for name in named for one in (name, without_upload_prefix(name))}
     bare = [path for path in pictures_below(images) if _stem(path.name) not in known]
     if bare:
         first = str(bare[0].relative_to(images))
@@ -197,7 +229,7 @@ def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) ->
         if not kind:
             wrong.append(f"{where} has no <name>. Add its class.")
         box, polygon = _box(element, where, wrong), _polygon(element, where, wrong)
-        seen = {"name": kind, "bbox": box, **polygon, **_flags(element), "object": index}
+        seen = {"name": kind, **box, **polygon, **_flags(element), "object": index}
         file["objects"].append({**seen, WRONG: wrong})
     if len(problems) == before:
         _add_masks(file, _mask_file(path, folder, masks), problems)
@@ -209,6 +241,7 @@ def _sort_out(path: Path, file: Json | None, problems: list[str], dropped: Dropp
     kept = []
     for entry in () if file is None else file["objects"]:
         wrong = entry.pop(WRONG)
+        entry.pop(CORNERS_READ, None)
         if not wrong:
             kept.append(entry)
         elif dropped is None:
@@ -237,7 +270,8 @@ def _root(path: Path, name: str, problems: list[str]) -> ElementTree.Element | N
             return None
         root = ElementTree.fromstring(text)
     except FileNotFoundError:
-        problems.append(f"{name}: the file does not exist. Add it or drop its name.")
+        seen = link_to_nothing(path) or "the file does not exist"
+        problems.append(f"{name}: {seen}. Add it or drop its name.")
         return None
     except TextError as error:
         problems.append(f"{name}: {error}")
@@ -261,7 +295,7 @@ def _broken(text: str, error: Exception) -> str:
     return f"broken XML: {error}. Is the file complete?"
 
 
-def _box(element: ElementTree.Element, where: str, problems: list[str]) -> list[float]:
+def _box(element: ElementTree.Element, where: str, problems: list[str]) -> Json:
     found = element.findall("bndbox")
     if len(found) > 1:
         problems.append(f"{where} has {len(found)} <bndbox>. Keep one, or make an object of each.")
@@ -269,14 +303,16 @@ def _box(element: ElementTree.Element, where: str, problems: list[str]) -> list[
         other = [key for key in ("robndbox", "polygon") if element.find(key) is not None]
         seen = f", only <{other[0]}>" if other else ""
         problems.append(f"{where} has no <bndbox>{seen}. Add its box.")
-        return [0, 0, 0, 0]
+        return {"bbox": [0, 0, 0, 0]}
     before = len(problems)
     corners = [_number(element, f"bndbox/{key}", where, problems) for key in CORNERS]
-    for low, high in ((0, 2), (1, 3)) if len(problems) == before else ():
+    if len(problems) > before:
+        return {"bbox": [0, 0, 0, 0]}
+    for low, high in ((0, 2), (1, 3)):
         if corners[high] < corners[low] - 1:
             names = f"{CORNERS[low]}={corners[low]:g} and {CORNERS[high]}={corners[high]:g}"
             problems.append(f"{where} has {names}: exchange the two, or drop the object.")
-    return _to_xywh(corners)
+    return {"bbox": _to_xywh(corners), CORNERS_READ: corners}
 
 
 def _polygon(element: ElementTree.Element, where: str, problems: list[str]) -> Json:

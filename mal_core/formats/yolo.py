@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +10,30 @@ import numpy as np
 import yaml
 from pycocotools import mask as coco_mask
 
-from mal_core.data.foreign import foreign_row, is_number
+from mal_core.data.foreign import foreign_row
 from mal_core.data.images.frames import Orientation
 from mal_core.data.rotated_boxes import ROTATED, extent_xywh
-from mal_core.data.validation import ALLOWED_OVERHANG, overhang
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NamesError, class_names, name_files, shown
 from mal_core.formats.folder_files import files_below, missing_folder, unread_note
 from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, spelling_notes
-from mal_core.geometry.box_forms import CENTERS, BoxForms
+from mal_core.formats.yolo_forms import (
+    BOX_FIELDS,
+    OBB_FIELDS,
+    POSE,
+    are_poses,
+    box_form_problem,
+    form_problems,
+    is_pose,
+    obb_form_problem,
+)
 from mal_core.geometry.masks import segmentation_to_mask, segmentation_to_rle
 from mal_core.geometry.polygons import Points, mask_to_polygon
 from mal_core.processes.files import atomic_path
 
 Json = dict[str, Any]
-BOX_FIELDS, LEAST_POLYGON_FIELDS, OBB_FIELDS = 5, 7, 9
-LEAST_POSES = 2
-POSE = "this is a pose, a box with key points; keep the first five numbers of each row"
 LARGEST_SHARE = 2.0
 """Beyond it a number is no share of a photo's side; less overhang is told in px."""
-CORNERS_OF_A_BOX = 4
 RowForm = tuple[
     Callable[[Sequence[float], tuple[int, int]], Json], Callable[[Sequence[str]], str | None]
 ]
@@ -112,60 +116,10 @@ def shares_to_coco(
         return {"category_id": int(kind) + 1, "iscrowd": 0, **shape(values, size)}
 
     content = rows_to_coco(images, annotations, orientation, read, problems, dropped)
-    problems = problems or list(_form_problems(content))
+    problems = problems or list(form_problems(content))
     if problems:
         raise DatasetError(annotations, problems)
     return {**content, "categories": categories}
-
-
-def _form_problems(content: Json) -> Iterator[str]:
-    """Whether rows look as if they were of another form than was read, in words."""
-    size_of = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    entries = [entry for entry in content["annotations"] if ROTATED not in entry]
-    if not entries:
-        return
-    polygons = [entry for entry in entries if "segmentation" in entry]
-    shares = [_shares(entry["segmentation"][0], size_of[entry["image_id"]]) for entry in polygons]
-    if len(entries) == len(shares) >= LEAST_POSES and all(map(_say_what_is_seen, shares)):
-        yield f"{entries[0]['origin']} and all other rows: {POSE}."
-    corners = [entry for entry in polygons if len(entry["segmentation"][0]) == OBB_FIELDS - 1]
-    reaching = [
-        entry
-        for entry in corners
-        if overhang(entry["bbox"], size_of[entry["image_id"]]) > ALLOWED_OVERHANG
-    ]
-    if reaching and len(corners) == len(entries):
-        yield (
-            f"all {len(corners)} rows have four corners, and {len(reaching)} of them leave their "
-            f"images, the first is {reaching[0]['origin']}: if they are rotated boxes (OBB), use "
-            "data=yolo_obb."
-        )
-    forms = BoxForms()
-    boxes = np.array([_as_written(entry["bbox"]) for entry in entries])
-    forms.add(boxes, np.array([size_of[entry["image_id"]] for entry in entries], np.float64))
-    other = forms.other_than(CENTERS)
-    if other is not None and not polygons:
-        yield (
-            f"its {len(entries)} rows, the first is {entries[0]['origin']}, would all fit their "
-            f"images as shares of {other}, but YOLO wants those of {CENTERS}, and read so some "
-            "leave their images. If that is what they are, convert them."
-        )
-
-
-def _shares(part: Sequence[float], size: tuple[int, int]) -> list[float]:
-    """The numbers of a polygon as its row has them."""
-    return (np.array(part).reshape(-1, 2) / size).round(9).ravel().tolist()
-
-
-def _say_what_is_seen(values: Sequence[float]) -> bool:
-    """Whether numbers behind a class are those of a box and key points, each with 0, 1 or 2."""
-    points = values[BOX_FIELDS - 1 :]
-    return len(points) > 0 and len(points) % 3 == 0 and {*points[2::3]} <= {0, 1, 2}
-
-
-def _as_written(box_xywh: Sequence[float]) -> list[float]:
-    x, y, w, h = box_xywh
-    return [x + w / 2, y + h / 2, w, h]
 
 
 def yolo_files(images: Path, annotations: Path) -> list[Path]:
@@ -192,13 +146,13 @@ def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
         count = len(entries) - len(parts)
         notes.append(f"{len(parts)} rows are polygons, {count} are boxes, such as {box}.")
     notes += spelling_notes(content)
-    if _are_poses(parts):
+    if are_poses(parts):
         notes.append(
             f"all {len(parts)} polygons have {len(parts[0]) // 2} points that lie around the first "
             "as boxes with key points do: if they are poses, they are no masks; keep the first "
             "five numbers of each row."
         )
-    if parts and all(len(part) == 2 * CORNERS_OF_A_BOX for part in parts):
+    if parts and all(len(part) == OBB_FIELDS - 1 for part in parts):
         notes.append(
             f"all {len(parts)} polygons have four corners: if they are rotated boxes (OBB), they "
             "are no masks; use data=yolo_obb."
@@ -244,47 +198,6 @@ def _row_problem(
         counted = " Are they counted from 1 here?" if kind == num_classes else ""
         return f"class {kind:g}, but there are classes 0 to {num_classes - 1}.{counted}"
     return None
-
-
-def box_form_problem(words: Sequence[str]) -> str | None:
-    """What is wrong with the form of a row of a box or a polygon, if anything."""
-    count = len(words)
-    is_polygon = count >= LEAST_POLYGON_FIELDS and count % 2 == 1
-    if all(map(is_number, words)) and (count == BOX_FIELDS or is_polygon):
-        return None
-    wanted = "a box is five numbers: class cx cy w h; a polygon is a class and three points or more"
-    if len(words) == BOX_FIELDS + 1:
-        return f"{wanted}. Is the sixth a confidence? Drop it."
-    if len(words) > LEAST_POLYGON_FIELDS and len(words) % 2 == 0:
-        return f"{wanted}, but this has an odd number of coordinates. Is the last a confidence?"
-    return f"{wanted}."
-
-
-def obb_form_problem(words: Sequence[str]) -> str | None:
-    """What is wrong with the form of a row of a rotated box, if anything."""
-    if all(map(is_number, words)) and len(words) == OBB_FIELDS:
-        return None
-    wanted = "a rotated box is nine numbers: class x1 y1 x2 y2 x3 y3 x4 y4"
-    if len(words) == BOX_FIELDS:
-        return f"{wanted}. For boxes of five numbers use data=yolo."
-    if len(words) == OBB_FIELDS + 1:
-        return f"{wanted}. Is the tenth a confidence? Drop it."
-    return f"{wanted}."
-
-
-def is_pose(words: Sequence[str]) -> bool:
-    """Whether a row of numbers may be a class, a box and key points, each seen or not."""
-    return all(map(is_number, words)) and _say_what_is_seen([float(word) for word in words[1:]])
-
-
-def _are_poses(parts: Sequence[Sequence[float]]) -> bool:
-    """Whether polygons are boxes with key points, none of them said to be seen or not, in px."""
-    if len({*map(len, parts)}) != 1 or len(parts) < LEAST_POSES or len(parts[0]) <= OBB_FIELDS - 1:
-        return False
-    points = np.array(parts).reshape(len(parts), -1, 2)
-    middle, half = points[:, :1], points[:, 1:2] / 2
-    near = (abs(points[:, 2:] - middle) <= half + 1).all(2) | (points[:, 2:] == 0).all(2)
-    return bool(near.all())
 
 
 def _is_share(value: float) -> bool:

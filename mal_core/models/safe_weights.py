@@ -28,6 +28,14 @@ Source = Path | str | IO[bytes]
 WANTED = "Wanted: .safetensors, or a PyTorch file that holds tensors and plain values only."
 NUMBERS_AND_TEXTS = re.compile(r"[?biufcSU]\d{0,6}")
 """Types of numpy whose bytes are just that; others hold Python objects or are built of parts."""
+DAMAGED = "it is damaged, or of another kind"
+SHOWN_BYTES, SHOWN_CHARACTERS = 200, 30
+NO_WEIGHTS = (
+    (b"version https://git-lfs", "a pointer of git LFS; run `git lfs pull` where it lies"),
+    (b"<", "a web page or XML; download the file itself"),
+    (b"\x1f\x8b", "packed by gzip; unpack it"),
+)
+"""How files begin that are given as weights and hold none, in lower case."""
 UNKNOWN_NAME = re.compile(r"GLOBAL (\S+)")
 _torch_load = torch.load
 """Torch's own, although a child puts this reader in its place."""
@@ -125,20 +133,45 @@ def read_weights(
             return load_file(source)
         return _read_plain(source, map_location, {**STAND_INS, **(stand_ins or {})})
     except UnpicklingError as error:
-        raise CheckpointError(refusal(error, what)) from error
+        raise CheckpointError(refusal(error, what, _seen(source))) from error
     except (OSError, MemoryError) as error:
         message = f"{what} cannot be read ({error or 'memory ran out'})."
         raise CheckpointError(message) from error
     except Exception as error:  # torch raises half a dozen unrelated types here
-        message = f"{what} is no readable file of weights ({type(error).__name__}). {WANTED}"
+        message = f"{what} is no readable file of weights: {_seen(source)}. {WANTED}"
         raise CheckpointError(message) from error
 
 
-def refusal(error: BaseException, what: str) -> str:
-    """What a restricted reader found in a file, in one sentence."""
+def _seen(source: Source) -> str:
+    """What a file that cannot be read as weights looks like, in words."""
+    if isinstance(source, str | Path):
+        with Path(source).open("rb") as stream:
+            start = stream.read(SHOWN_BYTES)
+    else:
+        source.seek(0)
+        start = source.read(SHOWN_BYTES)
+    if not start:
+        return "it is empty"
+    kind = next((kind for sign, kind in NO_WEIGHTS if start.lstrip().lower().startswith(sign)), "")
+    if kind:
+        return f"it is {kind}"
+    text = start.decode("utf-8", errors="ignore")
+    if text.replace("\n", " ").replace("\t", " ").replace("\r", " ").isprintable():
+        return f"it is text, which begins with {text[:SHOWN_CHARACTERS]!r}"
+    return DAMAGED
+
+
+def refusal(error: BaseException, what: str, seen: str = DAMAGED) -> str:
+    """What a restricted reader found in a file, in one sentence.
+
+    Args:
+        error: What it raised.
+        what: How messages call the file.
+        seen: What the file looks like, where the error names no code.
+    """
     found = UNKNOWN_NAME.search(str(error))
     if found is None:
-        return f"{what} is no readable file of weights ({type(error).__name__}). {WANTED}"
+        return f"{what} is no readable file of weights: {seen}. {WANTED}"
     return (
         f"{what} is refused: to open it is to call {found[1]}, which is code and no weights. "
         f"Nothing of it was run. {WANTED}"

@@ -29,7 +29,7 @@ from mal_core.data.images.headers import (
     other_kind,
     read_header,
 )
-from mal_core.data.images.names import ImageIndex
+from mal_core.data.images.names import ImageIndex, link_to_nothing
 from mal_core.data.images.pooled import in_order
 from mal_core.data.images.view import source_of
 from mal_core.errors import DatasetError
@@ -53,6 +53,7 @@ REFUSED_TIFF_MODES = {
     "I": "32-bit integer pixels",
     "LAB": "Lab colours",
 }
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 IMAGES_WORTH_A_BAR = 1000
 HINTED = 50
 """Missing images that are told the closest existing name; the message shows no more anyway."""
@@ -106,9 +107,14 @@ def image_problems(
         max_pixels: Refuse larger images; None takes any.
     """
     if root.is_file():
-        return [f"data.*.images={root} is a file. Give the folder that file names are relative to."]
+        packed = " (an archive: unpack it)" if root.suffix.lower() in ARCHIVES else ""
+        return [
+            f"data.*.images={root} is a file{packed}. Give the folder that file names are "
+            "relative to."
+        ]
     if not root.is_dir():
-        return [f"the images folder {root} does not exist. Correct the path."]
+        seen = link_to_nothing(root) or "does not exist"
+        return [f"the images folder {root} {seen}. Correct the path."]
     problems = wrong_images(root, records, decode=decode, max_pixels=max_pixels)
     missing = sum(problem.missing for problem in problems)
     source = source_of(root)
@@ -178,7 +184,9 @@ def _image_problem(
         if problem is None and not cv2.haveImageReader(str(path)):
             problem = f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."
     except FileNotFoundError:
-        missing = True
+        link = link_to_nothing(source_of(root) / record.file_name)
+        missing = link is None
+        problem = "" if link is None else f"{link}. Mend the link, or drop the image."
     except NotAFileError as error:
         problem = str(error)
     except PermissionError:

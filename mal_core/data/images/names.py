@@ -23,6 +23,9 @@ SUFFIXES = frozenset(
     )
 )
 """What a name that lacks its extension may lack."""
+UPLOAD = re.compile(r"(?:^|(?<=/))[0-9a-f]{8}-(?=[^/]+$)")
+"""What Label Studio puts before the name of a file that is uploaded to it."""
+UPLOAD_LENGTH = 9
 NEIGHBORS = 40
 SPLIT_WORDS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing"])
 
@@ -65,7 +68,8 @@ class ImageIndex:
         """The files that a name can mean; the first rule that has any decides.
 
         The whole name, in any spelling, with or without extension; then the end of a path in
-        the folder; then the name without leading folders, unless these speak of another split.
+        the folder; then the name without leading folders, unless these speak of another split;
+        then all that without the prefix of an upload.
         """
         parts = canonical(name).split("/")
         whole = "/".join(parts)
@@ -76,7 +80,8 @@ class ImageIndex:
             found = self._by_path.get("/".join(parts[start:]))
             if found and not self._is_other_split(parts[:start]):
                 return self._narrowed(name, found)
-        return ()
+        plain = without_upload_prefix(whole)
+        return () if plain == whole else self.fitting(plain)
 
     def find(self, name: str) -> Found | None:
         """The file that a name means, if exactly one fits."""
@@ -141,6 +146,18 @@ def canonical(name: str) -> str:
     return "/".join(part for part in text.split("/") if part not in ("", "."))
 
 
+def without_upload_prefix(name: str) -> str:
+    """A canonical name without what Label Studio puts before names of uploaded files."""
+    return UPLOAD.sub("", name)
+
+
+def link_to_nothing(path: Path) -> str | None:
+    """What to say of a link whose target is not there; None for all other paths."""
+    if not path.is_symlink() or path.exists():
+        return None
+    return f"is a link to {str(path.readlink())!r}, which is not there"
+
+
 def _without_suffix(file: str) -> str:
     stem, suffix = os.path.splitext(file)  # noqa: PTH122 - a text, not a place
     return stem if suffix.lower() in SUFFIXES else file
@@ -154,6 +171,9 @@ def _differences(name: str, file: str) -> Iterator[str]:
     own = file.split("/")
     if len(said) != len(own):
         yield "other leading folders"
+    if UPLOAD.search(canonical(name)) and not UPLOAD.search(canonical(file)):
+        yield "a prefix of Label Studio's"
+        said[-1] = said[-1][UPLOAD_LENGTH:]
     shared = min(len(said), len(own))
     first, second = "/".join(said[-shared:]), "/".join(own[-shared:])
     if canonical(first) != canonical(second):

@@ -5,9 +5,12 @@ import gzip
 import pytest
 
 from mal_core.data.coco import parse_coco
+from mal_core.data.images.loading import image_problems
+from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.formats import FORMATS
-from tests.mal_core.formats.drawn_formats import write_json
+from mal_core.types import ImageRecord
+from tests.mal_core.formats.drawn_formats import coco, write_json
 
 YTVIS = FORMATS["ytvis"]
 
@@ -74,6 +77,10 @@ def problems_of(read, *arguments) -> tuple[str, ...]:
             {"imgHeight": 1, "imgWidth": 1, "objects": []},
             "this is Cityscapes JSON; convert the files to COCO.",
         ),
+        (
+            {"labels": [], "mapping": "public", "version": "1.2"},
+            "this is Mapillary's list of classes; convert its instances to COCO.",
+        ),
         ([{"data_row": {}, "projects": {}}], "this is Labelbox JSON; convert it to COCO."),
         (
             [{"image": "/a.jpg", "id": 1, "annotator": 1, "annotation_id": 1}],
@@ -126,3 +133,107 @@ def test_files_that_are_no_json_are_named(content, said, tmp_path):
         path.write_bytes(packed)
         (problem,) = problems_of(parse_coco, path)
         assert problem.startswith(f"is no JSON: this is {said}")
+
+
+INSTANCES = "give the file of instances"
+
+
+def panoptic(entry):
+    return {"image_id": entry["image_id"], "file_name": "a.png", "segments_info": [{"id": 1}]}
+
+
+def caption(entry):
+    return {"id": entry["id"], "image_id": entry["image_id"], "caption": "a cat"}
+
+
+def without_box(entry):
+    return {key: value for key, value in entry.items() if key != "bbox"}
+
+
+def key_points(entry):
+    return {**without_box(entry), "keypoints": [1, 2, 2], "num_keypoints": 1}
+
+
+def bare_mask(entry):
+    return {**without_box(entry), "keypoints": [], "segmentation": [[1, 1, 9, 1, 9, 9]]}
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (
+            panoptic,
+            "annotations are panoptic ones (segments_info), the first is annotation at position 0 "
+            f"(counted from 0): {INSTANCES}, which has one annotation per object.",
+        ),
+        (
+            caption,
+            f"annotations are captions, the first is annotation 1: {INSTANCES}, such as "
+            "instances_*.json.",
+        ),
+        (
+            key_points,
+            f"annotations have key points and no bbox, the first is annotation 1: {INSTANCES}, or "
+            "add boxes.",
+        ),
+        (
+            bare_mask,
+            "annotations have a mask and no bbox, the first is annotation 1: `mal check fix=true "
+            "output=DIR` writes the boxes around the masks.",
+        ),
+    ],
+)
+def test_relatives_of_instances_are_named_once(turn, said, tmp_path):
+    content = coco()
+    content["annotations"] = list(map(turn, content["annotations"]))
+    view = read_view(write_json(tmp_path / "x.json", content))
+    assert view.entry_problems == (f"{len(content['annotations'])} {said}",)
+
+
+def test_captions_without_classes_are_named_before_what_they_lack(tmp_path):
+    content = coco()
+    content["annotations"] = list(map(caption, content["annotations"]))
+    del content["categories"]
+    problems = problems_of(read_view, write_json(tmp_path / "x.json", content))
+    assert problems[0].startswith("3 annotations are captions, the first is annotation 1: ")
+    assert problems[1:] == ("not a COCO file: the list 'categories' is missing. Add it.",)
+
+
+def test_lvis_given_as_coco_is_named(tmp_path):
+    content = coco()
+    for image in content["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/val2017/{image.pop('file_name')}"
+    view = read_view(write_json(tmp_path / "x.json", content))
+    assert view.entry_problems == (
+        "2 images have a coco_url and no file_name, as LVIS has, the first is image 0: use "
+        "data=lvis.",
+    )
+
+
+def test_a_link_to_nothing_is_called_that(tmp_path):
+    (tmp_path / "x.json").symlink_to("gone/y.json")
+    said = "is a link to 'gone/y.json', which is not there"
+    assert problems_of(read_view, tmp_path / "x.json") == (
+        f"the annotation file {said}. Correct the path.",
+    )
+    (tmp_path / "photos").symlink_to("gone")
+    assert image_problems(tmp_path / "photos", [], decode=False) == [
+        f"the images folder {tmp_path / 'photos'} is a link to 'gone', which is not there. "
+        "Correct the path."
+    ]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.png").symlink_to("/gone/a.png")
+    record = ImageRecord(image_id=1, file_name="a.png", height=3, width=3)
+    assert image_problems(tmp_path / "own", [record], decode=False) == [
+        f"image 1: '{tmp_path / 'own' / 'a.png'}' is a link to '/gone/a.png', which is not there. "
+        "Mend the link, or drop the image."
+    ]
+
+
+def test_an_archive_in_place_of_the_images_is_called_that(tmp_path):
+    (tmp_path / "images.zip").write_bytes(b"PK\x03\x04")
+    (problem,) = image_problems(tmp_path / "images.zip", [], decode=False)
+    assert problem == (
+        f"data.*.images={tmp_path / 'images.zip'} is a file (an archive: unpack it). Give the "
+        "folder that file names are relative to."
+    )

@@ -65,3 +65,43 @@ def test_missing_fields_are_named(tmp_path):
     broken = [{"image_id": 1, "bbox": [0, 0, 1, 1]}]
     with pytest.raises(DatasetError, match="has no category_id, score"):
         detections_to_coco(write_json(tmp_path / "d.json", broken), coco())
+
+
+def shifted(change, count=6):
+    boxes = [[4 + k, 5 + k, 12, 10] for k in range(count)]
+    return [{**LIST[1], "bbox": change(*map(float, box))} for box in boxes]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            lambda x, y, w, h: [x + 15, y + 8, x + 15 + w, y + 8 + h],
+            "its 6 boxes all fit their images as [x1, y1, x2, y2], and 6 do not as [x, y, width, "
+            "height], which is wanted. If that is what they are: Subtract x1 from x2 and y1 from "
+            "y2.",
+        ),
+        (
+            lambda x, y, w, h: [x + 18 + w / 2, y + 8 + h / 2, w, h],
+            "its 6 boxes all fit their images as [x_center, y_center, width, height], and 3 do not "
+            "as [x, y, width, height], which is wanted. If that is what they are: Subtract half of "
+            "the width from x and half of the height from y.",
+        ),
+        (
+            lambda x, y, w, h: [x / 40, y / 30, w / 40, h / 30],
+            "6 of 6 boxes have all numbers from 0 to 1 and look normalised, but [x, y, width, "
+            "height] in px is wanted.",
+        ),
+    ],
+)
+def test_boxes_of_another_form_are_refused_and_not_clipped(change, problem, tmp_path):
+    with pytest.raises(DatasetError) as caught:
+        detections_to_coco(write_json(tmp_path / "d.json", shifted(change)), coco())
+    assert caught.value.problems == (problem,)
+
+
+def test_a_box_over_the_border_among_others_is_clipped(tmp_path):
+    found = shifted(lambda x, y, w, h: [x, y, w, h])
+    found[0]["bbox"] = [10, 5, 38, 20]
+    normal = detections_to_coco(write_json(tmp_path / "d.json", found), coco())
+    assert normal["annotations"][0]["bbox"] == [10, 5, 30, 20]

@@ -175,3 +175,56 @@ def test_photos_without_a_file_and_pixels_from_zero_are_noted(tmp_path):
         "from 1, and so they are read. If these files count from 0, boxes lie 1 px too far to the "
         "left and up.",
     ]
+
+
+def xml_of(folder, boxes):
+    """An XML file with these numbers as xmin, ymin, xmax and ymax."""
+    objects = "".join(
+        f"<object><name>cat</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax>"
+        f"<ymax>{d}</ymax></bndbox></object>"
+        for a, b, c, d in boxes
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.xml").write_text(
+        "<annotation><filename>a.jpg</filename><size><width>40</width><height>30</height></size>"
+        f"{objects}</annotation>"
+    )
+    return folder
+
+
+def test_widths_and_heights_in_place_of_corners_are_named_as_that(tmp_path):
+    boxes = [(20, 10, 12, 9), (3, 4, 20, 20), (25, 18, 10, 10), (30, 5, 8, 8), (2, 20, 30, 8)]
+    with pytest.raises(DatasetError) as caught:
+        VOC.to_coco(draw(tmp_path / "images"), xml_of(tmp_path / "Annotations", boxes))
+    assert caught.value.problems == (
+        "its 5 boxes all fit their images as [x, y, width, height], and 4 do not as xmin, ymin, "
+        "xmax and ymax, as which they are written: the program that wrote <bndbox> took the one "
+        "for the other. Write x + width and y + height as xmax and ymax.",
+    )
+
+
+def test_one_box_of_exchanged_corners_is_that_box_alone(tmp_path):
+    boxes = [(20, 10, 12, 19), (3, 4, 20, 20), (25, 18, 38, 28), (30, 5, 38, 8), (2, 20, 30, 28)]
+    with pytest.raises(DatasetError) as caught:
+        VOC.to_coco(draw(tmp_path / "images"), xml_of(tmp_path / "Annotations", boxes))
+    assert caught.value.problems == (
+        "a.xml: object 1 has xmin=20 and xmax=12: exchange the two, or drop the object.",
+    )
+
+
+def test_an_xml_file_that_is_a_link_to_nothing_is_called_that(tmp_path):
+    folder = write_voc(tmp_path / "Annotations")
+    (folder / "a.xml").unlink()
+    (folder / "a.xml").symlink_to("/gone/a.xml")
+    with pytest.raises(DatasetError) as caught:
+        VOC.to_coco(draw(tmp_path / "images"), folder)
+    assert caught.value.problems == (
+        "a.xml: is a link to '/gone/a.xml', which is not there. Add it or drop its name.",
+    )
+
+
+def test_a_photo_that_is_named_with_an_upload_prefix_is_not_called_unread(tmp_path):
+    folder, images = write_voc(tmp_path / "Annotations"), draw(tmp_path / "images")
+    text = (folder / "a.xml").read_text()
+    (folder / "a.xml").write_text(text.replace(">a.jpg<", ">0a1b2c3d-a.jpg<"))
+    assert VOC.notes(images, folder, VOC.to_coco(images, folder)) == []

@@ -89,6 +89,10 @@ def test_a_mask_of_few_pixels_is_a_polygon_too(pixels):
         ("2 0.5 0.5 0.1 0.1", r"a\.txt, line 1: class 2, but there are classes 0 to 1"),
         ("0.5 0.5 0.5 0.1 0.1", r"a\.txt, line 1: class 0\.5"),
         ("2 0.5 0.5 0.1 0.1", r"there are classes 0 to 1\. Are they counted from 1 here\?$"),
+        ("0 0.5 0.5 0.1 0.1 0.9", r"class cx cy w h; .* Is the sixth a confidence\? Drop it\.$"),
+        ("0 0.9 0.5 0.6 0.3 0.3", r"class cx cy w h; .* Is the second a confidence\? Drop it\.$"),
+        ("0.9 0 0.5 0.6 0.3 0.3", r"class cx cy w h; .* Is the first a confidence\? Drop it\.$"),
+        ("0 0,5 0,5 0,1 0,1", r"line 1: '0,1' has a decimal comma; write numbers with a point\.$"),
         ("0 0.5 0.5 0.1 0.1 0.5 0.5 2", r"this is a pose, a box with key points; keep the first"),
         ("0 0.5 0.5 0.1 0.1 0.5 0.5 2 0 0 0", r"'2' is no share|this is a pose, a box with key"),
     ],
@@ -184,12 +188,66 @@ def test_key_points_that_look_like_polygons_are_noted(tmp_path):
     ]
 
 
+def test_many_rows_that_look_like_key_points_are_poses(tmp_path):
+    images, labels = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    rewrite(labels, lambda row: [int(row[0]), *row[1:], *(row[1:3] * 5)])
+    for path in labels.glob("?.txt"):
+        path.write_text(path.read_text() * 5)
+    with pytest.raises(DatasetError) as caught:
+        yolo_to_coco(images, labels)
+    assert caught.value.problems == (
+        "all 15 rows have 7 points that lie around the first as boxes with key points do, the "
+        "first is a.txt, line 1: this is a pose, a box with key points; keep the first five "
+        "numbers of each row.",
+    )
+
+
+def turned(angle: float, *, skew: float = 0.0, px: bool = False) -> str:
+    """Rows of a rectangle of 12 x 6 px around the middle, turned by degrees, as shares."""
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    corners = np.array([[-6, -3], [6 + skew, -3], [6, 3], [-6, 3]]) @ [[cos, sin], [-sin, cos]]
+    corners += [WIDTH / 2, HEIGHT / 2]
+    shares = (corners.round() if px else corners) / [WIDTH, HEIGHT]
+    return "0 " + " ".join(f"{value:.6f}" for value in shares.ravel()) + "\n"
+
+
+@pytest.mark.parametrize("px", [False, True])
+def test_rows_of_turned_rectangles_are_rotated_boxes(px, tmp_path):
+    images, labels = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    (labels / "a.txt").write_text("".join(turned(angle, px=px) for angle in (0, 20, 45)))
+    (labels / "b.txt").write_text("".join(turned(angle, px=px) for angle in (70, -35, 90)))
+    with pytest.raises(DatasetError) as caught:
+        yolo_to_coco(images, labels)
+    assert caught.value.problems == (
+        "all 6 rows have four corners of a rectangle, and many are turned, the first is a.txt, "
+        "line 1: these are rotated boxes (OBB), and no masks. Use data=yolo_obb.",
+    )
+    assert len(FORMATS["yolo_obb"].to_coco(images, labels)["annotations"]) == 6
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [turned(angle, skew=4) for angle in (0, 20, 45, 70, -35, 60)],
+        [turned(0)] * 6,
+        [*[turned(30)] * 5, "0 0.1 0.1 0.4 0.1 0.2 0.4\n"],
+    ],
+    ids=["skewed", "upright", "a triangle among them"],
+)
+def test_other_polygons_of_four_corners_are_masks(rows, tmp_path):
+    images, labels = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    (labels / "a.txt").write_text("".join(rows))
+    (labels / "b.txt").unlink()
+    assert all("segmentation" in one for one in yolo_to_coco(images, labels)["annotations"])
+
+
 @pytest.mark.parametrize(
     ("name", "photo"),
     [
         ("A.txt", "a.jpg"),
         ("a.jpg.txt", "a.jpg"),
         ("a%20b.txt", "a b.jpg"),
+        ("1a2b3c4d-a.txt", "a.jpg"),
         ("a\u0308.txt", "\u00e4.jpg"),
     ],
 )
@@ -250,3 +308,14 @@ def test_names_are_given_once(tmp_path):
     (labels / "data.yaml").write_text("names: [a, b]\nnames: [cat, dog]\n")
     with pytest.raises(DatasetError, match=r"data\.yaml: `names` occurs twice\. Keep one\.$"):
         YOLO.to_coco(draw(tmp_path / "images"), labels)
+
+
+def test_a_label_file_that_is_a_link_to_nothing_is_called_that(tmp_path):
+    labels = write_yolo(tmp_path / "labels")
+    (labels / "a.txt").unlink()
+    (labels / "a.txt").symlink_to("/gone/a.txt")
+    with pytest.raises(DatasetError) as caught:
+        YOLO.to_coco(draw(tmp_path / "images"), labels)
+    assert caught.value.problems == (
+        "a.txt: is a link to '/gone/a.txt', which is not there. Mend or remove it.",
+    )

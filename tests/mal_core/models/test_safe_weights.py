@@ -68,22 +68,30 @@ def test_the_payloads_of_these_tests_do_run_where_nobody_looks(tmp_path: Path) -
     assert really_malicious(path, tmp_path / "ran")
 
 
+ODD = "it is damaged, or of another kind"
 UNREADABLE = {
-    "empty": (b"", "EOFError"),
-    "text": (b"hello", "KeyError"),
-    "a newer pickle": (bare_pickle(Path("/nowhere"), 4), "UnpicklingError"),
-    "half a zip": (b"PK\x03\x04" + bytes(60), "RuntimeError"),
+    "empty": (b"", "it is empty"),
+    "text": (b"hello, these are\nno weights", "it is text, which begins with 'hello, "),
+    "a pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+        "it is a pointer of git LFS; run `git lfs pull` where it lies",
+    ),
+    "a page": (b"<!DOCTYPE html>", "it is a web page or XML; download the file itself"),
+    "gzip": (b"\x1f\x8b\x08", "it is packed by gzip; unpack it"),
+    "a newer pickle": (bare_pickle(Path("/nowhere"), 4), ODD),
+    "half a zip": (b"PK\x03\x04" + bytes(60), ODD),
 }
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_a_file_of_something_else_is_named(case: str, tmp_path: Path) -> None:
-    content, kind = UNREADABLE[case]
+    content, seen = UNREADABLE[case]
     path = tmp_path / "odd.pth"
     path.write_bytes(content)
-    message = f"w={path} is no readable file of weights ({kind}). {WANTED}"
-    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(CheckpointError) as caught:
         read_weights(path, f"w={path}")
+    assert str(caught.value).startswith(f"w={path} is no readable file of weights: {seen}")
+    assert str(caught.value).endswith(f". {WANTED}")
 
 
 def test_arrays_of_python_objects_are_refused(tmp_path: Path) -> None:

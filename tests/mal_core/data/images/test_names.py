@@ -37,6 +37,12 @@ def index_of(root: Path, *files: str) -> ImageIndex:
         ("pictures/p1.jpg", "p1.jpg", ["other leading folders"]),
         ("upload/1/p1.jpg", "p1.jpg", ["other leading folders"]),
         ("p1.jpg", "deep/er/p1.jpg", ["other leading folders"]),
+        ("1a2b3c4d-p1.jpg", "p1.jpg", ["a prefix of Label Studio's"]),
+        (
+            "images/1a2b3c4d-P1.jpg",
+            "p1.jpg",
+            ["other leading folders", "a prefix of Label Studio's", "another letter case"],
+        ),
         (
             "C:\\Users\\Bob\\pictures\\P%201",
             "p 1.jpg",
@@ -66,6 +72,8 @@ def test_a_name_means_the_one_file_that_fits(
         ("p1.jpg", ["a/p1.jpg", "b/p1.jpg"], ["a/p1.jpg", "b/p1.jpg"]),
         ("P1.jpg", ["p1.JPG", "p1.jpg"], ["p1.JPG", "p1.jpg"]),
         ("p2.jpg", ["p1.jpg"], []),
+        ("1a2b3c4-p1.jpg", ["p1.jpg"], []),
+        ("1a2b3c4g-p1.jpg", ["p1.jpg"], []),
         ("p1.png", ["p1.jpg"], []),
         ("p1", ["p1.txt", "p1.xml"], []),
         ("train/p1.jpg", ["val/p1.jpg"], []),

@@ -1,0 +1,40 @@
+"""`output=DIR/` is a folder for whoever writes one file, and stays one for the others."""
+
+import json
+
+import pytest
+
+from flows.commands.cli import main
+from flows.commands.output_folder import into_folder
+from tests.builders import write_coco
+from tests.mal_core.formats.drawn_formats import draw, write_yolo
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
+
+
+def test_labels_go_into_a_new_folder_whose_name_ends_with_a_slash(tmp_path):
+    files = write_coco(tmp_path / "data")
+    given = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
+    target = tmp_path / "new"
+    assert main(["label", "labeler=box", *given, f"workdir={tmp_path}", f"output={target}/"]) == 0
+    assert len(json.loads((target / "train.json").read_text())["annotations"]) == 6
+    written = ["train.json", "train.manifest.json", "train.skipped.json"]
+    assert sorted(path.name for path in target.iterdir()) == written
+
+
+def test_a_folder_of_labels_has_the_place_that_was_named(tmp_path):
+    labels, images = write_yolo(tmp_path / "labels"), draw(tmp_path / "images")
+    given = [f"data.train.images={images}", f"data.train.annotations={labels}"]
+    told = ["data=yolo", *given, f"output={tmp_path / 'new'}/"]
+    assert into_folder(told) == told
+
+
+def test_other_places_stay_as_they_are():
+    assert into_folder(["output=a.json", "labels=b/"], "train.json") == [
+        "output=a.json",
+        "labels=b/",
+    ]
+    assert into_folder(["output=a/"], "train.json") == ["output=a/train.json"]

@@ -1,0 +1,15 @@
+"""Settings that a verb has no use for."""
+
+import pytest
+
+from flows.commands.cli import main
+
+
+@pytest.mark.parametrize("verb", ["score", "calibrate"])
+@pytest.mark.parametrize("override", ["mal=paper", "mal.refinement.steps=3", "labeler=grabcut"])
+def test_settings_of_labeling_are_refused_by_who_only_scores(verb, override, capsys):
+    assert main([verb, "labels=a.json", override, "output=b.json"]) == 2
+    assert (
+        f"{override}: `mal {verb}` asks nothing of {override.partition('=')[0]}; a labeler in "
+        "checkpoint=FILE brings its own settings. Leave it out." in capsys.readouterr().err
+    )
