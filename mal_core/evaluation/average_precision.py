@@ -1,9 +1,8 @@
 """COCO AP in two halves: match once, accumulate for any weighting of the images.
 
-This is the second half. The matching is that of pycocotools and lvis-api
-(mal_core.evaluation.matching); the rest is written again here, because a bootstrap accumulates a
-thousand times and needs images that count twice or not at all; with weights of one it
-gives their numbers.
+This is the second half, after mal_core.evaluation.matching. A bootstrap accumulates a thousand
+times and needs images that count twice or not at all; with weights of one the numbers are those
+of pycocotools and lvis-api.
 
 Shape letters: I images, D detections of a class, A area ranges, T IoU thresholds, R recalls.
 """

@@ -46,7 +46,8 @@ def resampled_metrics(
         By field of MaskMetrics, (B,); NaN where it is undefined.
     """
     parts = [
-        _chunk(matches, weights[:, start : start + CHUNK], only_ap)
+        # A copy, in order: a slice would be copied for each class and threshold again.
+        _chunk(matches, np.ascontiguousarray(weights[:, start : start + CHUNK]), only_ap)
         for start in range(0, weights.shape[1], CHUNK)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

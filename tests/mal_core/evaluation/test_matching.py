@@ -1,5 +1,8 @@
-"""LVIS's own way of scoring against lvis-api; boxes beside masks; what a file says it is."""
+"""Matching against pycocotools and lvis-api; boxes beside masks; what a file says it is."""
 
+import contextlib
+import copy
+import io
 import json
 import logging
 from pathlib import Path
@@ -7,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lvis import LVIS, LVISEval, LVISResults
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from mal_core.errors import DatasetError
-from mal_core.evaluation.matching import is_federated, match_predictions
+from mal_core.errors import DatasetError, MalCoreError
+from mal_core.evaluation.matching import is_federated, match_predictions, match_results
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
 from mal_core.processes.files import write_json
 from scenes.write import write_scenes
@@ -186,3 +191,79 @@ def test_a_detector_that_finds_every_object_of_a_full_image_is_perfect(
     assert match_predictions(human, tmp_path / "found.json", kind).metrics().ap == 1.0
     write_json(tmp_path / "half.json", results[: len(results) // 2])
     assert match_predictions(human, tmp_path / "half.json", kind).metrics().ap < 0.6
+
+
+def tangled(seed: int) -> tuple[dict, list[dict]]:
+    """Boxes on a coarse grid: equal overlaps and scores, crowds, sizes at the areas' borders."""
+    generator = np.random.default_rng(seed)
+    sides = np.array([8, 16, 32, 64, 96, 120])
+
+    def box() -> list[int]:
+        width, height = generator.choice(sides, 2)
+        x, y = 8 * generator.integers(0, 6, 2)
+        return [int(v) for v in (x, y, width, height)]
+
+    images, classes = (7, 3, 12), (2, 9)
+    where = [(image, kind) for image in images for kind in classes]
+    annotations = []
+    for number in range(40):
+        image, kind = where[generator.integers(len(where))]
+        x, y, width, height = xywh = box()
+        annotations.append(
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": kind,
+                "bbox": xywh,
+                "area": width * height,
+                "iscrowd": int(generator.random() < 0.2),
+                "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
+            }
+        )
+    content = {
+        "images": [
+            {"id": one, "file_name": f"{one}.jpg", "width": 200, "height": 200} for one in images
+        ],
+        "annotations": annotations,
+        "categories": [{"id": one, "name": str(one)} for one in classes],
+    }
+    found = []
+    for _ in range(120):
+        image, kind = where[generator.integers(len(where))]
+        xywh = box() if generator.random() < 0.3 else list(generator.choice(annotations)["bbox"])
+        score = float(generator.integers(1, 6)) / 5
+        found.append({"image_id": image, "category_id": kind, "bbox": xywh, "score": score})
+    return content, found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_each_detection_takes_the_object_that_pycocotools_gives_it(seed):
+    content, found = tangled(seed)
+    for number, entry in enumerate(content["annotations"], start=1):
+        entry["id"] = number  # pycocotools takes a match with object 0 for none
+    truth = COCO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.dataset = copy.deepcopy(content)
+        truth.createIndex()
+        evaluator = COCOeval(truth, truth.loadRes(copy.deepcopy(found)), "bbox")
+        evaluator.evaluate()
+    ours = match_results(content, found, "bbox")
+    records = np.empty(len(evaluator.evalImgs), object)
+    records[:] = evaluator.evalImgs
+    for of_class, rows in zip(ours.classes, records.reshape(2, 4, 3), strict=True):
+        for image in range(3):
+            mine = of_class.image == image
+            for area, record in enumerate(rows[:, image]):
+                assert np.array_equal(of_class.hit[area][:, mine], record["dtMatches"] != 0)
+                assert np.array_equal(of_class.ignored[area][:, mine], record["dtIgnore"])
+                assert of_class.objects[area, image] == np.sum(record["gtIgnore"] == 0)
+    assert any(of_class.ignored.any() and of_class.hit.any() for of_class in ours.classes)
+
+
+def test_detections_on_strange_images_are_refused():
+    content, found = tangled(0)
+    found[3]["image_id"] = "x.jpg"
+    with pytest.raises(
+        MalCoreError, match=r"^1 detections are on images .* the first on image 'x.jpg'"
+    ):
+        match_results(content, found, "bbox")
