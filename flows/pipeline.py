@@ -168,6 +168,9 @@ def mal_sweep(overrides: list[str]) -> None:
 
     Args:
         overrides: Settings as KEY=VALUE; one with several values, KEY=A,B, spans the grid.
+
+    Raises:
+        MalCoreError: Some failed; names them, after all others are done.
     """
     attach_run_log()
     supervision.end_with_worker()

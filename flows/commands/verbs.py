@@ -234,7 +234,7 @@ def segment(overrides: Sequence[str], force: bool) -> None:
 
 
 def evaluate(overrides: Sequence[str], force: bool) -> None:
-    """Score the segmenters and write the report, or score a labeled file."""
+    """Score the segmenters and write the report, or score `labels` by `human`: both or none."""
     from flows.stages import session
 
     with session.joined() as opened:

@@ -112,7 +112,11 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
 
 
 def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
-    """The composed values as plain data, not yet typed; absent ones are "???"."""
+    """The composed values as plain data, not yet typed; absent ones are "???".
+
+    Raises:
+        ConfigError: Hydra cannot put them together; says why.
+    """
     checked = _checked_overrides(overrides)
     try:
         with _hydra_lock, hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):

@@ -217,7 +217,11 @@ class _Limited(gzip.GzipFile):
         self._most = max(SMALLEST_BOMB, LARGEST_RATIO * source.stat().st_size)
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read on, as `GzipFile` does."""
+        """Read on, as `GzipFile` does.
+
+        Raises:
+            TextError: That is more than a file of text has.
+        """
         everything = size is None or size < 0
         data = super().read(self._most + 1 - self.tell() if everything else size)
         if self.tell() > self._most:

@@ -16,7 +16,7 @@ from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labelers.drawing import Drawer, Drawing, PixelBox
 from mal_core.labelers.judging import Judge, JudgedBox
 from mal_core.labelers.sampling import sample_boxes
-from mal_core.labeling.protocol import Photo
+from mal_core.labeling.trial import photo_of
 from mal_core.labeling.upright import Part, upright_parts
 from mal_core.processes.progress import Progress
 from mal_core.quality.composites import PLACES_NEEDED, Composite, Cutout, compose, cut_out
@@ -107,11 +107,11 @@ class BakeOff:
         total = sum(len(photo.boxes) for photo in photos)
         with Progress("draw boxes", total, 0) as progress:
             for part in (part for photo in photos for part in upright_parts(photo)):
-                image = part.photo.pixels()
-                for found in self._judged(image, part.photo):
+                judge = Judge(part.photo)
+                for found in self._judged(judge):
                     judged.append(found)
                     shown.append(_shown(part, found))
-                    sources.append(self._source(image, found))
+                    sources.append(self._source(judge.image, found))
                     progress.update(len(shown))
         composites = list(self._composites(sources))
         evidence = Evidence(
@@ -129,15 +129,15 @@ class BakeOff:
             traits=self._traits(judged, evidence),
         )
 
-    def _judged(self, image: NDArray[np.uint8], photo: Photo) -> Iterator[JudgedBox]:
-        boxes = photo.boxes
+    def _judged(self, judge: Judge) -> Iterator[JudgedBox]:
+        boxes = judge.photo.boxes
         drawn: list[list[Drawing]] = []
         for place, entrant in enumerate(self.entrants):
             started = time.perf_counter()
-            drawn.append(list(entrant.drawer.draw(image, boxes)))
+            drawn.append(list(entrant.drawer.draw(judge.image, boxes)))
             self.seconds[place] += time.perf_counter() - started
         self.boxes_timed += len(boxes)
-        yield from Judge(image, photo).judged(boxes, drawn)
+        return judge.judged(drawn)
 
     def _source(self, image: NDArray[np.uint8], found: JudgedBox) -> "_Source":
         """The object as most labelers that look at the photo see it, ready to be cut out."""
@@ -187,19 +187,9 @@ class BakeOff:
                     return
 
     def _tried(self, composite: Composite) -> tuple[list[float], list[float]]:
-        height, width = composite.mask.shape
-        record = ImageRecord(image_id=0, file_name="", height=height, width=width)
-        x0, y0, x1, y1 = np.asarray(composite.box_xyxy).tolist()
-        box = BoxAnnotation(annotation_id=0, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
-        photo = Photo(
-            record=record,
-            boxes=(box,),
-            source=composite.image,
-            company_xyxy=np.asarray(composite.others_xyxy).reshape(-1, 4),
-        )
-        image, boxes = composite.image, photo.boxes
-        drawn = [list(entrant.drawer.draw(image, boxes)) for entrant in self.entrants]
-        (found,) = Judge(image, photo).judged(boxes, drawn)
+        judge = Judge(photo_of(composite))
+        image, boxes = judge.image, judge.photo.boxes
+        (found,) = judge.judged([entrant.drawer.draw(image, boxes) for entrant in self.entrants])
         x0, y0, x1, y1 = found.window
         known = composite.mask[y0:y1, x0:x1]
         scores = [0.0 if drawing is None else drawing.quality.score for drawing in found.drawings]

@@ -124,7 +124,7 @@ class Ensemble:
         total, done = sum(len(photo.boxes) for photo in photos), 0
         with Progress("compare members", total, 0) as progress:
             for part in (part.photo for photo in photos for part in upright_parts(photo)):
-                for judged in self._judged(part):
+                for judged in self._judged(Judge(part)):
                     row = [0.0 if each is None else each.quality.score for each in judged.drawings]
                     scores.setdefault(judged.box.category_id, []).append(row)
                     done += 1
@@ -143,22 +143,20 @@ class Ensemble:
 
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
-        for photo in photos:
-            for judged in self._judged(photo):
-                yield self._outcome(photo, judged)
+        for judge in map(Judge, photos):
+            for judged in self._judged(judge):
+                yield self._outcome(judge, judged)
 
     def scored(self, _dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
         """The labels as they are: all are scored by the photo alone."""
         return labels
 
-    def _judged(self, photo: Photo) -> Iterator[JudgedBox]:
-        image = photo.pixels()
-        self.judge = Judge(image, photo)
-        drawn = [drawer.draw(image, photo.boxes) for drawer in self.drawers]
-        yield from self.judge.judged(photo.boxes, drawn)
+    def _judged(self, judge: Judge) -> Iterator[JudgedBox]:
+        drawn = [drawer.draw(judge.image, judge.photo.boxes) for drawer in self.drawers]
+        return judge.judged(drawn)
 
-    def _outcome(self, photo: Photo, judged: JudgedBox) -> Outcome:
-        box, record = judged.box, photo.record
+    def _outcome(self, judge: Judge, judged: JudgedBox) -> Outcome:
+        box, record = judged.box, judge.record
         heard = {
             place: drawing for place, drawing in enumerate(judged.drawings) if drawing is not None
         }
@@ -168,7 +166,7 @@ class Ensemble:
             return SkippedBox(
                 annotation_id=box.annotation_id, image_id=box.image_id, reason=SkipReason.EMPTY_MASK
             )
-        quality = self.judge.quality(box, mask, judged.window)
+        quality = judge.quality(box, mask, judged.window)
         pairs = itertools.combinations([drawing.mask for drawing in heard.values()], 2)
         agreement = [mask_iou(a, b) for a, b in pairs]
         return PseudoLabel(

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import SURE, Drawing, Map, PixelBox
@@ -54,28 +53,32 @@ class Judge:
     """Scores masks of one photo.
 
     Args:
-        image: RGB, uint8, shape (H, W, 3).
-        photo: The same photo, its boxes and their company.
+        photo: With its boxes and their company.
+
+    Attributes:
+        photo: The same, its pixels at hand.
+        image: Those pixels, RGB, uint8, shape (H, W, 3).
+
+    Raises:
+        DatasetError: The photo cannot be read.
     """
 
-    def __init__(self, image: NDArray[np.uint8], photo: Photo) -> None:
-        self.image = image
+    def __init__(self, photo: Photo) -> None:
+        self.photo = photo.decoded()
+        self.image = self.photo.pixels()
         self.record = photo.record
         self._ids = np.array([box.annotation_id for box in photo.boxes])
         self._corners = corners_of(photo.boxes)
         self._company = photo.company_xyxy
         self._model = default_model("masks")
 
-    def judged(
-        self, boxes: Sequence[BoxAnnotation], drawn: Sequence[Iterable[Drawing]]
-    ) -> Iterator[JudgedBox]:
-        """The boxes as all labelers have drawn them, in order.
+    def judged(self, drawn: Sequence[Iterable[Drawing]]) -> Iterator[JudgedBox]:
+        """The boxes of the photo as all labelers have drawn them, in order.
 
         Args:
-            boxes: Of this photo.
             drawn: What each labeler draws for them, in order.
         """
-        for box, drawings in zip(boxes, zip(*drawn, strict=True), strict=True):
+        for box, drawings in zip(self.photo.boxes, zip(*drawn, strict=True), strict=True):
             window = self._window(box, drawings)
             found = tuple(self._judged(box, drawing, window) for drawing in drawings)
             yield JudgedBox(box=box, window=window, drawings=found)

@@ -76,6 +76,19 @@ def fit_quality(
     return model
 
 
+def photo_of(composite: Composite) -> Photo:
+    """A composite as a photo with its one box, among the others that stand beside it."""
+    height, width = composite.image.shape[:2]
+    x0, y0, x1, y1 = composite.box_xyxy.tolist()
+    box = BoxAnnotation(annotation_id=0, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
+    return Photo(
+        record=ImageRecord(image_id=0, file_name="", height=height, width=width),
+        boxes=(box,),
+        source=composite.image,
+        company_xyxy=composite.others_xyxy,
+    )
+
+
 def try_out(
     dataset: BoxDataset, writer: Drawer, labels: Sequence[PseudoLabel], wanted: int
 ) -> list[Trial]:
@@ -135,24 +148,12 @@ class _Bench:
         height, width = composite.image.shape[:2]
         left, top, right, bottom = pixel_box(composite.box_xyxy, height, width)
         known = composite.mask[top:bottom, left:right]
-        for drawn in self.writer.draw(self._views(composite)):
+        for drawn in self.writer.draw(views_of(photo_of(composite), self.writer.config)):
             if drawn.mask.any():
                 yield Trial.of(drawn.mask, known, drawn.components())
                 wrong = corrupt(drawn.mask, str(generator.choice(list(CORRUPTIONS))), generator)
                 if wrong.any():
                     yield Trial.of(wrong, known, drawn.components(wrong))
-
-    def _views(self, composite: Composite) -> Iterator[BoxViews]:
-        height, width = composite.image.shape[:2]
-        x0, y0, x1, y1 = composite.box_xyxy.tolist()
-        box = BoxAnnotation(annotation_id=0, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
-        photo = Photo(
-            record=ImageRecord(image_id=0, file_name="", height=height, width=width),
-            boxes=(box,),
-            source=composite.image,
-            company_xyxy=composite.others_xyxy,
-        )
-        return views_of(photo, self.writer.config)
 
     def _cut(self, label: PseudoLabel, record: ImageRecord) -> Cutout | None:
         corners = np.array(self._box_of[label.annotation_id].box_xyxy)

@@ -68,7 +68,11 @@ def load_official_checkpoint(path: Path | str, *, num_heads: int | None = None) 
 def labeler_from_official(
     content: Mapping[str, object], path: Path, *, num_heads: int | None = None
 ) -> MaskAutoLabeler:
-    """The labeler of an already loaded file; see `load_official_checkpoint`."""
+    """The labeler of an already loaded file; see `load_official_checkpoint`.
+
+    Raises:
+        CheckpointError: Keys are missing or unexplained; the message names them.
+    """
     tensors = cast("dict[str, Tensor]", content["state_dict"])
     unexplained = [key for key in tensors if key.split(".")[0] not in NETWORKS]
     renamed = {

@@ -79,7 +79,11 @@ class Monitor(PredictionProgress):
         data_batch: Any = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Report one step; `outputs` holds its loss, float, shape ()."""
+        """Report one step; `outputs` holds its loss, float, shape ().
+
+        Raises:
+            TrainingError: The loss is no number any more.
+        """
         step = runner.iter + 1
         loss = outputs["loss"].item()
         if not math.isfinite(loss):
