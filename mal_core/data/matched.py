@@ -1,5 +1,6 @@
 """Masks of another file for the boxes of this one, matched by annotation id."""
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +58,8 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> M
         other = found.entries.get(key, {}).get("image_id", box.image_id)
         if other != box.image_id:
             found.problems.append(
-                f"annotation {key} is on image {other}, but on image {box.image_id} of {boxes_of}. "
-                "Is it the right file?"
+                f"annotation {key} is on image {reprlib.repr(other)}, but on image "
+                f"{box.image_id} of {boxes_of}. Is it the right file?"
             )
             continue
         rle = _mask(found, key, image_of[box.image_id])

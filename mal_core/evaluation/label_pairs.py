@@ -181,8 +181,8 @@ def _size_problems(pair: Pair) -> Iterator[str]:
         here, there = ((image.get("width"), image.get("height")) for image in (ours, theirs))
         if here != there and None not in here:
             yield (
-                f"image {theirs['id']} is {here[0]} x {here[1]} px, but {there[0]} x {there[1]} px "
-                f"in the human file (width x height). {SPLIT}"
+                f"image {theirs['id']} is {here[0]!r} x {here[1]!r} px, but {there[0]} x "
+                f"{there[1]} px in the human file (width x height). {SPLIT}"
             )
 
 

@@ -25,7 +25,7 @@ class MaskedObject:
         box_xywh: As the file has it, px.
         crowd: It stands for many objects.
         segmentation: The mask as the file has it, in any form (see mal_core.geometry.mask_forms).
-        score: Of the labeler, where the file has one.
+        score: Of the labeler, where the file has one that is a number.
     """
 
     annotation_id: int
@@ -129,7 +129,7 @@ def _object(
         box_xywh=tuple(entry["bbox"]),
         crowd=bool(entry.get("iscrowd", 0)),
         segmentation=entry.get("segmentation"),
-        score=None if score is None else float(score),
+        score=float(score) if type(score) in (int, float) else None,
     )
 
 

@@ -73,6 +73,10 @@ def no_masks(content):
         ),
         (lambda c: c.pop("annotations"), "the list 'annotations' is missing"),
         (
+            lambda c: c["annotations"][0].update(image_id="0"),
+            r"annotation 1 is on image '0', but on image 0 of \S+source\.json\. Is it the right",
+        ),
+        (
             lambda c: c["images"][1].update(width=80),
             r"image 1 is 80 x 30 px, but 40 x 30 px in \S+source\.json \(width x height\)\. Is it",
         ),

@@ -127,6 +127,10 @@ def no_masks(content):
             r"image 0 is 80 x 30 px, but 40 x 30 px in the human file \(width x height\)\. Are",
         ),
         (
+            lambda c: c["images"][0].update(width="40"),
+            r"image 0 is '40' x 30 px, but 40 x 30 px in the human file \(width x height\)\. Are",
+        ),
+        (
             lambda c: [one.update(file_name=f"v/{one['id']}.png") for one in c["images"]],
             r"2 of 2 images have another file_name than in the human file, the first is image 0: "
             r"'v/0\.png' here, 'a\.jpg' there\. Are both files of the same split\?",
@@ -223,3 +227,9 @@ def test_what_the_human_file_does_not_judge_is_left_out_and_counted(tmp_path):
 def test_a_human_file_without_masks_is_refused(tmp_path, human):
     with pytest.raises(DatasetError, match="no object has a human mask"):
         measure_agreement(human, written(tmp_path, no_masks))
+
+
+@pytest.mark.parametrize("score", ["hi", {}, [0.5], True, None])
+def test_a_score_in_the_human_file_means_nothing(score, tmp_path, human):
+    truth = written(tmp_path, lambda c: c["annotations"][0].update(score=score))
+    assert [one.mask_iou for one in measure_agreement(human, truth).objects] == [1, 1, 1]
