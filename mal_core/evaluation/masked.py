@@ -129,7 +129,7 @@ def _object(
         box_xywh=tuple(entry["bbox"]),
         crowd=bool(entry.get("iscrowd", 0)),
         segmentation=entry.get("segmentation"),
-        score=float(score) if type(score) in (int, float) else None,
+        score=float(score) if isinstance(score, int | float) and type(score) is not bool else None,
     )
 
 
