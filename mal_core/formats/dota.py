@@ -15,6 +15,7 @@ from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, sp
 Json = dict[str, Any]
 HEADERS = (*DOTA_HEADERS, "acquisition dates:")
 """How lines begin that tell of the photo; they are no objects."""
+LARGEST_PX = 1e6
 FORM = "a row is x1 y1 x2 y2 x3 y3 x4 y4 class difficulty"
 
 
@@ -85,6 +86,9 @@ def _problem(words: Sequence[str]) -> str | None:
     corners, rest = words[:NUM_COORDINATES], words[NUM_COORDINATES:]
     if len(corners) < NUM_COORDINATES or not all(map(is_number, corners)):
         return f"{FORM}."
+    odd = next((word for word in corners if not abs(float(word)) < LARGEST_PX), None)
+    if odd is not None:
+        return f"{odd} is no place in an image. Correct or drop the row."
     if not rest or is_number(rest[0]):
         return f"{FORM}; for rows of numbers alone use data=yolo_obb."
     if len(rest) > 2 or (len(rest) == 2 and not rest[1].isdecimal()):

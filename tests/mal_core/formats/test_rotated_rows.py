@@ -65,6 +65,8 @@ def test_dotas_headers_are_no_objects_and_difficulty_stays(tmp_path):
         (OBB, ROWS[DOTA], "this is DOTA text (eight corners, class, difficulty); use data=dota."),
         (DOTA, f"1 {SHARES}", "for rows of numbers alone use data=yolo_obb."),
         (DOTA, "1 2 3 4 ship 0", "a row is x1 y1 x2 y2 x3 y3 x4 y4 class difficulty."),
+        (DOTA, "nan 5 16 5 16 15 4 15 ship 0", "nan is no place in an image. Correct or drop the"),
+        (DOTA, "4 5 16 5 16 1e300 4 15 ship", "1e300 is no place in an image. Correct or drop the"),
         (DOTA, f"{PX} large vehicle 0", "with a class of one word and a difficulty of 0, 1 or 2."),
         (DOTA, f"{PX} ship hard", "with a class of one word and a difficulty of 0, 1 or 2."),
     ],
