@@ -58,6 +58,7 @@ def adopt_labels(
         )
     if given.problems:
         raise DatasetError(labels, given.problems)
+    given.tell(labels)
     return write_pseudo_labels(source, found, [*dataset.skipped, *skipped], output, ledger)
 
 

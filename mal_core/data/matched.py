@@ -1,5 +1,6 @@
 """Masks of another file for the boxes of this one, matched by annotation id."""
 
+import logging
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from mal_core.errors import MaskError
 from mal_core.geometry.mask_forms import read_mask
 from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Rle
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -34,6 +37,15 @@ class MatchedMasks:
     empty: set[int] = field(default_factory=set)
     apart: set[int] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+
+    def tell(self, labels: Path) -> None:
+        """Log what is odd about the file and does not keep it from being used."""
+        if self.apart:
+            logger.info(
+                "note: %d of %d masks of %s are not where the boxes of their ids are, the first is "
+                "annotation %d: they are taken as they are",
+                len(self.apart), len(self.masks), labels, min(self.apart),
+            )  # fmt: skip
 
 
 def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> MatchedMasks:

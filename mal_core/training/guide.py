@@ -109,6 +109,7 @@ def read_guide(path: Path, dataset: BoxDataset) -> Guide:
     found = match_masks(path, dataset, boxes_of="the training file")
     if found.problems:
         raise DatasetError(path, found.problems)
+    found.tell(path)
     boxes, num_guided = len(dataset.boxes), len(found.masks)
     strangers = len(found.entries.keys() - {box.annotation_id for box in dataset.boxes})
     logger.info(

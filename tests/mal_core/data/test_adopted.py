@@ -97,3 +97,18 @@ def test_masks_of_another_file_with_the_same_ids_are_refused(adopt):
 
     with pytest.raises(DatasetError, match="Is it the right file"):
         adopt(change)
+
+
+def test_a_mask_of_another_place_among_others_is_told(adopt, caplog, tmp_path):
+    def change(content):
+        content["annotations"][0]["segmentation"] = [[30, 22, 39, 22, 39, 29, 30, 29]]
+
+    caplog.set_level("INFO")
+    adopt(change)
+    assert (
+        f"note: 1 of 3 masks of {tmp_path / 'given.json'} are not where the boxes of their ids "
+        "are, the first is annotation 1: they are taken as they are"
+    ) in caplog.messages
+    caplog.clear()
+    adopt(lambda content: None)
+    assert not caplog.messages
