@@ -134,6 +134,7 @@ class PseudoLabel:
         interval: Where that IoU probably lies; None: not known.
         components: What the score was made from, by name.
         dropped, filled: Pixels of fragments that were dropped and of holes that were filled.
+        ceded: Pixels that went to masks of other boxes.
         human: A human has drawn or corrected it.
     """
 
@@ -145,6 +146,7 @@ class PseudoLabel:
     components: Mapping[str, float] = field(default_factory=dict)
     dropped: int = 0
     filled: int = 0
+    ceded: int = 0
     human: bool = False
 
 

@@ -257,6 +257,7 @@ class MalConfig(Config):
         fill_holes: Holes below this share of a mask are filled; 0: none.
         tighten: Boxes that cut their object off grow where the network is sure of it, by up to a
             quarter, before they are labeled; masks may reach beyond the given box then.
+        settle_overlaps: What two masks of a photo claim goes to the one whose colors it has.
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
@@ -303,6 +304,7 @@ class MalConfig(Config):
     drop_fragments: Labeling[float] = 0.0
     tighten: Labeling[bool] = False
     fill_holes: Labeling[float] = 0.0
+    settle_overlaps: Labeling[bool] = False
     label_network: Labeling[Literal["student", "teacher", "both"]] = "student"
     flip_test: Labeling[bool] = False
     label_batch_size: Labeling[int] = 16

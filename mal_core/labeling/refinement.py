@@ -162,6 +162,19 @@ def color_log_odds(bins: NDArray[np.int64], prob: Map) -> Map:
 
 def _density(bins: NDArray[np.int64], weight: Map) -> NDArray[np.float64]:
     """Share of the weight that each pixel's color bin holds, blurred over the bins."""
+    return np.asarray(color_shares(bins, weight)[bins])
+
+
+def color_shares(bins: NDArray[np.int64], weight: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Share of the weight that each color holds, blurred over the colors beside it.
+
+    Args:
+        bins: Color bin of some pixels, any shape.
+        weight: Of these pixels, the same shape.
+
+    Returns:
+        By color bin, shape (COLOR_BINS**3,); all 0 where there is no weight.
+    """
     shape = (COLOR_BINS, COLOR_BINS, COLOR_BINS)
     counts = np.bincount(bins.ravel(), weight.ravel(), COLOR_BINS**3).reshape(shape)
     for axis in range(3):
@@ -170,7 +183,7 @@ def _density(bins: NDArray[np.int64], weight: Map) -> NDArray[np.float64]:
         target[1:] = source[:-1]
         np.moveaxis(after, axis, 0)[:-1] = source[1:]
         counts = SPREAD[0] * before + SPREAD[1] * counts + SPREAD[2] * after
-    return np.asarray(counts.ravel()[bins] / max(float(weight.sum()), 1e-6))
+    return np.asarray(counts.ravel() / max(float(weight.sum()), 1e-6))
 
 
 def contrast_weights(crop: NDArray[np.uint8]) -> list[Map]:

@@ -17,6 +17,7 @@ from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.geometry.boxes import box_mask_in_crop
+from mal_core.labeling.contested import settled
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.tightening import grown_boxes
@@ -138,8 +139,11 @@ class MaskWriter:
 
     def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
-        for drawn in self.draw(boxes):
-            yield to_label(drawn, self.quality)
+        found = ((drawn, to_label(drawn, self.quality)) for drawn in self.draw(boxes))
+        if self.config.settle_overlaps:
+            yield from settled(found)
+        else:
+            yield from (outcome for _, outcome in found)
 
     def scored(self, dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
         """The labels with scores of a model that was fitted to them, where there are enough."""
@@ -355,13 +359,12 @@ def _say_what_was_cleaned(labels: Sequence[PseudoLabel]) -> None:
     """Nothing is changed without a count."""
     dropped = [label.dropped for label in labels if label.dropped]
     filled = [label.filled for label in labels if label.filled]
-    if dropped or filled:
+    ceded = [label.ceded for label in labels if label.ceded]
+    if dropped or filled or ceded:
         logger.info(
-            "cleaned: %d masks lost fragments (%d px), %d had holes filled (%d px)",
-            len(dropped),
-            sum(dropped),
-            len(filled),
-            sum(filled),
+            "cleaned: %d masks lost fragments (%d px), %d had holes filled (%d px), %d gave pixels "
+            "to other boxes (%d px)",
+            *(number(found) for found in (dropped, filled, ceded) for number in (len, sum)),
         )
 
 
