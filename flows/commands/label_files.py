@@ -5,6 +5,8 @@ from typing import get_args
 
 from flows.settings.run_config import ExportFormat, RunConfig
 from flows.stages import publish
+from flows.stages.images import photos_of
+from flows.stages.run import Run
 from mal_core.errors import ConfigError
 
 
@@ -58,7 +60,8 @@ def export(config: RunConfig) -> list[str]:
     if config.images is not None and not config.images.is_dir():
         message = f"images={config.images}: no such folder."
         raise ConfigError(message)
-    photos = Photos(folder=config.images, url=config.image_url or "")
+    shown = None if config.images is None else photos_of(Run(config), config.images, labels)
+    photos = Photos(folder=shown, url=config.image_url or "")
     with publish.writable(target):
         losses = export_labels(labels, config.format, target, photos)
     return [*losses.lines(), f"counts: {target / RECORD}", str(target)]

@@ -1,16 +1,11 @@
 """`mal refine`: better versions of masks that are there already, whoever drew them."""
 
-import logging
-
 from flows.settings.run_config import RunConfig
 from flows.stages import publish
-from flows.stages.images import plain_images
+from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
-from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError, told_of
-
-logger = logging.getLogger(__name__)
 
 
 def refine(config: RunConfig) -> str:
@@ -34,13 +29,11 @@ def refine(config: RunConfig) -> str:
     run = Run(config)
     labels = in_utf8(run, given)
     with told_of({labels: given}):
-        plain, notes = plain_images(run, SplitConfig(images=config.images, annotations=labels))
-        for note in notes:
-            logger.info("images: %s", note)
+        photos = photos_of(run, config.images, labels)
         with publish.writable(config.output):
             found = refine_file(
                 labels,
-                plain.images,
+                photos,
                 config.output,
                 mal=config.mal,
                 checkpoint=config.checkpoint,

@@ -9,6 +9,7 @@ from flows.dashboard import reviews
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.stages import inputs, publish
+from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
@@ -41,8 +42,10 @@ def review(config: RunConfig) -> list[str]:
     if not images.is_dir():
         message = f"images={images}: no such folder."
         raise ConfigError(message)
-    plain = in_utf8(Run(config), labels)
+    run = Run(config)
+    plain = in_utf8(run, labels)
     with told_of({plain: labels}), publish.writable(target):
+        images = photos_of(run, images, plain)
         labeled = _scored(plain, images)
         queue = _undecided(review_queue(labeled), config.corrections)
         if not queue:

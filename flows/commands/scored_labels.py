@@ -5,9 +5,10 @@ from pathlib import Path
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
 from flows.stages import publish
+from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, told_of
 
 
 def score(config: RunConfig) -> str:
@@ -23,9 +24,11 @@ def score(config: RunConfig) -> str:
         message = "mal score needs labels=FILE images=DIR output=FILE."
         raise ConfigError(message)
     publish.check_output(config.output, [config.labels, config.images])
-    labels = in_utf8(Run(config), config.labels)
-    with publish.writable(config.output):
-        found = score_file(labels, config.images, config.output, checkpoint=config.checkpoint)
+    run = Run(config)
+    labels = in_utf8(run, config.labels)
+    with told_of({labels: config.labels}), publish.writable(config.output):
+        photos = photos_of(run, config.images, labels)
+        found = score_file(labels, photos, config.output, checkpoint=config.checkpoint)
     return found.summary()
 
 

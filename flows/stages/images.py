@@ -1,5 +1,6 @@
 """The images of a split as ordinary files under their own names, for both phases alike."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from mal_core.errors import DatasetError
 from mal_core.processes.files import sha256_json
 from mal_core.processes.records import read_record, write_record
 from mal_core.types import ImageRecord
+
+logger = logging.getLogger(__name__)
 
 PLAN, PIXELS = "plan.json", "pixels"
 Notes = tuple[str, ...]
@@ -61,6 +64,20 @@ def plain_images(
     view = stored.path / f"view-{sha256_json(str(split.images))[:12]}"
     show_plan(view, split.images, plan, listed, stored.path / PIXELS)
     return SplitConfig(images=view, annotations=split.annotations), plan.notes
+
+
+def photos_of(run: Run, images: Path, labels: Path) -> Path:
+    """The folder of a labeled file's photos as `mal label` saw them; notes go to the log.
+
+    Args:
+        run: The run.
+        images: The user's folder.
+        labels: COCO file, whose names and sizes decide.
+    """
+    split, notes = plain_images(run, SplitConfig(images=images, annotations=labels))
+    for note in notes:
+        logger.info("images: %s", note)
+    return split.images
 
 
 def _planned(

@@ -47,6 +47,13 @@ def _link(place: Path, target: Path) -> None:
     aside.replace(place)
 
 
+def is_written_anew(folder: Path, name: str) -> bool:
+    """Whether a view shows pixels of its own under a name, and not a file of the user's."""
+    source = source_of(folder)
+    place = folder / name
+    return source != folder and not (place.is_symlink() and place.readlink().is_relative_to(source))
+
+
 def source_of(folder: Path) -> Path:
     """The user's folder that a view shows; any other folder itself."""
     link = folder / SOURCE

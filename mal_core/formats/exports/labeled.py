@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import parse_coco
+from mal_core.data.images.view import is_written_anew, source_of
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.geometry.mask_forms import is_mask
@@ -188,15 +189,23 @@ class Photos:
         names = {str(image["file_name"]) for image in content["images"]}
         absent = sorted(name for name in names if not (self.folder / name).is_file())
         if absent:
-            problem = f"{len(absent)} photos are not in images={self.folder}, such as {absent[0]}."
-            raise DatasetError(self.folder, [problem])
+            own = source_of(self.folder)
+            problem = f"{len(absent)} photos are not in images={own}, such as {absent[0]}."
+            raise DatasetError(own, [problem])
         for name in names:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             source = (self.folder / name).resolve()
-            try:
-                os.link(source, target / name)
-            except OSError:
+            if is_written_anew(self.folder, name):  # whoever edits a link would edit the store
                 shutil.copyfile(source, target / name)
+            else:
+                _link_or_copy(source, target / name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def read_labeled(labels: Path) -> Labeled:

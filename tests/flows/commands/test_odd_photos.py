@@ -1,0 +1,101 @@
+"""Photos that EXIF turns, or whose names are spelled otherwise, in what reads labels again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.commands.cli import main
+from mal_core.data.images.loading import load_image
+
+Mal = Callable[..., tuple[int, str, str]]
+Json = dict[str, Any]
+WIDTH, HEIGHT = 60, 40
+NAME, FILE = "imgs\\photo%201.png", "Photo 1.PNG"
+"""As the annotations spell it, and as it lies in the folder."""
+
+
+@pytest.fixture
+def mal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mal:
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return main(arguments), *capsys.readouterr()
+
+    return run
+
+
+def shown() -> np.ndarray:
+    """The photo as viewers show it: a bright object in noise."""
+    pixels = np.random.default_rng(0).integers(0, 60, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    pixels[10:30, 5:25] = (230, 200, 40)
+    return pixels
+
+
+def labeled(mal: Mal, folder: Path) -> Json:
+    """What `mal label` writes for a turned photo under a loose name, to labels.json."""
+    (folder / "photos").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(shown())))
+    stored.save(folder / "photos" / FILE, format="PNG", exif=exif)
+    content = {
+        "images": [{"id": 1, "file_name": NAME, "width": WIDTH, "height": HEIGHT}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 10, 20, 20]}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (folder / "boxes.json").write_text(json.dumps(content))
+    split = ("data.train.images=photos", "data.train.annotations=boxes.json")
+    status, out, err = mal("label", "labeler=box", *split, "output=labels.json")
+    assert (status, "masks 1" in out) == (0, True), err
+    found: Json = json.loads((folder / "labels.json").read_text())
+    return found
+
+
+def test_labels_are_scored_under_their_own_names_and_in_their_own_frame(mal, tmp_path):
+    before = labeled(mal, tmp_path)
+    status, out, err = mal("score", "labels=labels.json", "images=photos", "output=scored.json")
+    assert (status, out.startswith("1 masks scored")) == (0, True), err
+    assert "1 images were found although the annotations spell their names differently" in err
+    after = json.loads((tmp_path / "scored.json").read_text())
+    kept = ("segmentation", "bbox", "image_id")
+    assert after["images"] == before["images"]
+    assert [after["annotations"][0][key] for key in kept] == [
+        before["annotations"][0][key] for key in kept
+    ]
+
+
+def test_a_review_shows_the_photo_that_was_labeled(mal, tmp_path):
+    labeled(mal, tmp_path)
+    status, _, err = mal("review", "labels=labels.json", "images=photos", "output=q")
+    assert status == 0, err
+    queue = json.loads((tmp_path / "q" / "queue.json").read_text())["queue"]
+    assert [one["file_name"] for one in queue] == [NAME]
+    np.testing.assert_array_equal(load_image(tmp_path / "q" / "cvat" / "images" / NAME), shown())
+
+
+def test_an_export_has_a_photo_of_its_own_that_fits_its_labels(mal, tmp_path):
+    labeled(mal, tmp_path)
+    given = ("labels=labels.json", "images=photos", "output=x")
+    status, _, err = mal("export-labels", *given, "format=yolo")
+    assert status == 0, err
+    photo = tmp_path / "x" / "images" / NAME
+    np.testing.assert_array_equal(load_image(photo), shown())
+    assert photo.stat().st_nlink == 1  # nothing of the store can be changed through it
+
+
+def test_an_absent_photo_is_told_with_the_folder_of_the_user(mal, tmp_path):
+    labeled(mal, tmp_path)
+    content = json.loads((tmp_path / "labels.json").read_text())
+    content["images"].append({"id": 2, "file_name": "no.png", "width": 9, "height": 9})
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    given = ("labels=labels.json", "images=photos", "output=x")
+    status, _, err = mal("export-labels", *given, "format=yolo")
+    assert status == 2
+    problem = f"1 photos are not in images={tmp_path / 'photos'}, such as no.png."
+    assert err.endswith(f"mal: {tmp_path / 'labels.json'}: 1 problem\n  - {problem}\n")
