@@ -22,6 +22,8 @@ SEED = 11
 COVERAGE = 0.95
 CLEAR, LIKELY = 0.95, 0.8
 """Shares of resamples in which the first is best, from which on words say so."""
+SAME = 1e-9
+"""Of mean IoU: less is how numbers were added up, so those labelers share the win."""
 CLOSE = 0.02
 """Of mean IoU: labelers that near to the best are as good for most purposes."""
 
@@ -77,7 +79,7 @@ class Place:
     Attributes:
         expected: Mean IoU that is expected of it.
         interval: 95 % of the resamples.
-        best_share: Share of the resamples in which it is the best.
+        best_share: Share of the resamples in which it is the best; who ties shares the win.
     """
 
     name: str
@@ -125,7 +127,8 @@ class Truth:
 def ranked(names: Sequence[str], evidence: Evidence) -> tuple[Place, ...]:
     """The labelers, the best first."""
     expected, resampled = evidence.estimate(), evidence.resampled()
-    winners = np.bincount(resampled.argmax(1), minlength=len(names)) / len(resampled)
+    ties = resampled >= resampled.max(1, keepdims=True) - SAME
+    winners = (ties / ties.sum(1, keepdims=True)).mean(0)
     tail = 100 * (1 - COVERAGE) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail], axis=0)
     places = [

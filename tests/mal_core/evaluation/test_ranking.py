@@ -50,6 +50,16 @@ def test_equal_labelers_are_not_told_apart():
     assert "c" not in text.split("from")[1].split("(")[0].split()
 
 
+def test_the_same_labeler_twice_shares_the_win():
+    found = evidence([0.7, 0.7], [0.7, 0.7], [0.7, 0.7])
+    for table in (found.scores, found.composite_scores, found.composite_ious):
+        table[:, 1] = table[:, 0]
+    places = ranked(("one", "two"), found)
+    assert [place.best_share for place in places] == [0.5, 0.5]
+    text = recommendation(places, dict.fromkeys(("one", "two"), 1.0))
+    assert text.startswith("Take one, but the sample does not tell it from two (best in 50 % of")
+
+
 def test_without_composites_the_scores_decide():
     found = evidence([0.5, 0.7, 0.6], [0, 0, 0], [0, 0, 0])
     alone = Evidence(
