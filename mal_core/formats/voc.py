@@ -1,6 +1,7 @@
 """Pascal VOC: one XML file of boxes per image; masks are indexed PNG files."""
 
 import math
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
@@ -196,12 +197,21 @@ def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]
         problems.append(f"is JSON, no list of names. {GIVE}")
         return annotations, []
     root = annotations.absolute().parents[min(2, len(annotations.absolute().parents) - 1)]
-    names = [line.split()[0] for line in lines if line.strip()]
+    names = [_listed_name(root / "Annotations", line.strip()) for line in lines if line.strip()]
     wrong = [name for name in names if name.startswith("/") or ".." in Path(name).parts]
     problems += [f"{name!r} leaves the folder `Annotations`." for name in wrong]
     kept = dict.fromkeys(name for name in names if name not in wrong)
     folder = root / "Annotations"
     return folder, [_xml_file(folder, name) for name in kept]
+
+
+def _listed_name(folder: Path, line: str) -> str:
+    """The name in a line of a list: all of it, or what a class's 1, 0 or -1 follows."""
+    before, last = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
+    for name in (line, before, line.split()[0]):
+        if os.path.isfile(_xml_file(folder, name)):  # noqa: PTH113 - no error for any name
+            return name
+    return before if last in ("1", "0", "-1") else line
 
 
 def _xml_file(folder: Path, name: str) -> Path:

@@ -38,6 +38,19 @@ def test_a_list_of_names_chooses_files(tmp_path):
     assert [path.name for path in VOC.files(tmp_path / "JPEGImages", names)] == ["val.txt", "b.xml"]
 
 
+@pytest.mark.parametrize("line", ["a photo", "a photo 1", "a photo  -1", "a photo.jpg"])
+def test_a_line_of_a_list_is_a_name_with_or_without_the_number_of_a_class(line, tmp_path):
+    write_voc(tmp_path / "Annotations")
+    (tmp_path / "Annotations" / "b.xml").rename(tmp_path / "Annotations" / "a photo.xml")
+    names = tmp_path / "ImageSets" / "Main" / "val.txt"
+    names.parent.mkdir(parents=True)
+    names.write_text(f"{line}\n")
+    assert boxes_of(VOC.to_coco(draw(tmp_path / "JPEGImages"), names)) == EXPECTED[2:]
+    names.write_text("no photo 1\n")
+    with pytest.raises(DatasetError, match=r"no photo\.xml: the file does not exist"):
+        VOC.to_coco(tmp_path / "JPEGImages", names)
+
+
 def test_masks_return_as_indexed_pictures(tmp_path):
     images, annotations = draw(tmp_path / "images"), write_voc(tmp_path / "Annotations")
     labeled = label(VOC.to_coco(images, annotations))
