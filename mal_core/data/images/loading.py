@@ -12,6 +12,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 IMAGES_WORTH_A_BAR = 1000
 HINTED = 50
 """Missing images that are told the closest existing name; the message shows no more anyway."""
+Place = str | PathLike[str]
 
 
 def decoded_smaller(path: Path) -> bool:
@@ -64,7 +66,7 @@ def decoded_smaller(path: Path) -> bool:
     return path.suffix.lower() in JPEG_ENDINGS
 
 
-def load_image(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
+def load_image(path: Place, reduction: int = 1) -> NDArray[np.uint8]:
     """Decode a photo as stored, without EXIF rotation.
 
     Args:
@@ -81,8 +83,9 @@ def load_image(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
     sys.audit(READ_EVENT, str(path))
     pixels = cv2.imread(str(path), REDUCED_FLAGS[reduction])
     if pixels is None:
-        seen = "cannot be decoded. Replace the image" if path.is_file() else "does not exist"
-        raise DatasetError(path, [f"the image {seen}."])
+        place = Path(path)
+        seen = "cannot be decoded. Replace the image" if place.is_file() else "does not exist"
+        raise DatasetError(place, [f"the image {seen}."])
     # In place: a copy of a large photo would take a second gigabyte.
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 

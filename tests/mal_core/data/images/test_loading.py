@@ -270,7 +270,9 @@ def test_opencv_prints_nothing_of_its_own(tmp_path, capfd):
 def test_a_file_in_place_of_the_folder_is_named_as_one(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK")
     (problem,) = image_problems(tmp_path / "a.zip", [], decode=False)
-    assert problem.endswith("a.zip is a file. Give the folder that file names are relative to.")
+    assert problem.endswith(
+        "a.zip is a file (an archive: unpack it). Give the folder that file names are relative to."
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,3 +299,11 @@ def test_what_is_called_an_image_and_is_none_is_named(
 def test_a_folder_in_the_place_of_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
     assert problems(tmp_path / "a.jpg")[0].endswith(" is no image: a folder; give the image.")
+
+
+def test_an_absent_photo_is_named_whatever_the_path_is_made_of(tmp_path):
+    for path in (tmp_path / "nope.jpg", str(tmp_path / "nope.jpg")):
+        with pytest.raises(
+            DatasetError, match=r"nope\.jpg: 1 problem\n  - the image does not exist"
+        ):
+            load_image(path)
