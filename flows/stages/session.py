@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flows.settings import composing
 from flows.settings.composing import Composed
+from flows.settings.from_checkpoint import with_own_labeling
 from flows.settings.run_config import RunConfig
 from flows.stages import stages
 from flows.stages.run import Run
@@ -48,9 +49,11 @@ class Session:
 
         Raises:
             ConfigError: As `config`; or an encoder, a recipe or a cluster does not exist.
+            CheckpointError: `checkpoint=` cannot be read.
         """
         config, key = self.config(overrides, required), tuple(overrides)
         if key not in self._runs:
+            config = with_own_labeling(config, overrides)
             stages.check_settings(config)
             self._runs[key] = begin(config)
         return self._runs[key]

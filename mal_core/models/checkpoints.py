@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,7 @@ from mal_core.processes.files import atomic_path
 from mal_core.processes.records import from_json
 from mal_core.quality.familiarity import FamiliarCrops
 
+Settings = TypeVar("Settings", EncoderConfig, MalConfig)
 FORMAT = 1
 FAMILIAR = "familiar"
 """Absent in checkpoints of before drift was told."""
@@ -91,6 +92,16 @@ def _unpacked(content: Mapping[str, Any] | None) -> FamiliarCrops | None:
     return FamiliarCrops(points=content["points"].numpy(), limit=float(content["limit"]))
 
 
+def stored_settings(path: Path) -> MalConfig | None:
+    """The settings with which a labeler was trained; None: the reference's own file, without any.
+
+    Raises:
+        CheckpointError: As for `load_labeler`.
+    """
+    content = _read(path)
+    return None if is_official(content) else _record(MalConfig, content, "mal", path)
+
+
 def checkpoint_origin(path: Path) -> EncoderOrigin:
     """Where the encoder of a checkpoint comes from.
 
@@ -100,8 +111,12 @@ def checkpoint_origin(path: Path) -> EncoderOrigin:
     content = _read(path)
     if is_official(content):
         return official_origin(path.name)
+    return origin_of(_record(EncoderConfig, content, "encoder", path))
+
+
+def _record(kind: type[Settings], content: Mapping[str, Any], key: str, path: Path) -> Settings:
     try:
-        return origin_of(from_json(EncoderConfig, content["encoder"], "encoder"))
+        return from_json(kind, content[key], key)
     except (KeyError, TypeError, ValueError) as error:
         message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"
         raise CheckpointError(message) from error
