@@ -42,6 +42,10 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
             raise ConfigError(message)
         say(_fix(run, config.output))
         return
+    splits = [split for split in (config.data.train, config.data.val) if split is not None]
+    publish.check_output(
+        config.output, [path for split in splits for path in (split.annotations, split.images)]
+    )
     findings = examining.examine(run, examples=ALL if as_json or config.output else EXAMPLES)
     if config.output is not None:
         with publish.writable(config.output):

@@ -11,6 +11,9 @@ from mal_core.processes.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
+ONNX, JSON_STARTS = ".onnx", (b"", b"{", b"[")
+"""Suffix and first bytes of what commands write and may replace."""
+
 
 def publish(stored: Stored, folder: Path, names: dict[str, str]) -> None:
     """Copy files of a stage where they are absent or altered.
@@ -45,10 +48,10 @@ def publish_segmenter(stored: Stored, folder: Path) -> None:
 
 
 def check_output(output: Path | None, sources: Sequence[Path]) -> None:
-    """Refuse a target that is a filled folder or what the boxes are read from.
+    """Refuse a target that is a folder, an input, or a file of another kind, such as a photo.
 
     Args:
-        output: Where `mal label` shall write.
+        output: Where a command shall write.
         sources: Files and folders it reads.
 
     Raises:
@@ -64,6 +67,18 @@ def check_output(output: Path | None, sources: Sequence[Path]) -> None:
             f"output={output} is a folder. Name a new one or a file, such as masks.json in it."
         )
         raise ConfigError(message)
+    if output.is_file() and output.suffix != ONNX and not _is_json(output):
+        message = (
+            f"output={output} is there already and is no JSON file, so nothing replaces it. "
+            "Choose another place."
+        )
+        raise ConfigError(message)
+
+
+def _is_json(path: Path) -> bool:
+    with path.open("rb") as stream:
+        start = stream.read(1)
+    return start in JSON_STARTS
 
 
 def check_output_name(output: Path | None, target: str) -> None:

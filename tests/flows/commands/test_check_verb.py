@@ -246,3 +246,20 @@ def test_a_sound_guide_passes_the_check(train: CocoFiles, mal: Mal) -> None:
     files = [f"data.train.images={train.images}", f"data.train.annotations={train.annotations}"]
     guide = f"mal.guide={train.annotations}"
     assert mal("check", *files, guide, "mal.self_training.rounds=1")[0] == 0
+
+
+def test_findings_replace_neither_an_input_nor_a_photo(
+    mal: Mal, train: CocoFiles, val: CocoFiles
+) -> None:
+    photo = next(path for path in train.images.rglob("*") if path.is_file())
+    words = {train.annotations: "is the input", photo: "is there already and is no JSON file"}
+    for target, expected in words.items():
+        before = target.read_bytes()
+        status, _, told = mal("check", *given(train, val), f"output={target}")
+        assert status == 2
+        assert f"output={target} {expected}" in told
+        assert target.read_bytes() == before
+    findings = train.images.parent / "findings.json"
+    for _ in range(2):  # the same command again replaces its own
+        assert mal("check", *given(train, val), f"output={findings}")[0] == 0
+    assert json.loads(findings.read_text())["fine"] is True
