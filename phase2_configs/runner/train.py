@@ -145,6 +145,8 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
         # Where processes put together what each predicted: mmengine would take the current
         # folder, which machines need not share.
         metric.collect_dir = str(work_dir / COLLECTED)
+    # In the order in which `mal predict` has them: else its last digits would be others.
+    runner.model.to(memory_format=torch.contiguous_format)
     runner.test()
     if group.is_main:
         publish_predictions(work_dir)
