@@ -27,9 +27,7 @@ from mal_core.data.rotated_boxes import (
     rotated_problems,
 )
 from mal_core.data.validation import (
-    ALLOWED_OVERHANG,
     ANNOTATION_FIELDS,
-    ROUNDING,
     Entry,
     ImageTable,
     box_problem,
@@ -42,6 +40,7 @@ from mal_core.data.validation import (
     strict_problems,
 )
 from mal_core.geometry.box_forms import TO_XYWH, XYWH, BoxForms
+from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
 from mal_core.types import Corners, SkippedBox, SkipReason
 
 IN_A_CORNER = (

@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 from mal_core.data.foreign import Relatives, foreign_json
+from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
 from mal_core.types import Category, ImageRecord
 
 Entry = dict[str, Any]
@@ -37,12 +38,8 @@ ANNOTATION_FIELDS: Fields = {
     "category_id": (int, "a whole number"),
     "bbox": (list, "a list [x, y, width, height] in px"),
 }
-ALLOWED_OVERHANG = 2.0
-"""Px by which real COCO boxes may reach over the image's border; they are clipped."""
 LARGEST = 2**53
 """Px; whole numbers beyond lose digits as floats, those beyond 2^1024 are none."""
-ROUNDING = 1e-6
-"""Px of overhang that come from adding two decimal fractions and mean nothing."""
 
 
 def structure_problems(content: object, lists: Sequence[str] = ENTRY_LISTS) -> list[str]:

@@ -7,8 +7,9 @@ import numpy as np
 
 from mal_core.data.foreign import is_number
 from mal_core.data.rotated_boxes import ROTATED
-from mal_core.data.validation import ALLOWED_OVERHANG, overhang
+from mal_core.data.validation import overhang
 from mal_core.geometry.box_forms import CENTERS, BoxForms
+from mal_core.geometry.boxes import ALLOWED_OVERHANG
 
 Json = dict[str, Any]
 BOX_FIELDS, LEAST_POLYGON_FIELDS, OBB_FIELDS = 5, 7, 9

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+ALLOWED_OVERHANG = 2.0
+"""Px by which real COCO boxes may reach over the image's border; they are clipped."""
+ROUNDING = 1e-6
+"""Px of overhang that come from adding two decimal fractions and mean nothing."""
 SMALL_AREA = 32.0**2
 """Boxes below this area (px^2) are small."""
 MEDIUM_AREA = 96.0**2

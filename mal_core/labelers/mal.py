@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mal_core.config import AnnotationFormat, MalConfig
 from mal_core.config.labelers import LabelerConfig
 from mal_core.data.images.frames import Orientation
-from mal_core.data.validation import ALLOWED_OVERHANG, ROUNDING
-from mal_core.errors import ArgumentError, ConfigError, RecordError
+from mal_core.errors import ConfigError, RecordError
+from mal_core.geometry.arrays import checked_boxes, checked_image
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labelers.files import Labeling, label_into
 from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
@@ -86,9 +86,9 @@ class Labeler:
         Raises:
             ArgumentError: A shape or a type is another, or a box is outside of the image.
         """
-        pixels = _checked_image(image)
+        pixels = checked_image(image)
         height, width = pixels.shape[:2]
-        corners = _checked_boxes(boxes_xyxy, width, height)
+        corners = checked_boxes(boxes_xyxy, width, height)
         record = ImageRecord(image_id=0, file_name="", height=height, width=width)
         usable = [
             BoxAnnotation(annotation_id=index, image_id=0, category_id=0, box_xyxy=(x0, y0, x1, y1))
@@ -208,62 +208,3 @@ def _with_choices(trained: MalConfig, settings: dict[str, Any]) -> MalConfig:
         )
         raise ConfigError(message)
     return chosen
-
-
-def _checked_image(image: object) -> NDArray[np.uint8]:
-    wanted = "wanted an array of RGB pixels, uint8, shape (H, W, 3)"
-    if not isinstance(image, np.ndarray):
-        message = f"image is of type {type(image).__name__}; {wanted}."
-        raise ArgumentError(message)
-    if image.dtype != np.uint8:
-        hint = " Floats in [0, 1] become that by (255 * image).round().astype(np.uint8)."
-        message = f"image has dtype {image.dtype}; {wanted}."
-        raise ArgumentError(message + (hint if image.dtype.kind == "f" else ""))
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        message = f"image has shape {image.shape}; {wanted}."
-        raise ArgumentError(message)
-    return np.ascontiguousarray(image)
-
-
-def _checked_boxes(boxes_xyxy: object, width: int, height: int) -> NDArray[np.float64]:
-    """The boxes clipped to the image, shape (N, 4)."""
-    wanted = "wanted x0, y0, x1, y1 in px per box, shape (N, 4)"
-    try:
-        boxes = np.asarray(boxes_xyxy)
-    except ValueError as error:
-        message = f"boxes_xyxy has rows of different lengths; {wanted}."
-        raise ArgumentError(message) from error
-    if boxes.size == 0 and boxes.shape in ((0,), (0, 4)):
-        return np.zeros((0, 4))
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        message = f"boxes_xyxy has shape {boxes.shape}; {wanted}."
-        raise ArgumentError(message)
-    if boxes.dtype.kind not in "iuf":
-        message = f"boxes_xyxy has dtype {boxes.dtype}; {wanted}, as numbers."
-        raise ArgumentError(message)
-    corners = boxes.astype(np.float64)
-    problems = [
-        f"box {index} (counted from 0) is {list(box)}, which {problem}."
-        for index, box in enumerate(corners.tolist())
-        if (problem := _box_problem(box, width, height)) is not None
-    ]
-    if problems:
-        raise ArgumentError("\n".join(problems))
-    return corners.clip(0, [width, height, width, height])
-
-
-def _box_problem(box_xyxy: list[float], width: int, height: int) -> str | None:
-    x0, y0, x1, y1 = box_xyxy
-    if not np.isfinite(box_xyxy).all():
-        return "holds a NaN or infinite number"
-    if x1 < x0 or y1 < y0:
-        return "ends before it begins; is it x, y, width, height? Wanted x0, y0, x1, y1"
-    reach = max(-x0, -y0, x1 - width, y1 - height)
-    inside = min(x1, width) > max(x0, 0) and min(y1, height) > max(y0, 0)
-    if reach > ALLOWED_OVERHANG + ROUNDING or not (inside or x0 == x1 or y0 == y1):
-        seen = f"reaches {reach:.6g} px over the border of" if inside else "lies wholly outside"
-        return (
-            f"{seen} the image of {width} x {height} px (width x height); up to "
-            f"{ALLOWED_OVERHANG:g} px are clipped"
-        )
-    return None

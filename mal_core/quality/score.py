@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mal_core.errors import ArgumentError
+from mal_core.geometry.arrays import checked_boxes, checked_image, checked_masks
 from mal_core.geometry.boxes import pixel_box
 from mal_core.processes.records import read_record
 from mal_core.quality.beliefs import Beliefs
@@ -112,27 +114,37 @@ def score_masks(
 
     Args:
         image: RGB, uint8, shape (H, W, 3).
-        boxes_xyxy: The box that each mask was drawn for, px, shape (N, 4).
-        masks: Full-image masks, bool or 0/1, shape (N, H, W).
-        beliefs: What a labeler thinks of the pixels of each box, where one was asked.
+        boxes_xyxy: The box that each mask was drawn for, as `Labeler.label` takes them, px,
+            shape (N, 4).
+        masks: Full-image masks, bool or 0 and 1 (or 255), shape (N, H, W).
+        beliefs: What a labeler thinks of the pixels of each box, where one was asked, N of them.
         model: Maps components to a score; None: the library's own.
 
     Returns:
-        One per mask, in order. An empty mask, or one of a box without size, has score 0.
+        One per mask, in order. A mask without a pixel in its box, or of a box without size, has
+        score 0.
+
+    Raises:
+        ArgumentError: A shape or a type is another, a box is outside of the image, or there are
+            not as many masks as boxes.
     """
-    height, width = image.shape[:2]
-    given = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    boxes: NDArray[np.float64] = given.clip(0, [width, height, width, height])
+    pixels = checked_image(image)
+    height, width = pixels.shape[:2]
+    boxes = checked_boxes(boxes_xyxy, width, height)
+    given = checked_masks(masks, len(boxes), width, height)
+    if beliefs is not None and len(beliefs) != len(boxes):
+        message = f"beliefs holds {len(beliefs)} for {len(boxes)} boxes; wanted one for each."
+        raise ArgumentError(message)
     own = default_model("labels" if beliefs is not None else "masks")
     scored = []
     for index, box in enumerate(boxes):
         x0, y0, x1, y1 = pixel_box(box, height, width)
-        box_mask = np.asarray(masks[index])[y0:y1, x0:x1] > 0
+        box_mask = given[index][y0:y1, x0:x1]
         if not box_mask.any():
             scored.append(Quality(score=0.0, interval=(0.0, 0.0), components={}))
             continue
         others = np.delete(boxes, index, axis=0)
         belief = None if beliefs is None else beliefs[index]
-        found = components_of(image, box, box_mask, others, belief)
+        found = components_of(pixels, box, box_mask, others, belief)
         scored.append(quality_of(found, model or own))
     return scored

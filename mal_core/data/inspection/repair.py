@@ -24,7 +24,6 @@ from mal_core.data.validation import (
     ANNOTATION_FIELDS,
     CATEGORY_FIELDS,
     IMAGE_FIELDS,
-    ROUNDING,
     box_problem,
     clip_box,
     constant_problem,
@@ -36,6 +35,7 @@ from mal_core.data.validation import (
     place_problem,
 )
 from mal_core.geometry.box_forms import XYWH, to_xyxy
+from mal_core.geometry.boxes import ROUNDING
 
 Json = dict[str, Any]
 Note = Callable[[str, str, str], None]
