@@ -1,5 +1,6 @@
 """Labeling on the card: boxes/s with and without the network, and how busy the card is."""
 
+import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -34,17 +35,19 @@ class WithoutNetwork(MaskWriter):
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:
-    """Boxes/s of plain and refined labeling."""
+    """Boxes/s of plain and refined labeling, and with the network in either precision."""
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         work = LabelWork(drawn_photos(folder, sizes.photos))
         for title, refined in (("plain", False), ("refined", True)):
             config = sizes.config(refinement=RefinementConfig(enabled=refined))
+            fp32 = dataclasses.replace(config, label_precision="fp32")
             torch.manual_seed(0)
             labeler, _ = build_labeler(sizes.encoder, config)
             result[title] = {
                 "with_network": _boxes_per_s(work, MaskWriter(labeler, config), folder, config),
+                "in_fp32": _boxes_per_s(work, MaskWriter(labeler, fp32), folder, fp32),
                 "without_network": _boxes_per_s(
                     work, WithoutNetwork(labeler, config), folder, config
                 ),

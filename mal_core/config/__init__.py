@@ -261,6 +261,7 @@ class MalConfig(Config):
         label_network: Which network writes the labels.
         flip_test: Average the logits of a crop and of its mirror image.
         label_batch_size: Crops per forward pass when labeling.
+        label_precision: Of the network when labeling; auto: bf16 on a GPU that has it, else fp32.
         guide: A COCO file with masks of another labeler for the training boxes, by annotation id:
             the rounds of self-training learn them as far as the network and the box agree.
         compat_official: Reproduce the quirks of the reference implementation that change
@@ -308,6 +309,7 @@ class MalConfig(Config):
     label_network: Labeling[Literal["student", "teacher", "both"]] = "student"
     flip_test: Labeling[bool] = False
     label_batch_size: Labeling[int] = 16
+    label_precision: Labeling[Literal["auto", "fp32", "bf16"]] = "auto"
     guide: Annotated[Path | None, Role.TRAINING, Role.FILE, Role.NAMED] = None
     compat_official: Training[bool] = False
     crf: Training[CrfConfig] = field(default_factory=CrfConfig)

@@ -68,6 +68,9 @@ class MaskWriter:
         chosen = {"student": ["student"], "teacher": ["teacher"], "both": ["student", "teacher"]}
         self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
         self.sees_box = self.networks[0].outline_head is not None
+        fits = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        wanted = config.label_precision
+        self.bf16 = wanted == "bf16" or (wanted == "auto" and fits)
         self.quality = default_model("labels")
 
     def prepare(self, _dataset: BoxDataset, _folder: Path) -> None:
@@ -105,13 +108,14 @@ class MaskWriter:
         image = normalize(crops_u8.to(self.device), self.labeler.mean, self.labeler.std)
         boxes = boxes_xyxy.to(self.device)
         masks = None if box_masks is None else box_masks.to(self.device)
-        views = [network.see(image, boxes, masks) for network in self.networks]
-        if self.config.flip_test:
-            mirrored = None if masks is None else masks.flip(2)
-            for network in self.networks:
-                seen = network.see(image.flip(3), boxes, mirrored)
-                views.append(Sight(*(values.flip(3) for values in seen)))
-        means = [torch.stack(values).mean(0).float().cpu() for values in zip(*views, strict=True)]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            views = [network.see(image, boxes, masks) for network in self.networks]
+            if self.config.flip_test:
+                mirrored = None if masks is None else masks.flip(2)
+                for network in self.networks:
+                    seen = network.see(image.flip(3), boxes, mirrored)
+                    views.append(Sight(*(values.flip(3) for values in seen)))
+        means = [torch.stack(values).float().mean(0).cpu() for values in zip(*views, strict=True)]
         return Sight(means[0].squeeze(1), means[1].squeeze(1), means[2])
 
     def outcomes(self, photos: Iterable[Photo]) -> Iterator[Outcome]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -107,9 +108,15 @@ def test_a_state_saved_on_a_gpu_continues_there_and_on_a_cpu(tmp_path: Path):
         assert other.train_step(batches[1])["loss"] == pytest.approx(expected, rel=2e-3)
 
 
-def test_labels_equal_the_cpus_but_for_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-2), ("auto", 0.1)])
+def test_labels_equal_the_cpus_but_for_rounding(
+    precision: Literal["fp32", "auto"],
+    tolerance: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     dataset, _ = draw_ellipses(tmp_path / "images", 2)
-    config = tiny_mal()
+    config = tiny_mal(label_precision=precision)
     torch.manual_seed(0)
     labeler, _ = build_labeler(NO_DROP_PATH, config)
     views = [
@@ -129,4 +136,4 @@ def test_labels_equal_the_cpus_but_for_rounding(tmp_path: Path, monkeypatch: pyt
     there = on_gpu.logits(crops, boxes)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     here = MaskWriter(labeler, config).logits(crops, boxes)
-    torch.testing.assert_close(there, here, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(there, here, rtol=tolerance, atol=tolerance)

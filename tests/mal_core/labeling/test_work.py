@@ -192,6 +192,20 @@ def counted(method, seen: list[int]):
     return wrapped
 
 
+def test_a_network_labels_in_bf16_where_it_is_told_to_and_in_fp32_on_a_cpu(tmp_path):
+    dataset, _ = draw_ellipses(tmp_path, 2)
+    logits = {}
+    for precision in ("auto", "fp32", "bf16"):
+        config, labeler = untrained(label_precision=precision)
+        items = cut_views(dataset.images[0], dataset.boxes[:1] * 2, tmp_path, config)
+        crops = torch.from_numpy(np.stack([item.views[0].crop for item in items]))
+        boxes = torch.tensor([dataset.boxes[0].box_xyxy] * 2)
+        logits[precision] = MaskWriter(labeler, config).logits(crops, boxes)
+    assert torch.equal(logits["auto"], logits["fp32"])
+    assert not torch.equal(logits["bf16"], logits["fp32"])
+    torch.testing.assert_close(logits["bf16"], logits["fp32"], rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("extra_expansions", [(), (0.2,)])
 def test_no_more_crops_exist_than_fit_into_one_forward_pass(tmp_path, extra_expansions):
     config, labeler = untrained(label_batch_size=5, extra_expansions=extra_expansions)
