@@ -1,4 +1,4 @@
-"""Images with more objects than detections are usually kept: what follows from their number.
+"""What a file's objects do to AP: more on an image than are usually counted, and LVIS's rules.
 
 COCO's AP looks at the 100 best detections of a class on an image, LVIS's at the 300 best
 detections of an image, and recipes keep 20 to 300 per image. An image with more objects than
@@ -6,6 +6,9 @@ that would cap the recall of every training, on human masks as on pseudo-labels,
 two look more alike than they are. So both limits follow the data, with a quarter to spare
 for detections that are wrong. Ordinary data stays within the usual limits and is scored as
 everywhere.
+
+A file of LVIS, in which not every class was looked for on every image, is scored as by lvis-api.
+A copy that has lost what says where one looked can only be scored as COCO, and says so.
 """
 
 import math
@@ -22,11 +25,17 @@ MOST_KEPT = 2000
 MOST_COUNTED = 10_000
 """Detections up to which AP follows the data: 10,000 by as many objects are 0.8 GB of IoU."""
 FEDERATED_FIELDS = frozenset(["neg_category_ids", "not_exhaustive_category_ids"])
+FREQUENCIES = ("r", "c", "f")
+UNFEDERATED = (
+    "images lack neg_category_ids or not_exhaustive_category_ids, though the file has other fields "
+    "of LVIS: AP on it is COCO's, for which a detection of a class that nobody looked for is "
+    "wrong. Copy both fields from LVIS's own file to have it scored as lvis-api does"
+)
 ADVICE = "Cut such images into tiles"
 OPTION = "the limits in segmenter.options.model.test_cfg"
 
 Content = Mapping[str, Any]
-"""A COCO file."""
+"""A COCO file, or one of its entries."""
 
 
 def followed(usual: int, most_objects: int, bound: int) -> int:
@@ -36,14 +45,31 @@ def followed(usual: int, most_objects: int, bound: int) -> int:
     return max(usual, min(bound, math.ceil(most_objects * SPARE / 10) * 10))
 
 
-def is_federated(content: Content) -> bool:
-    """Whether an annotation file is made as LVIS: not every class was looked for everywhere."""
-    images, classes = content.get("images", ()), content.get("categories", ())
-    return (
-        bool(images)
-        and all(image.keys() >= FEDERATED_FIELDS for image in images)
-        and all("frequency" in category for category in classes)
-    )
+def is_federated(content: Mapping[str, Any]) -> bool:
+    """Whether every image says what was looked for on it."""
+    images = content.get("images", ())
+    return bool(images) and num_federated(images) == len(images)
+
+
+def num_federated(images: Iterable[Content]) -> int:
+    """How many images say what was looked for on them."""
+    return sum(image.keys() >= FEDERATED_FIELDS for image in images)
+
+
+def has_frequency(category: Content) -> bool:
+    """Whether a class is in one of LVIS's groups."""
+    return category.get("frequency") in FREQUENCIES
+
+
+def num_unfederated(images: int, federated: int, *, frequencies: bool) -> int:
+    """How many images lack what LVIS's have, of a file that has other fields of LVIS.
+
+    Args:
+        images: In the file.
+        federated: How many of these say what was looked for on them.
+        frequencies: Some class has a frequency.
+    """
+    return images - federated if federated or frequencies else 0
 
 
 def objects_of_images(content: Content) -> dict[Any, Counter[Any]]:
@@ -86,6 +112,7 @@ class Reach:
         kept: Detections per image that the segmenter keeps; None: it sets no limit.
         counted: Detections that AP looks at, per image and class, or per image for LVIS.
         usual: The same where no image is that full: 100 for COCO, 300 for LVIS.
+        unfederated: Images of a copy of LVIS that no longer say what was looked for on them.
     """
 
     objects: int
@@ -94,6 +121,7 @@ class Reach:
     kept: int | None
     counted: int
     usual: int
+    unfederated: int = 0
 
     def lines(self) -> list[str]:
         """What a reader of an AP must know; nothing for ordinary data."""
@@ -101,12 +129,14 @@ class Reach:
 
     def ruler_lines(self) -> list[str]:
         """Whether AP counts otherwise than usual: the same for all segmenters."""
+        lines = [f"{self.unfederated} {UNFEDERATED}"] if self.unfederated else []
         if self.counted <= self.usual:
-            return []
+            return lines
         unit = "image" if self.usual == LVIS_LIMIT else "image and class"
         return [
+            *lines,
             f"AP counts {self.counted} detections per {unit} instead of {self.usual}, because "
-            f"one image has {self.most_objects} objects: compare it with no AP by the usual limit"
+            f"one image has {self.most_objects} objects: compare it with no AP by the usual limit",
         ]
 
     def unreachable_lines(self) -> list[str]:
@@ -139,4 +169,9 @@ def measure_reach(content: Content, kept: int | None) -> Reach:
         kept=kept,
         counted=counted,
         usual=LVIS_LIMIT if federated else COCO_LIMIT,
+        unfederated=num_unfederated(
+            len(content["images"]),
+            num_federated(content["images"]),
+            frequencies=any(map(has_frequency, content["categories"])),
+        ),
     )

@@ -34,7 +34,8 @@ Floats = NDArray[np.float64]
 Label = Callable[[int], str]
 
 NO_AREA = "annotations have no area, or 0: that of the mask is taken"
-NO_CROWD = "annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1"
+NO_CROWD = "annotations have no iscrowd, as in LVIS: they are objects, not crowds"
+CROWD_FORM = "annotations have true, false, 0.0 or 1.0 as iscrowd: it is taken as 0 or 1"
 NO_POINTS = "masks are shorter than three points or empty: they are no masks"
 SHORT_PARTS = "masks have parts of fewer than three points, which are left out"
 NO_PIXELS = "masks cover no pixel (all ground, or points on a line): nothing can match them"
@@ -197,8 +198,10 @@ class MaskTable:
                     f"{self._label(self._first + index, entry)} has area={reprlib.repr(area)}, "
                     "but it must be a number of pixels. Correct or drop the value."
                 )
-            if type(entry.get("iscrowd")) is not int:
+            if "iscrowd" not in entry:
                 self._unusual[NO_CROWD] += 1
+            elif type(entry["iscrowd"]) is not int:
+                self._unusual[CROWD_FORM] += 1
 
 
 def _form_problems(evidence: FormEvidence) -> Iterator[str]:

@@ -11,6 +11,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from mal_core.data.crowding import has_frequency, num_federated
 from mal_core.data.foreign import Relatives, foreign_json
 from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
 from mal_core.types import Category, ImageRecord
@@ -112,6 +113,7 @@ class CategoryTable:
         self.categories: list[Category] = []
         self.problems: list[str] = []
         self.ids: set[int] = set()
+        self.has_frequencies = False
         self._id_of_name: dict[str, int] = {}
 
     def add(self, index: int, entry: Entry) -> None:
@@ -129,6 +131,7 @@ class CategoryTable:
             self.problems.append(f"{label} occurs more than once. Give every category its own id.")
         self.ids.add(category_id)
         if not wrong:
+            self.has_frequencies |= has_frequency(entry)
             self._add_name(label, category_id, entry["name"].strip())
 
     def _add_name(self, label: str, category_id: int, name: str) -> None:
@@ -156,6 +159,8 @@ class ImageTable:
         self.size_of: dict[int, tuple[int, int] | None] = {}
         """Width and height by id; None where the entry does not tell."""
         self.relatives = Relatives()
+        self.num_federated = 0
+        """Images that say as LVIS's do what was looked for on them."""
         self._names: set[str] = set()
         self._num_shared = 0
 
@@ -185,6 +190,7 @@ class ImageTable:
         self._names.update(names)
         self._num_shared += len(names) - (len(self._names) - before)
         self.records += map(_record, ids, names, heights, widths)
+        self.num_federated += num_federated(entries)
         return True
 
     def add(self, index: int, entry: Entry) -> None:
@@ -202,6 +208,7 @@ class ImageTable:
             self.size_of[image_id] = None if wrong else (entry["width"], entry["height"])
         self.problems.extend(f"{label} {problem}" for problem in wrong)
         if not wrong:
+            self.num_federated += num_federated([entry])
             name = entry.get("file_name")
             if isinstance(name, str):
                 self._num_shared += name in self._names

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mal_core.data.box_table import BoxColumns, BoxTable
+from mal_core.data.crowding import UNFEDERATED, num_unfederated
 from mal_core.data.json_lists import Piece, read_lists
 from mal_core.data.mask_census import MaskCensus, MaskTable
 from mal_core.data.validation import (
@@ -304,8 +305,16 @@ class _Reader:
                 *self.constants,
                 *([] if outside is None else [f"the file {outside}"]),
             ),
-            entry_notes={**self.images.notes(), **boxes.notes()},
+            entry_notes={**self.images.notes(), **self._federation(), **boxes.notes()},
         )
+
+    def _federation(self) -> dict[str, int]:
+        """What a copy of LVIS has lost, counted."""
+        images, frequencies = self.images, self.categories.has_frequencies
+        lacking = num_unfederated(
+            len(images.records), images.num_federated, frequencies=frequencies
+        )
+        return {UNFEDERATED: lacking} if lacking else {}
 
 
 def _has_large_id(entry: object) -> bool:

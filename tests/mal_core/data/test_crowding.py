@@ -137,3 +137,13 @@ def test_only_what_is_beyond_both_limits_is_out_of_reach():
     reach = measure_reach(content({1: 120, 2: 30}, {1: 10}), kept=140)
     assert (reach.objects, reach.most_objects, reach.unreachable) == (160, 150, 10)
     assert (reach.counted, reach.usual) == (150, COCO_LIMIT)
+
+
+def test_a_copy_of_lvis_that_is_scored_as_coco_says_so():
+    file = content({1: 3}, {1: 2}, federated=True)
+    assert measure_reach(file, None).lines() == []
+    del file["images"][1]["not_exhaustive_category_ids"]
+    (line,) = measure_reach(file, None).ruler_lines()
+    assert line.startswith("1 images lack neg_category_ids or not_exhaustive_category_ids")
+    assert "AP on it is COCO's" in line
+    assert "Copy both fields" in line

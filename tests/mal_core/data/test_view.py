@@ -13,6 +13,7 @@ import pytest
 from mal_core.config import DataConfig, SplitConfig
 from mal_core.data import box_table, json_lists
 from mal_core.data.coco import parse_coco
+from mal_core.data.crowding import UNFEDERATED
 from mal_core.data.inspection.check import check_data
 from mal_core.data.validation import SHARED_NAME, ImageTable
 from mal_core.data.view import CocoView, read_image_list, read_view, view_of
@@ -113,7 +114,9 @@ def test_what_is_wrong_is_said_in_one_sentence(
         (lambda c: [entry.pop("area") for entry in c["annotations"]],
          {"annotations have no area, or 0: that of the mask is taken": 7}),
         (lambda c: c["annotations"][0].pop("iscrowd"),
-         {"annotations have no 0 or 1 as iscrowd: it is taken as 0 or 1": 1}),
+         {"annotations have no iscrowd, as in LVIS: they are objects, not crowds": 1}),
+        (first(iscrowd=False),
+         {"annotations have true, false, 0.0 or 1.0 as iscrowd: it is taken as 0 or 1": 1}),
         (first(bbox=[4, 5, 0, 0], segmentation=[]), {"objects have neither size nor mask": 1}),
         (lambda c: c["annotations"][1].pop("segmentation"),
          {"crowds have no mask: their boxes stand for them": 1}),
@@ -321,3 +324,26 @@ def test_what_is_wrong_with_a_list_of_images_is_named(
     change_coco(files, change)
     with pytest.raises(DatasetError, match=problem):
         read_image_list(files.annotations)
+
+
+def federated(*places: int) -> Callable[[Content], object]:
+    fields: Content = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    return lambda content: [content["images"][place].update(fields) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        (federated(0), 2),
+        (lambda c: c["categories"][0].update(frequency="r"), 3),
+        (lambda c: c["categories"][0].update(frequency=2.4e9), 0),
+        (federated(0, 1, 2), 0),
+        (federated(), 0),
+    ],
+)
+def test_images_that_a_copy_of_lvis_has_stripped_are_counted(
+    change: Callable[[Content], object], lacking: int, files: CocoFiles
+) -> None:
+    found = view(files, change)
+    assert found.entry_notes.get(UNFEDERATED, 0) == lacking
+    assert view_of(files.annotations, files.content()).entry_notes == found.entry_notes

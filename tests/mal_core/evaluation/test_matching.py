@@ -13,8 +13,9 @@ from lvis import LVIS, LVISEval, LVISResults
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mal_core.data.crowding import is_federated
 from mal_core.errors import DatasetError, MalCoreError
-from mal_core.evaluation.matching import is_federated, match_predictions, match_results
+from mal_core.evaluation.matching import match_predictions, match_results
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_mask
 from mal_core.processes.files import write_json
 from scenes.write import write_scenes
@@ -125,6 +126,18 @@ def test_a_file_is_federated_only_if_every_image_says_so(federated, field):
     assert is_federated(content)
     del content["images"][3][field]
     assert not is_federated(content)
+
+
+def test_a_file_of_lvis_without_frequencies_lacks_only_their_ap(federated, tmp_path):
+    path = predictions_for(federated, tmp_path / "p.json", boxes=False)
+    content = json.loads(federated.read_text())
+    for category in content["categories"]:
+        del category["frequency"]
+    write_json(tmp_path / "without.json", content)
+    found = match_predictions(tmp_path / "without.json", path).metrics()
+    as_lvis = match_predictions(federated, path).metrics()
+    assert found.ap == as_lvis.ap
+    assert found.ap_rare is None
 
 
 def test_boxes_beside_masks_do_not_decide_their_size(scene_file, tmp_path):
