@@ -52,7 +52,8 @@ class DataSource(Config):
             file that tell.
         max_image_pixels: Larger images are refused.
         box_noise: Sides of the boxes that phase 1 sees move by up to this share, for experiments.
-        license: Of the images whose entry in the annotation file states none.
+        license: Of the images whose entry in the annotation file states none: own (or `my own
+            photos`, mine), CC0, CC-BY-4.0, ...; other words count as unknown.
         scenes: What to draw when `source` is "scenes".
     """
 

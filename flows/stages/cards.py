@@ -11,7 +11,7 @@ from flows.stages import inputs, licensing, stages
 from flows.stages.run import Run
 from flows.store.code_version import code_version, installed_version
 from flows.store.local import Stored
-from flows.store.manifest import is_intact, read_manifest, sealed
+from flows.store.manifest import is_intact, manifest_of, read_manifest, sealed
 from mal_core.data.inspection.licences import LicenceCard, LicensedPart, card_of
 from mal_core.errors import ArtifactError, ConfigError, DatasetError
 from mal_core.jobs.reads import ReadCertificate, read_certificate
@@ -19,7 +19,6 @@ from mal_core.models.provenance import EncoderOrigin, read_origin
 from mal_core.processes.files import sha256_file, write_json
 from mal_core.processes.records import to_json
 
-SUFFIX = ".manifest.json"
 Kind = Literal["labels", "labeler", "segmenter"]
 CODE: dict[Kind, str] = {
     "labels": "mal_core.labeling.work",
@@ -29,13 +28,6 @@ CODE: dict[Kind, str] = {
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
 MMDET = ("onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 Json = dict[str, Any]
-
-
-def manifest_of(file: Path) -> Path:
-    """Where the manifest of a file lies."""
-    if file.name.endswith(SUFFIX):
-        return file
-    return file.with_name(f"{file.stem}{SUFFIX}")
 
 
 def write_card(
@@ -100,11 +92,12 @@ def label_card(run: Run) -> LicenceCard:
 def _parts(run: Run, kind: Kind) -> list[LicensedPart]:
     config, found = run.config, inputs.inputs(run)
     encoder = licensing.encoder_part(_origin(run))
-    others = licensing.other_parts(config)
+    segmenters = licensing.segmenter_parts(config) if kind == "segmenter" else ()
     return [
         *([] if encoder is None else [encoder]),
         *licensing.image_parts(config, found, val=False),
-        *(one for one in others if kind == "segmenter" or one.part in licensing.MASKS),
+        *licensing.label_parts(config),
+        *segmenters,
     ]
 
 

@@ -1,32 +1,50 @@
 """The licences of what a run reads, and the refusal of what its policy does not permit."""
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flows.settings.run_config import Inputs, RunConfig
+from flows.store.manifest import is_intact, manifest_of
 from mal_core.config import EncoderConfig
+from mal_core.config.labelers import FOUNDATIONS, MemberConfig
 from mal_core.data.inspection.licences import (
+    LicenceCard,
     LicensedPart,
     image_licences,
     read_licence,
     require_commercial,
 )
 from mal_core.models.provenance import EncoderOrigin, origin_of
-from mal_core.models.weight_packages import PACKAGES, packaged_weights
+from mal_core.models.weight_packages import package_of
+from mal_core.processes.files import sha256_file
+from mal_core.processes.records import from_json
 
 IMAGES, VAL_IMAGES, ENCODER = "training images", "validation images", "encoder weights"
 LABELS, GUIDE, WEIGHTS = "given labels", "guide", "segmenter weights"
-MASKS = (LABELS, GUIDE)
-"""Parts that go into labels and labelers."""
+CHECKPOINT, DRAWER = "checkpoint", "labeler weights"
+OF_CHECKPOINT = "what the checkpoint was made of: "
 ADVICE = {
     ENCODER: "Choose another encoder, or state the licence by encoder.license=NAME.",
-    IMAGES: "Leave those images out, or state the licence of unstated ones by data.license=NAME.",
+    IMAGES: "Leave those images out, or state the licence of unstated ones by data.license=NAME "
+    "(own, CC0, CC-BY-4.0, ...).",
     VAL_IMAGES: "Leave them out, or state the licence of unstated ones by data.license=NAME.",
     LABELS: "Make labels of your own, or leave license_policy out where you may use them.",
     GUIDE: "Leave mal.guide out, or license_policy where you may use its masks.",
+    CHECKPOINT: "Lay the manifest that `mal train` left back beside it, or train one with your own "
+    "images, or leave license_policy out where you may use it.",
+    **{
+        f"{OF_CHECKPOINT}{part}": "Train another, or leave license_policy out where you may use it."
+        for part in (IMAGES, LABELS, GUIDE)
+    },
+    DRAWER: "Choose another labeler, or leave license_policy out where you may use them.",
     WEIGHTS: "Leave segmenter.weights out, or license_policy where you may use the file.",
 }
 HUB = "Apache-2.0 (OpenMMLab) or BSD-3-Clause (torchvision)"
+FOUNDATIONS_ON_HUB = {"facebook/sam-vit-": "Apache-2.0", "facebook/sam2": "Apache-2.0"}
+"""How names of models begin -> the licence on their pages."""
 
 
 def image_parts(config: RunConfig, found: Inputs, *, val: bool) -> Iterator[LicensedPart]:
@@ -48,9 +66,9 @@ def encoder_part(origin: EncoderOrigin | None) -> LicensedPart | None:
     return _part(ENCODER, f"{origin.name}, {origin.weights}", origin.licence, origin.stated_by)
 
 
-def _origin(config: RunConfig) -> EncoderOrigin | None:
+def origin_before(config: RunConfig) -> EncoderOrigin | None:
     """The origin of the encoder's weights, before anything is made with them."""
-    if config.pseudo_labels is not None:
+    if config.pseudo_labels is not None or not any(one.is_trained for one in _drawers(config)):
         return None
     if config.checkpoint is None:
         return origin_of(config.encoder)
@@ -59,12 +77,56 @@ def _origin(config: RunConfig) -> EncoderOrigin | None:
     return checkpoint_origin(config.checkpoint)
 
 
-def other_parts(config: RunConfig) -> Iterator[LicensedPart]:
-    """Licences of masks from elsewhere and of segmenters' weights."""
+def _drawers(config: RunConfig) -> tuple[MemberConfig, ...]:
+    """Whoever draws: of a bake-off several, of an ensemble its members."""
+    chosen = config.labelers or (config.labeler,)
+    return tuple(one for each in chosen for one in getattr(each, "drawn_by", (each,)))
+
+
+def label_parts(config: RunConfig) -> Iterator[LicensedPart]:
+    """Licences of what labels are made with besides images and encoder."""
     if config.pseudo_labels is not None:
         yield _part(LABELS, config.pseudo_labels.name, None, "nothing")
-    if config.mal.guide is not None:
+        return
+    drawers = _drawers(config)
+    for weights in sorted({str(one.weights) for one in drawers if one.name in FOUNDATIONS}):
+        known = next(
+            (FOUNDATIONS_ON_HUB[one] for one in FOUNDATIONS_ON_HUB if weights.startswith(one)), None
+        )
+        yield _part(DRAWER, weights, known, "nothing" if known is None else "their page on the hub")
+    if not any(one.is_trained for one in drawers):
+        return
+    if config.checkpoint is not None:
+        yield from _checkpoint_parts(config.checkpoint)
+    elif config.mal.guide is not None:
         yield _part(GUIDE, config.mal.guide.name, None, "nothing")
+
+
+def _checkpoint_parts(checkpoint: Path) -> Iterator[LicensedPart]:
+    """What its manifest says of what it was trained on; its encoder it names itself."""
+    told = _manifest(checkpoint)
+    if told is None:
+        stated_by = f"nothing ({manifest_of(checkpoint).name} of this file is not beside it)"
+        yield _part(CHECKPOINT, checkpoint.name, None, stated_by)
+        return
+    for part in from_json(LicenceCard, told["licences"], "licences").parts:
+        if part.part != ENCODER:
+            yield dataclasses.replace(part, part=f"{OF_CHECKPOINT}{part.part}")
+
+
+def _manifest(checkpoint: Path) -> dict[str, Any] | None:
+    """The manifest of a checkpoint; None where there is none of this very file."""
+    try:
+        told = json.loads(manifest_of(checkpoint).read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict) or not is_intact(told) or "licences" not in told:
+        return None
+    return told if told.get("sha256") == sha256_file(checkpoint) else None
+
+
+def segmenter_parts(config: RunConfig) -> Iterator[LicensedPart]:
+    """Licences of segmenters' weights."""
     for weights in sorted({one.weights for one in config.segmenters if one.weights is not None}):
         yield _part(WEIGHTS, Path(weights).name, *_licence_of(weights))
 
@@ -76,10 +138,8 @@ def _licence_of(weights: str) -> tuple[str | None, str]:
     if not Path(weights).is_absolute():
         origin = origin_of(EncoderConfig(name=weights, pretrained=True))
         return origin.licence, origin.stated_by
-    packaged = {packaged_weights(name): name for name in PACKAGES}
-    if Path(weights) in packaged:
-        return "Apache-2.0", f"the package of {packaged[Path(weights)]}"
-    return None, "nothing"
+    package = package_of(Path(weights))
+    return (None, "nothing") if package is None else ("Apache-2.0", f"the package of {package}")
 
 
 def _part(title: str, of: str, licence: str | None, stated_by: str) -> LicensedPart:
@@ -99,10 +159,11 @@ def require_permitted(config: RunConfig, found: Inputs, *, val: bool) -> None:
     """
     if config.license_policy == "any":
         return
-    encoder = encoder_part(_origin(config))
+    encoder = encoder_part(origin_before(config))
     parts = [
         *([] if encoder is None else [encoder]),
         *image_parts(config, found, val=val),
-        *other_parts(config),
+        *label_parts(config),
+        *segmenter_parts(config),
     ]
     require_commercial(parts, ADVICE)

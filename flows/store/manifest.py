@@ -1,4 +1,7 @@
-"""The manifest of a finished stage: what decided its output, and the digest of each file."""
+"""The manifest of a finished stage: what decided its output, and the digest of each file.
+
+A published file has one of its own beside it, sealed in the same way (`flows.stages.cards`).
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,6 +14,7 @@ from mal_core.processes.files import sha256_json, write_json
 from mal_core.processes.records import from_json, to_json
 
 MANIFEST = "MANIFEST.json"
+SUFFIX = ".manifest.json"
 SEAL = "manifest"
 """Where the file keeps the digest of all else it says, by which an altered one is noticed."""
 
@@ -33,6 +37,13 @@ class Manifest:
     code: str
     seconds: float
     files: Mapping[str, str]
+
+
+def manifest_of(file: Path) -> Path:
+    """Where the manifest of a published file lies."""
+    if file.name.endswith(SUFFIX):
+        return file
+    return file.with_name(f"{file.stem}{SUFFIX}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -89,7 +89,7 @@ class EncoderConfig(Config):
         frozen_stages: Number of leading blocks, or stages of a hierarchical model, that do
             not train, with the stem.
         drop_path: Rate at which residual paths are dropped in training, growing with depth.
-        license: Of the weights, where it is not the one that timm states for that name.
+        license: Of the weights, where they are a file or it is not what timm states for that name.
     """
 
     name: Training[str]

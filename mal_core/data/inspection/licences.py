@@ -20,12 +20,19 @@ UNSTATED = "not stated"
 SHOWN = 3
 
 _FAMILIES: tuple[tuple[str, Commercial], ...] = (
-    (r"non-?commercial|\bnc\b|by-nc|research[- ]only|-?amlr\b|seer", "no"),
+    (r"non-?commercial|\bnc\b|by-nc|-?amlr\b|seer", "no"),
+    (r"\bno[nt]?\b[\w -]*commercial|commercial[\w -]*\b(not|prohibited|forbidden)\b", "no"),
+    (r"\b(research|academic|educational|personal)[ -](only|use|purposes?)\b", "no"),
     (r"publicdomain|public domain|\bcc0\b|\bpdm\b|no known copyright|government work", "yes"),
     (r"apache|\bmit\b|\bbsd\b|\bisc\b|unlicense|zlib", "yes"),
     (r"\bcc[- ]by|creativecommons\.org/licenses/by|attribution", "yes"),
-    (r"\bown\b|\bmine\b|all rights (are )?mine|purchased|bought", "yes"),
+    (
+        r"^(my |our )?own( (photos?|images?|pictures?|data|work))?$|^(all rights )?(mine|ours)$",
+        "yes",
+    ),
 )
+"""The first that fits counts; what is one's own must be said in just these words, since `not my
+own` and `owner unknown` hold them, too."""
 _SHARE = re.compile(r"-sa\b|share-?alike|\bgpl|agpl", re.IGNORECASE)
 _FIXED = re.compile(r"-nd\b|no-?deriv", re.IGNORECASE)
 _OPEN = re.compile(r"public ?domain|\bcc0\b|\bown\b|government work|no known", re.IGNORECASE)
@@ -99,7 +106,7 @@ def read_licence(name: str | None, url: str = "") -> Licence:
     Licences of their own (DINOv3, Gemma, Apple's) are unknown: whoever has read one may state
     another name.
     """
-    text = f"{name or ''} {url}".replace("_", "-").lower()
+    text = f"{name or ''} {url}".replace("_", "-").lower().strip()
     found: Commercial = "unknown"
     if name or url:
         found = next((use for words, use in _FAMILIES if re.search(words, text)), "unknown")

@@ -10,9 +10,16 @@ import pytest
 from flows.commands import cli
 from flows.settings import composing
 from flows.stages import licensing
+from flows.store.manifest import manifest_of, sealed
 from mal_core.config import EncoderConfig
+from mal_core.config.labelers import LabelerConfig
+from mal_core.data.inspection.licences import LicensedPart, card_of, read_licence
 from mal_core.errors import LeakError
 from mal_core.jobs.phase1 import TrainJob, train_in_child
+from mal_core.models.checkpoints import save_labeler
+from mal_core.models.labeler import build_labeler
+from mal_core.processes.files import sha256_file, write_json
+from mal_core.processes.records import to_json
 from tests.builders import CocoFiles, write_coco
 from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
 
@@ -129,6 +136,83 @@ def test_the_policy_refuses_images_and_encoders_by_name(files: CocoFiles, mal: M
     assert mal("check", *given(files), "encoder=vit_base_mae")[0] == 0
 
 
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A network with random weights, whose file says nothing of the images it has seen."""
+    labeler, report = build_labeler(TINY_ENCODER, tiny_mal())
+    path = tmp_path / "checkpoint.pth"
+    save_labeler(
+        path,
+        labeler,
+        encoder=dataclasses.asdict(TINY_ENCODER),
+        mal=dataclasses.asdict(tiny_mal()),
+        load_report=str(report),
+    )
+    return path
+
+
+def card_for(checkpoint: Path, licence: str) -> None:
+    """A manifest as `mal train` leaves it."""
+    part = LicensedPart(
+        part=licensing.IMAGES, of="a.json", licence=read_licence(licence), stated_by="a test"
+    )
+    told = {"sha256": sha256_file(checkpoint), "licences": to_json(card_of([part]))}
+    write_json(manifest_of(checkpoint), sealed(told))
+
+
+def test_a_checkpoint_of_unknown_origin_is_not_taken_for_commercial_use(
+    files: CocoFiles, mal: Mal, checkpoint: Path
+) -> None:
+    files.rewrite({**files.content(), "licenses": []})
+    asked = (*given(files), f"checkpoint={checkpoint}", "data.license=own")
+    policy = "license_policy=commercial"
+    status, _, err = mal("check", *asked, policy)
+    assert status == 2
+    assert "checkpoint (checkpoint.pth): 'not stated'" in err
+    assert "checkpoint.manifest.json of this file is not beside it" in err
+    assert mal("check", *asked)[0] == 0
+
+    card_for(checkpoint, "own")
+    assert mal("check", *asked, policy)[0] == 0
+    card_for(checkpoint, "cc-by-nc-4.0")
+    err = mal("check", *asked, policy)[2]
+    assert "what the checkpoint was made of: training images (a.json): 'cc-by-nc-4.0'" in err
+    checkpoint.write_bytes(checkpoint.read_bytes() + b" ")
+    assert "checkpoint (checkpoint.pth): 'not stated'" in mal("check", *asked, policy)[2]
+
+
+def test_a_file_of_weights_has_no_licence_by_the_name_of_its_network(
+    files: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    weights = tmp_path / "deit_tiny.safetensors"
+    weights.write_bytes(b"any")
+    files.rewrite({**files.content(), "licenses": []})
+    asked = (
+        *given(files), "data.license=own", "license_policy=commercial", "encoder=deit_tiny",
+        f"encoder.weights={weights}", "encoder.pretrained=false",
+    )  # fmt: skip
+    assert (
+        "deit_tiny.safetensors): 'not stated', stated by nothing: it is" in mal("check", *asked)[2]
+    )
+    assert mal("check", *asked, "encoder.license=apache-2.0")[0] == 0
+
+
+def test_weights_of_other_labelers_take_part_and_an_encoder_that_draws_nothing_does_not(
+    tmp_path: Path,
+) -> None:
+    config = composing.compose([f"store={tmp_path}", "encoder=vit_base_mae"])
+    for weights, licence in (
+        ("facebook/sam2.1-hiera-tiny", "Apache-2.0"),
+        ("/a/dir", "not stated"),
+    ):
+        drawer = LabelerConfig(name="sam2", weights=weights)
+        (part,) = licensing.label_parts(dataclasses.replace(config, labeler=drawer))
+        assert (part.part, part.licence.name) == (licensing.DRAWER, licence)
+    grabcut = dataclasses.replace(config, labeler=LabelerConfig(name="grabcut"))
+    assert list(licensing.label_parts(grabcut)) == []
+    assert licensing.origin_before(grabcut) is None
+
+
 def test_training_on_a_file_with_masks_is_caught(files: CocoFiles, tmp_path: Path) -> None:
     encoder: EncoderConfig = TINY_ENCODER
     job = TrainJob(
@@ -158,5 +242,5 @@ def test_weights_of_segmenters_have_the_licence_of_whoever_publishes_them(
 ) -> None:
     config = composing.compose([f"store={tmp_path}"])
     recipe = dataclasses.replace(config.segmenters[0], weights=weights)
-    (part,) = licensing.other_parts(dataclasses.replace(config, segmenters=(recipe,)))
+    (part,) = licensing.segmenter_parts(dataclasses.replace(config, segmenters=(recipe,)))
     assert part.licence.name == licence

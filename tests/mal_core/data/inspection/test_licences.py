@@ -46,6 +46,14 @@ def test_licences_of_coco(name: str) -> None:
         ("unknown", "unknown"),
         (None, "unknown"),
         ("own", "yes"),
+        ("my own photos", "yes"),
+        ("mine", "yes"),
+        ("not my own", "unknown"),
+        ("purchased", "unknown"),
+        ("no commercial use, attribution required", "no"),
+        ("Attribution; commercial use is not permitted", "no"),
+        ("MIT, for research use only", "no"),
+        ("all rights reserved", "unknown"),
     ],
 )
 def test_licences_of_weights_and_of_users(name: str | None, commercial: str) -> None:
