@@ -107,7 +107,7 @@ def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
         changes.append(RepairChange(what=what, entry=entry, why=why))
 
     content = with_numbers(content, note, origins=numbered)
-    content["images"] = with_sizes(content["images"], lambda name: _size(split, name), note)
+    content["images"] = with_sizes(content, lambda name: _size(split, name), note)
     masked = any(
         isinstance(entry, dict) and is_mask(entry.get("segmentation"))
         for entry in content["annotations"]

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from mal_core.data.foreign import Relatives
 from mal_core.data.rotated_boxes import (
+    CROSSED,
     OVER,
     ROTATED,
     TURNED,
     corners_of_entry,
     has_no_area,
+    is_crossed,
     is_turned,
     reaches_out,
     rotated_problems,
@@ -112,6 +114,7 @@ class BoxTable:
         self.forms = BoxForms()
         self.num_turned = 0
         self.num_over = 0
+        self.num_crossed = 0
         self.used_categories: set[int] = set()
         self.rotated: dict[int, Corners] = {}
         self._size_of = images.size_of
@@ -240,6 +243,7 @@ class BoxTable:
             IN_A_CORNER: self.forms.num_boxes * corner,
             TURNED: self.num_turned,
             OVER: self.num_over,
+            CROSSED: self.num_crossed,
         }
         return {what: count for what, count in counts.items() if count}
 
@@ -320,6 +324,7 @@ class BoxTable:
         if corners is not None:
             self.rotated[entry["id"]] = corners
             self.num_over += reaches_out(corners, size)
+            self.num_crossed += is_crossed(entry)
         self.num_turned += corners is None and is_turned(entry.get("attributes"))
         self.num_clipped += overhang(box, size) > ROUNDING
         clipped = np.array([clip_box(box, size)], np.float64)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mal_core.geometry.rotated import Turn
+from mal_core.geometry.rotated import Turn, cross, uncrossed
 from mal_core.types import Corners
 
 Json = dict[str, Any]
@@ -19,6 +19,7 @@ NUM_COORDINATES = 8
 AGREEMENT = 2.0
 """Px by which `bbox` may differ from what the corners reach over."""
 OVER = "rotated boxes reach over the border of their image: the part outside is left out"
+CROSSED = "rotated boxes have corners in the order of a bow tie: they are taken in turn"
 TURNED = (
     "boxes have attributes.rotation, as CVAT writes turned rectangles, and are read as upright: if "
     'they are turned, export "Ultralytics YOLO Oriented Bounding Boxes" and use data=yolo_obb'
@@ -82,10 +83,18 @@ def is_turned(attributes: object) -> bool:
 
 
 def corners_of_entry(entry: Mapping[str, Any]) -> Corners | None:
-    """The corners of a sound annotation; None where its box is upright."""
+    """The corners of a sound annotation, one after the other; None where its box is upright."""
     given = entry.get(ROTATED)
-    if given is None:
-        return None
+    return None if given is None else uncrossed(_corners(given))
+
+
+def is_crossed(entry: Mapping[str, Any]) -> bool:
+    """Whether a sound annotation has corners whose outline crosses itself as they are written."""
+    given = entry.get(ROTATED)
+    return given is not None and cross(_corners(given))
+
+
+def _corners(given: Sequence[float]) -> Corners:
     ax, ay, bx, by, cx, cy, dx, dy = map(float, given)
     return ax, ay, bx, by, cx, cy, dx, dy
 

@@ -142,6 +142,34 @@ def corners_of(turn: Turn, box_xyxy: NDArray[np.float64]) -> Corners:
     return ax, ay, bx, by, cx, cy, dx, dy
 
 
+def cross(corners: Corners) -> bool:
+    """Whether the outline through four corners, in their order, crosses itself like a bow tie."""
+    a, b, c, d = np.array(corners, dtype=np.float64).reshape(4, 2)
+    return _are_across(a, b, c, d) or _are_across(b, c, d, a)
+
+
+def uncrossed(corners: Corners) -> Corners:
+    """The same corners in an order in which their outline does not cross itself."""
+    if not cross(corners):
+        return corners
+    # Where sides cross, they are the diagonals, and each corner sees the middle another way.
+    points = np.array(corners, dtype=np.float64).reshape(4, 2)
+    x, y = (points - points.mean(0)).T
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = points[np.argsort(np.arctan2(y, x))].tolist()
+    return ax, ay, bx, by, cx, cy, dx, dy
+
+
+def _are_across(
+    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], d: NDArray[np.float64]
+) -> bool:
+    """Whether the line from a to b crosses that from c to d between their ends, each (2,)."""
+
+    def side(p: NDArray[np.float64], q: NDArray[np.float64], r: NDArray[np.float64]) -> float:
+        return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+
+
 def drawn_corners(box_xyxy: Sequence[float], corners: Corners | None) -> NDArray[np.float64]:
     """The corners that a drawing of a box has, px, one after the other around it, shape (4, 2).
 

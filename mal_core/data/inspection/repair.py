@@ -35,7 +35,7 @@ from mal_core.data.validation import (
     place_problem,
 )
 from mal_core.geometry.box_forms import XYWH, to_xyxy
-from mal_core.geometry.boxes import ROUNDING
+from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
 
 Json = dict[str, Any]
 Note = Callable[[str, str, str], None]
@@ -101,27 +101,51 @@ def repair(
 
 
 def with_sizes(
-    images: Sequence[Any], stored: Callable[[str], tuple[int, int] | None], note: Note
+    content: Json, stored: Callable[[str], tuple[int, int] | None], note: Note
 ) -> list[Any]:
-    """Entries of images, with the size of the file where they do not state one.
+    """Entries of images, with the size of the file where they state none, or width for height.
+
+    Width and height are exchanged only where the boxes of the image then lie in it: others were
+    drawn on a photo that was turned since.
 
     Args:
-        images: The list.
+        content: The file.
         stored: Width and height of an image's pixels by its name, px; None where unknown.
         note: Told of changes.
     """
     found = []
-    for index, entry in enumerate(images):
-        absent = isinstance(entry, dict) and any(
-            type(entry.get(key)) is not int for key in ("width", "height")
-        )
-        named = absent and isinstance(entry.get("file_name"), str)
+    reach = _reaches(content["annotations"])
+    for index, entry in enumerate(content["images"]):
+        named = isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
+        said = (entry.get("width"), entry.get("height")) if named else ()
+        absent = any(type(side) is not int for side in said)
         size = stored(entry["file_name"]) if named else None
-        if size is None:
+        exchanged = size is not None and (
+            said == size[::-1] != size and _fit(reach.get(repr(entry.get("id"))), size)
+        )
+        if size is None or not (absent or exchanged):
             found.append(entry)
             continue
-        note("corrected", label_of("image", index, entry), f"states no size: {size[0]} x {size[1]}")
+        why = "states no size" if absent else "has width and height exchanged"
+        note("corrected", label_of("image", index, entry), f"{why}: {size[0]} x {size[1]}")
         found.append({**entry, "width": size[0], "height": size[1]})
+    return found
+
+
+def _fit(reach: tuple[float, float] | None, size: tuple[int, int]) -> bool:
+    x, y = reach or (0, 0)
+    return x <= size[0] + ALLOWED_OVERHANG and y <= size[1] + ALLOWED_OVERHANG
+
+
+def _reaches(annotations: Sequence[Any]) -> dict[str, tuple[float, float]]:
+    """How far right and down the boxes of each image reach, px, by the image's id as text."""
+    found: dict[str, tuple[float, float]] = {}
+    for entry in annotations:
+        box = entry.get("bbox") if isinstance(entry, dict) else None
+        if isinstance(box, list) and box_problem(box) is None:
+            image_id = repr(entry.get("image_id"))
+            x, y = found.get(image_id, (0.0, 0.0))
+            found[image_id] = max(x, box[0] + box[2]), max(y, box[1] + box[3])
     return found
 
 

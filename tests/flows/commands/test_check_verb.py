@@ -134,6 +134,21 @@ def test_a_repair_never_writes_over_the_input(
     assert own.annotations.read_bytes() == train.annotations.read_bytes()
 
 
+def test_exchanged_width_and_height_are_put_right(
+    train: CocoFiles, val: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    content = train.content()
+    image = content["images"][0]
+    image["width"], image["height"] = image["height"], image["width"]
+    train.rewrite(content)
+    folder = tmp_path / "fixed"
+    status, out, _ = mal("check", *given(train, val), "fix=true", f"output={folder}")
+    assert status == 0
+    assert "has width and height exchanged" in out
+    repaired = json.loads((folder / "train.json").read_text())
+    assert len(repaired["annotations"]) == len(content["annotations"])
+
+
 def test_a_repair_needs_a_place(train: CocoFiles, val: CocoFiles, mal: Mal) -> None:
     status, _, err = mal("check", *given(train, val), "fix=true")
     assert status == 2

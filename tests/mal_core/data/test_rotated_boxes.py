@@ -12,10 +12,11 @@ from mal_core.data.coco import parse_coco, read_boxes, strip_masks
 from mal_core.data.crops import TrainBatches
 from mal_core.data.inspection.oddities import oddities
 from mal_core.data.inspection.repair import repair
+from mal_core.data.rotated_boxes import CROSSED
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.formats.detections import detections_to_coco
-from mal_core.geometry.rotated import Turn
+from mal_core.geometry.rotated import Turn, cross
 from mal_core.types import SkipReason
 from tests.builders import CATEGORIES
 from tests.mal_core.drawn import tiny_mal
@@ -178,3 +179,21 @@ def test_a_repaired_rotated_box_passes_the_check(changes, why, tmp_path):
     assert [change.why for change in repaired.changes] == [why]
     (tmp_path / "boxes.json").write_text(json.dumps(repaired.content))
     assert problems(tmp_path / "boxes.json") == ()
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1, 3), (0, 1, 3, 2), (1, 0, 2, 3)])
+def test_corners_in_the_order_of_a_bow_tie_are_one_box(order, tmp_path):
+    points = np.array(DIAMOND).reshape(4, 2)[list(order)]
+    view = read_view(written(tmp_path, rotated_box=points.ravel().tolist()))
+    box, _ = view.dataset(tmp_path).boxes
+    assert box.area == pytest.approx(1800)
+    assert not cross(box.corners)
+    assert {tuple(one) for one in np.reshape(box.corners, (4, 2))} == set(map(tuple, points))
+    assert view.notes[CROSSED] == 1
+
+
+def test_corners_in_turn_stay_in_their_order(tmp_path):
+    backwards = np.array(DIAMOND).reshape(4, 2)[::-1].ravel().tolist()
+    view = read_view(written(tmp_path, rotated_box=backwards))
+    assert view.dataset(tmp_path).boxes[0].corners == tuple(backwards)
+    assert CROSSED not in view.notes

@@ -216,9 +216,34 @@ def test_a_stated_size_is_taken_from_the_file() -> None:
     notes: list[str] = []
     entries = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png", "width": 3}]
     sizes = {"a.png": (5, 6)}
-    found = with_sizes(entries, sizes.get, lambda *told: notes.append(told[1]))
+    content = {"images": entries, "annotations": []}
+    found = with_sizes(content, sizes.get, lambda *told: notes.append(told[1]))
     assert found[0] == {"id": 1, "file_name": "a.png", "width": 5, "height": 6}
     assert (found[1], notes) == (entries[1], ["image 1"])
+
+
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        ([10, 40, 20, 20], (48, 64)),  # in the photo as it is
+        ([40, 10, 20, 20], (64, 48)),  # drawn before the photo was turned
+        ([10, 10, 20, 20], (48, 64)),
+    ],
+)
+def test_exchanged_sides_are_those_of_the_file_where_the_boxes_lie_in_it(box, size) -> None:
+    notes: list[str] = []
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 48}
+    content = {"images": [image], "annotations": [{"image_id": 1, "bbox": box}]}
+    (found,) = with_sizes(content, {"a.png": (48, 64)}.get, lambda *told: notes.append(told[2]))
+    assert (found["width"], found["height"]) == size
+    said = ["has width and height exchanged: 48 x 64"] if found != image else []
+    assert notes == said
+
+
+def test_a_photo_of_another_size_keeps_what_its_entry_says() -> None:
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 48}
+    content = {"images": [image], "annotations": []}
+    assert with_sizes(content, {"a.png": (50, 64)}.get, print) == [image]
 
 
 def test_classes_get_the_numbers_of_the_training_file_by_name() -> None:
