@@ -151,17 +151,25 @@ def recommendation(places: Sequence[Place], seconds: Mapping[str, float]) -> str
         seconds: Of each labeler for 1,000 boxes.
     """
     first = places[0]
-    sure = f"best in {100 * first.best_share:.0f} % of the resamples"
-    if first.best_share >= CLEAR:
-        text = f"Take {first.name}: it is clearly the best here ({sure})."
-    elif first.best_share >= LIKELY:
-        text = f"Take {first.name}: it is probably the best here ({sure})."
+    alike = [place for place in places if _measured(place) == _measured(first)]
+    others = [place for place in places if place not in alike]
+    called = " or ".join(place.name for place in alike)
+    if not others:
+        return f"Take {called}: they score alike on all boxes, which more boxes would not change."
+    if len(alike) > 1:
+        called += " (alike on all boxes)"
+    share = sum(place.best_share for place in alike)
+    sure = f"best in {100 * share:.0f} % of the resamples"
+    if share >= CLEAR:
+        text = f"Take {called}: it is clearly the best here ({sure})."
+    elif share >= LIKELY:
+        text = f"Take {called}: it is probably the best here ({sure})."
     else:
-        rivals = [place.name for place in places[1:] if place.best_share >= 1 - LIKELY] or [
-            places[1].name
+        rivals = [place.name for place in others if place.best_share >= 1 - LIKELY] or [
+            others[0].name
         ]
         text = (
-            f"Take {first.name}, but the sample does not tell it from {' and '.join(rivals)} "
+            f"Take {called}, but the sample does not tell it from {' and '.join(rivals)} "
             f"({sure}). Label more boxes (sample=...), or compare on some human masks (human=FILE)."
         )
     near = [place for place in places[1:] if first.expected - place.expected <= CLOSE]
@@ -174,6 +182,11 @@ def recommendation(places: Sequence[Place], seconds: Mapping[str, float]) -> str
             f"for 1,000 boxes in place of {seconds[first.name]:.0f} s."
         )
     return text
+
+
+def _measured(place: Place) -> tuple[float, tuple[float, float], float]:
+    """What is alike in labelers that score alike on every object and composite."""
+    return place.expected, place.interval, place.best_share
 
 
 def truth_of(places: Sequence[Place], ious: Mapping[str, float], objects: int) -> Truth:

@@ -26,6 +26,9 @@ from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Rle
 COMPOSITES, TRIES = 48, 3
 SHAPES = ("box", "ellipse")
 """Labelers that look at no photo: nothing is cut out by their masks while others are there."""
+CUTS = 0.75
+"""Of the best mean score: labelers below it cut nothing out, since an object that is cut badly
+measures the good ones wrongly."""
 MOST_SOURCES = 24
 LEAST_SIDE = 12
 SEED = 5
@@ -100,9 +103,9 @@ class BakeOff:
         Raises:
             DatasetError: A photo cannot be read.
         """
-        sources: list[_Source] = []
         shown: list[Shown] = []
         judged: list[JudgedBox] = []
+        photo_of_box: list[NDArray[np.uint8]] = []
         photos = sample_boxes(dataset, sample)
         total = sum(len(photo.boxes) for photo in photos)
         with Progress("draw boxes", total, 0) as progress:
@@ -111,11 +114,17 @@ class BakeOff:
                 for found in self._judged(judge):
                     judged.append(found)
                     shown.append(_shown(part, found))
-                    sources.append(self._source(judge.image, found))
+                    photo_of_box.append(judge.image)
                     progress.update(len(shown))
+        scores = np.array([sample.scores for sample in shown])
+        cutters = self._cutters(scores)
+        sources = [
+            _source(image, found, cutters)
+            for image, found in zip(photo_of_box, judged, strict=True)
+        ]
         composites = list(self._composites(sources))
         evidence = Evidence(
-            scores=np.array([sample.scores for sample in shown]),
+            scores=scores,
             photos=np.array([sample.record.image_id for sample in shown]),
             composite_scores=_table([composite[0] for composite in composites], len(self.names)),
             composite_ious=_table([composite[1] for composite in composites], len(self.names)),
@@ -139,26 +148,12 @@ class BakeOff:
         self.boxes_timed += len(boxes)
         return judge.judged(drawn)
 
-    def _source(self, image: NDArray[np.uint8], found: JudgedBox) -> "_Source":
-        """The object as most labelers that look at the photo see it, ready to be cut out."""
-        seeing = [
-            drawing
-            for name, drawing in zip(self.names, found.drawings, strict=True)
-            if drawing is not None and name not in SHAPES
-        ] or [drawing for drawing in found.drawings if drawing is not None]
-        x0, y0, x1, y1 = found.window
-        if not seeing:
-            return _Source(agreement=0.0, cutout=None, ground=image)
-        votes = np.sum(
-            [drawing.quality.score * np.tanh(drawing.logits / 2) for drawing in seeing], axis=0
-        )
-        pairs = itertools.combinations([drawing.mask for drawing in seeing], 2)
-        ious = [mask_iou(a, b) for a, b in pairs] or [seeing[0].quality.score]
-        pixels = np.ascontiguousarray(image[y0:y1, x0:x1])
-        large = min(x1 - x0, y1 - y0) >= LEAST_SIDE
-        own = 0, 0, x1 - x0, y1 - y0
-        cutout = cut_out(pixels, own, votes > 0) if large else None
-        return _Source(agreement=float(np.mean(ious)), cutout=cutout, ground=image)
+    def _cutters(self, scores: NDArray[np.float64]) -> list[int]:
+        """Places of the labelers by whose masks objects are cut out, by their scores, (N, K)."""
+        means = scores.mean(0)
+        seeing = [place for place, name in enumerate(self.names) if name not in SHAPES]
+        best = max((means[place] for place in seeing), default=0.0)
+        return [place for place in seeing if means[place] >= CUTS * best]
 
     def _composites(
         self, sources: Sequence["_Source"]
@@ -224,6 +219,25 @@ class _Source:
     agreement: float
     cutout: Cutout | None
     ground: NDArray[np.uint8]
+
+
+def _source(image: NDArray[np.uint8], found: JudgedBox, cutters: Sequence[int]) -> _Source:
+    """The object as most labelers that cut see it, or else all of them, ready to be cut out."""
+    drawings = [drawing for drawing in found.drawings if drawing is not None]
+    seeing = [one for place in cutters if (one := found.drawings[place]) is not None] or drawings
+    x0, y0, x1, y1 = found.window
+    if not seeing:
+        return _Source(agreement=0.0, cutout=None, ground=image)
+    votes = np.sum(
+        [drawing.quality.score * np.tanh(drawing.logits / 2) for drawing in seeing], axis=0
+    )
+    pairs = itertools.combinations([drawing.mask for drawing in seeing], 2)
+    ious = [mask_iou(a, b) for a, b in pairs] or [seeing[0].quality.score]
+    pixels = np.ascontiguousarray(image[y0:y1, x0:x1])
+    large = min(x1 - x0, y1 - y0) >= LEAST_SIDE
+    own = 0, 0, x1 - x0, y1 - y0
+    cutout = cut_out(pixels, own, votes > 0) if large else None
+    return _Source(agreement=float(np.mean(ious)), cutout=cutout, ground=image)
 
 
 def _shown(part: Part, found: JudgedBox) -> Shown:

@@ -57,7 +57,17 @@ def test_the_same_labeler_twice_shares_the_win():
     places = ranked(("one", "two"), found)
     assert [place.best_share for place in places] == [0.5, 0.5]
     text = recommendation(places, dict.fromkeys(("one", "two"), 1.0))
-    assert text.startswith("Take one, but the sample does not tell it from two (best in 50 % of")
+    assert text == (
+        "Take one or two: they score alike on all boxes, which more boxes would not change."
+    )
+
+
+def test_the_same_labeler_twice_is_compared_with_others_as_one():
+    found = evidence([0.7, 0.7, 0.4], [0.7, 0.7, 0.4], [0.7, 0.7, 0.4])
+    for table in (found.scores, found.composite_scores, found.composite_ious):
+        table[:, 1] = table[:, 0]
+    text = recommendation(ranked(NAMES, found), dict.fromkeys(NAMES, 1.0))
+    assert text.startswith("Take a or b (alike on all boxes): it is clearly the best here")
 
 
 def test_without_composites_the_scores_decide():
