@@ -43,7 +43,7 @@ def compared_files(config: RunConfig) -> Iterator[Compared]:
         with told_of({plain["labels"]: labels, plain["human"]: human}):
             ours, truth = _converted(config, labels), _converted(config, human)
             if ours is not None or truth is not None:
-                _join(labels, human, ours, truth)
+                _join(config, ours, truth)
             yield Compared(
                 labels=_plain(labels, ours, plain["labels"]),
                 human=_plain(human, truth, plain["human"]),
@@ -107,10 +107,13 @@ def _voc(config: RunConfig, given: Path) -> Json:
     raise DatasetError(given, [problem])
 
 
-def _join(labels: Path, human: Path, ours: Json | None, truth: Json | None) -> None:
+def _join(config: RunConfig, ours: Json | None, truth: Json | None) -> None:
     """Give converted labels the ids of the human's objects, and see that they are the same."""
     from mal_core.data.coco import parse_coco
 
+    labels, human = config.labels, config.human
+    assert labels is not None  # noqa: S101 - the caller asked
+    assert human is not None  # noqa: S101 - settings demand both
     if ours is not None and truth is not None:
         _number_by_place(labels, ours, truth)
     found, wanted = (
@@ -123,6 +126,13 @@ def _join(labels: Path, human: Path, ours: Json | None, truth: Json | None) -> N
         for key in sorted(found.keys() & wanted.keys())
         if found[key] != wanted[key]
     ]
+    if problems and (ours is None or truth is None):
+        folder, name = (human if ours is None else labels), config.data.train_format
+        problems = [
+            f"{problems[0].removesuffix(' Are both of the same files?')} {len(problems)} do not "
+            f"fit in all: {folder} is {name}, which has no ids, so its objects count from 1. Give "
+            f"both as {name}, or the labels/train.json that `mal label data={name}` wrote."
+        ]
     if problems:
         raise DatasetError(labels, problems)
 

@@ -22,7 +22,7 @@ from mal_core.models.weight_packages import package_of
 from mal_core.processes.files import sha256_file
 from mal_core.processes.records import from_json
 
-IMAGES, VAL_IMAGES, ENCODER = "training images", "validation images", "encoder weights"
+IMAGES, VAL_IMAGES, ENCODER = "images of data.train", "images of data.val", "encoder weights"
 LABELS, GUIDE, WEIGHTS = "given labels", "guide", "segmenter weights"
 CHECKPOINT, DRAWER = "checkpoint", "labeler weights"
 OF_CHECKPOINT = "what the checkpoint was made of: "

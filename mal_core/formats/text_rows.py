@@ -69,6 +69,13 @@ def rows_to_coco(
     used = set(file_of.values())
     orphans = [path for path in label_files.values() if path not in used]
     below = sorted(path.relative_to(annotations) for path in orphans)
+    home = None if used else _home_of(pictures, orphans)
+    if home is not None:
+        problems.append(
+            f"no label file lies where its image does below {images}, but those of {home} have the "
+            "names of images there. Give that folder."
+        )
+        return content
     problems += _orphan_problems(images, below, alone=not used)
     return content
 
@@ -101,6 +108,12 @@ def _matched(
         for name, paths in fitting.items()
         if len(paths) == 1 and meant[paths[0]] == 1
     }
+
+
+def _home_of(pictures: Sequence[Path], orphans: Sequence[Path]) -> Path | None:
+    """The folder of label files that have names of images, were it given in place of this one."""
+    stems = {path.stem for path in pictures}
+    return next((path.parent for path in orphans if path.stem in stems), None)
 
 
 def _orphan_problems(images: Path, orphans: Sequence[Path], *, alone: bool) -> Iterator[str]:

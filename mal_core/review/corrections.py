@@ -169,13 +169,13 @@ def _new_masks(
         first, rle = changed[0]
         if any(other != rle for _, other in changed[1:]):
             problems.append(
-                f"{first.shape.where}: annotation {key} was corrected twice, as a brush mask and "
+                f"{first.shape.of(key)} was corrected twice, as a brush mask and "
                 "as a polygon, and the two differ. Remove one of them."
             )
         elif not _touches(rle, label):
             problems.append(
-                f"{first.shape.where}: the mask of annotation {key} lies outside its box. Is it of "
-                "another object?"
+                f"{first.shape.of(key)} has a mask that lies outside its box. Is it of another "
+                "object?"
             )
         else:
             new[key] = label, rle

@@ -30,6 +30,11 @@ class Shape:
     category: str | None
     draw: Callable[[], object]
 
+    def of(self, key: int) -> str:
+        """How messages call an annotation that this is a shape of; never twice the same."""
+        own = f"annotation {key}"
+        return self.where if self.where.endswith(own) else f"{self.where}: {own}"
+
 
 @dataclass(slots=True)
 class Given:

@@ -81,33 +81,33 @@ class Matcher:
         if label is None:
             known = shape.key in self._others
             problems.append(
-                f"{shape.where}: annotation {shape.key} "
+                f"{shape.of(shape.key)} "
                 + ("is a crowd or has no mask" if known else "is not in the labels")
                 + ". Are both of the same file?"
             )
             return None
         problem = self._misfit(shape, label)
         if problem is not None:
-            problems.append(f"{shape.where}: {problem}")
+            problems.append(f"{shape.of(label.id)} {problem}")
             return None
         return self._drawn(shape, label, problems)
 
     def _misfit(self, shape: Shape, label: LabeledObject) -> str | None:
-        """Why a shape cannot be of a label, before its mask is looked at."""
+        """Why a shape cannot be of a label, before its mask is looked at; follows its name."""
         name, (height, width) = str(label.image["file_name"]), label.size
         if shape.file_name is not None and not self._is_called(shape.file_name, name):
             return (
-                f"annotation {label.id} is on {name} in the labels, but on {shape.file_name} here. "
+                f"is on {name} in the labels, but on {shape.file_name} here. "
                 "Are both of the same file?"
             )
         if shape.size is not None and shape.size != (width, height):
             return (
-                f"annotation {label.id} is on an image of {width} x {height} px, but here it has "
+                f"is on an image of {width} x {height} px, but here it has "
                 f"{shape.size[0]} x {shape.size[1]} px. Correct the masks on the same images."
             )
         if shape.category is not None and shape.category.strip() != label.name.strip():
             return (
-                f"annotation {label.id} is of class {label.name!r}, but here it is "
+                f"is of class {label.name!r}, but here it is "
                 f"{shape.category!r}. Classes stay as the boxes say; change them there."
             )
         return None
@@ -159,7 +159,7 @@ class Matcher:
     def _drawn(
         self, shape: Shape, label: LabeledObject, problems: list[str], *, placed: bool = False
     ) -> Drawn | None:
-        name = shape.where if placed else f"{shape.where}: annotation {label.id}"
+        name = shape.where if placed else shape.of(label.id)
         try:
             rle = segmentation_to_rle(shape.draw(), *label.size)
         except ValueError as error:

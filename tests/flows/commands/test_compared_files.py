@@ -141,6 +141,30 @@ def test_rows_that_are_not_those_of_the_human_files_are_refused(yolo, tmp_path):
     assert (found["objects"], found["missing"]) == (3, 2)
 
 
+def test_rows_and_a_coco_file_with_ids_of_its_own_are_refused_in_one_sentence(yolo, tmp_path):
+    content = FORMATS["yolo"].to_coco(tmp_path / "images", tmp_path / "human")
+    keys = [entry["id"] for entry in content["annotations"]]
+    for entry, key in zip(content["annotations"], reversed(keys), strict=True):
+        entry["id"] = key
+    own = write_json(tmp_path / "own.json", content)
+    rows = f"labels={tmp_path / 'human'}"
+    with pytest.raises(DatasetError) as caught:
+        scores(tmp_path, *yolo, rows, f"human={own}")
+    (problem,) = caught.value.problems
+    assert problem.startswith("annotation 1 is of class")
+    assert "is yolo, which has no ids, so its objects count from 1. Give both as yolo" in problem
+
+
+def test_the_root_of_rows_is_answered_with_the_folder_that_has_them(yolo, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(tmp_path / "human", root / "labels" / "val")
+    (root / "labels" / "val" / "classes.txt").rename(root / "classes.txt")
+    with pytest.raises(DatasetError) as caught:
+        scores(tmp_path, *yolo, f"labels={root}")
+    (problem,) = caught.value.problems
+    assert f"those of {root / 'labels' / 'val'} have the names of images there" in problem
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

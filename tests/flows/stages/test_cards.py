@@ -128,7 +128,7 @@ def test_the_policy_refuses_images_and_encoders_by_name(files: CocoFiles, mal: M
     status, _, err = mal("check", *given(files), policy, "encoder=vit_base_mae")
     assert status == 2
     assert "'cc-by-nc-4.0', stated by timm" in err
-    assert "3 training images" in err
+    assert "3 images of data.train" in err
     files.rewrite({**files.content(), "licenses": []})
     unstated = (*given(files), policy, "encoder=deit_tiny")
     assert "'not stated'" in mal("check", *unstated)[2]
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_unknown_origin_is_not_taken_for_commercial_use(
     assert mal("check", *asked, policy)[0] == 0
     card_for(checkpoint, "cc-by-nc-4.0")
     err = mal("check", *asked, policy)[2]
-    assert "what the checkpoint was made of: training images (a.json): 'cc-by-nc-4.0'" in err
+    assert "what the checkpoint was made of: images of data.train (a.json): 'cc-by-nc-4.0'" in err
     checkpoint.write_bytes(checkpoint.read_bytes() + b" ")
     assert "checkpoint (checkpoint.pth): 'not stated'" in mal("check", *asked, policy)[2]
 

@@ -205,7 +205,9 @@ def test_a_coco_file_numbered_anew_is_refused(review):
     content = review.files.content()
     for number, entry in enumerate(content["annotations"]):
         entry["id"] = number
-    assert "is not in the labels" in review.refused(review.save(content))
+    said = review.refused(review.save(content))
+    assert "annotation 0 is not in the labels" in said
+    assert "annotation 0: annotation 0" not in said
     for number, entry in enumerate(content["annotations"]):
         entry["id"] = review.ids[-1 - number % MASKS]
     assert "Are both of the same file?" in review.refused(review.save(content))
