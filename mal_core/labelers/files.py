@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mal_core.config import AnnotationFormat
 from mal_core.data.coco import Json, parse_coco, read_boxes
@@ -73,10 +73,14 @@ def normal_split(
 
     Raises:
         DatasetError: The annotations are not what `format` says.
-        ConfigError: There is no such format.
+        ConfigError: There is no such format or orientation.
     """
     if format not in FORMATS:
         message = f"format={format}: there is no such format. Available: {', '.join(FORMATS)}."
+        raise ConfigError(message)
+    if orientation not in get_args(Orientation):
+        known = ", ".join(get_args(Orientation))
+        message = f"orientation={orientation}: there is no such choice. Available: {known}."
         raise ConfigError(message)
     normal = _normal_form(images, annotations, folder, format, orientation)
     with told_of({normal: annotations}):

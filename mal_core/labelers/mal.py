@@ -6,7 +6,6 @@ Letters of shapes: N boxes, H W pixels of the image.
 """
 
 import dataclasses
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +25,9 @@ from mal_core.labelers.weights import with_local_weights
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.work import MaskWriter
 from mal_core.models import checkpoints
-from mal_core.processes.files import sha256_file
+from mal_core.processes.files import Place, path_of, sha256_file
 from mal_core.processes.records import from_json, to_json
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, PseudoLabelSet
-
-Place = str | PathLike[str]
 
 
 class LabeledBoxes(NamedTuple):
@@ -132,12 +129,14 @@ class Labeler:
 
         Raises:
             DatasetError: Carries every problem of the annotations and of their images.
-            ConfigError: The output would replace the input.
+            ConfigError: The output would replace the input, or there is no such format or
+                orientation.
+            ArgumentError: A place is no path.
         """
         work = Labeling(
-            images=Path(images),
-            annotations=Path(annotations),
-            output=Path(output),
+            images=path_of(images, "images"),
+            annotations=path_of(annotations, "annotations"),
+            output=path_of(output, "output"),
             format=format,
             strict=strict,
             orientation=orientation,
@@ -164,17 +163,20 @@ def load_labeler(
         CheckpointError: The file is absent or none of a labeler; the weights do not fit.
         ConfigError: A setting does not exist, is impossible, or decides the network instead; a
             package or weights are absent.
+        ArgumentError: The checkpoint is no path.
     """
     if labeler == "mal":
         if checkpoint is None:
             message = "load_labeler: labeler='mal' needs a checkpoint, such as 'checkpoint.pth'."
             raise ConfigError(message)
-        path = Path(checkpoint)
+        path = path_of(checkpoint, "checkpoint")
         network, trained = checkpoints.load_labeler(path)
         config = _with_choices(trained, settings)
         writer = MaskWriter(network, config)
         return Labeler(writer, config, checkpoint=path, weights=sha256_file(path))
-    return _other_labeler(labeler, None if checkpoint is None else Path(checkpoint), settings)
+    return _other_labeler(
+        labeler, None if checkpoint is None else path_of(checkpoint, "checkpoint"), settings
+    )
 
 
 def _other_labeler(labeler: str, path: Path | None, settings: dict[str, Any]) -> Labeler:

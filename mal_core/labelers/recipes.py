@@ -1,7 +1,7 @@
 """The recipes of conf/ as settings, for those who call the library without the command."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -48,9 +48,9 @@ def encoder_recipe(name: str = "deit_tiny", **changes: Any) -> EncoderConfig:
         message = f"encoder {name} needs weights=FILE: no hub has them."
         raise ConfigError(message)
     try:
-        return EncoderConfig(**values)
-    except TypeError as error:
-        raise ConfigError(_no_field("encoder", error)) from error
+        return from_json(EncoderConfig, to_json(values), "encoder")
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
 
 
 def drawer_recipe(name: str, **changes: Any) -> LabelerConfig:
@@ -65,7 +65,11 @@ def drawer_recipe(name: str, **changes: Any) -> LabelerConfig:
         ConfigError: There is no such labeler or field, or a value is impossible.
     """
     values = {**_read("labeler", name), **changes}
-    values["members"] = [member_values(one) for one in values.get("members", ())]
+    members = values.get("members", ())
+    if isinstance(members, str) or not isinstance(members, Sequence):
+        message = f"labeler.members is {members!r}; wanted a list, such as ['mal', 'grabcut']."
+        raise ConfigError(message)
+    values["members"] = [member_values(one) for one in members]
     try:
         return from_json(LabelerConfig, to_json(values), "labeler")
     except RecordError as error:
@@ -117,10 +121,6 @@ def member_values(member: object) -> dict[str, Any]:
         raise ConfigError(message)
     defaults = {key: value for key, value in _read("labeler", said["name"]).items() if key in own}
     return {**defaults, **said}
-
-
-def _no_field(group: str, error: TypeError) -> str:
-    return f"{group}: a setting does not exist or is of the wrong type ({error})."
 
 
 def _read(group: str, name: str) -> dict[str, Any]:

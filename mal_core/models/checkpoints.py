@@ -12,7 +12,7 @@ from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.models.official import is_official, labeler_from_official, official_config
 from mal_core.models.provenance import EncoderOrigin, official_origin, origin_of
 from mal_core.models.safe_weights import read_weights
-from mal_core.processes.files import atomic_path
+from mal_core.processes.files import atomic_path, is_file
 from mal_core.processes.records import from_json
 from mal_core.quality.familiarity import FamiliarCrops
 
@@ -123,7 +123,7 @@ def _record(kind: type[Settings], content: Mapping[str, Any], key: str, path: Pa
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path):
         message = f"checkpoint={path}: no such file. Train one with `mal train`."
         raise CheckpointError(message)
     content = read_weights(path, f"checkpoint={path}")

@@ -6,11 +6,42 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
+
+from mal_core.errors import ArgumentError
 
 CHUNK_BYTES = 1 << 20
 READ_EVENT = "mal_core.read"
 """Audit event of a file that a library opens by itself, where Python cannot tell of it."""
+
+
+Place = str | PathLike[str]
+"""What Python code may give for a path."""
+
+
+def path_of(given: object, name: str) -> Path:
+    """A place that Python code gives, as a path.
+
+    Args:
+        given: A text or a path.
+        name: How messages call it.
+
+    Raises:
+        ArgumentError: It is neither, or empty.
+    """
+    if not isinstance(given, str | PathLike) or not isinstance(os.fspath(given), str):
+        message = f"{name} is of type {type(given).__name__}; wanted a path, as str or Path."
+        raise ArgumentError(message)
+    if not os.fspath(given):
+        message = f"{name} is an empty text; wanted a path."
+        raise ArgumentError(message)
+    return Path(given)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no name is too long or too odd to ask for."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises for those
 
 
 def sha256_file(path: Path) -> str:

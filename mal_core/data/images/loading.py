@@ -9,10 +9,10 @@ What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by 
 """
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +33,8 @@ from mal_core.data.images.headers import (
 from mal_core.data.images.names import ImageIndex, link_to_nothing
 from mal_core.data.images.pooled import in_order
 from mal_core.data.images.view import source_of
-from mal_core.errors import DatasetError
-from mal_core.processes.files import READ_EVENT
+from mal_core.errors import ArgumentError, DatasetError
+from mal_core.processes.files import READ_EVENT, Place, is_file, path_of
 from mal_core.processes.progress import Progress
 from mal_core.types import ImageRecord
 
@@ -58,7 +58,6 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 IMAGES_WORTH_A_BAR = 1000
 HINTED = 50
 """Missing images that are told the closest existing name; the message shows no more anyway."""
-Place = str | PathLike[str]
 
 
 def decoded_smaller(path: Path) -> bool:
@@ -79,15 +78,23 @@ def load_image(path: Place, reduction: int = 1) -> NDArray[np.uint8]:
 
     Raises:
         DatasetError: The file is absent or OpenCV cannot decode it.
+        ArgumentError: `path` is no path, or there is no such reduction.
     """
+    if reduction not in tuple(REDUCED_FLAGS):
+        message = f"reduction={reduction!r}; wanted one of {', '.join(map(str, REDUCED_FLAGS))}."
+        raise ArgumentError(message)
     sys.audit(READ_EVENT, str(path))
-    pixels = cv2.imread(str(path), REDUCED_FLAGS[reduction])
+    pixels = cv2.imread(str(path_of(path, "path")), REDUCED_FLAGS[reduction])
     if pixels is None:
-        place = Path(path)
-        seen = "cannot be decoded. Replace the image" if place.is_file() else "does not exist"
-        raise DatasetError(place, [f"the image {seen}."])
+        raise DatasetError(Path(path), [f"the image {_why_unread(Path(path))}."])
     # In place: a copy of a large photo would take a second gigabyte.
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
+
+
+def _why_unread(path: Path) -> str:
+    if is_file(path):
+        return "cannot be decoded. Replace it"
+    return "is a folder. Give a file in it" if os.path.isdir(path) else "does not exist"  # noqa: PTH112 - as is_file
 
 
 class ImageProblem(NamedTuple):

@@ -274,3 +274,33 @@ def test_public_names_exist_and_load_nothing_before_they_are_used():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert mal_core.__all__ == sorted(mal_core.__all__)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mal_core.load_labeler(3), "checkpoint is of type int; wanted a path"),
+        (lambda: mal_core.load_labeler(b"a.pth"), "checkpoint is of type bytes"),
+        (lambda: mal_core.load_labeler(""), "checkpoint is an empty text"),
+        (lambda: mal_core.load_labeler("a" * 5000), "no such file"),
+        (lambda: mal_core.load_labeler(labeler="ensemble", members=3), "members is 3; wanted a li"),
+        (lambda: mal_core.load_labeler(labeler="ensemble", members="mal"), "members is 'mal'"),
+        (lambda: mal_core.load_image(None), "path is of type NoneType; wanted a path"),
+        (lambda: mal_core.load_image("a" * 5000), "the image does not exist"),
+        (lambda: mal_core.load_image("."), "the image is a folder"),
+        (lambda: mal_core.load_image("a.jpg", 3), "reduction=3; wanted one of 1, 2, 4, 8"),
+        (lambda: mal_core.load_image("a.jpg", [2]), "reduction=.2.; wanted one of 1, 2, 4, 8"),
+        (lambda: mal_core.encoder_recipe(pretrained="maybe"), "must be true or false"),
+        (lambda: mal_core.encoder_recipe(bad=1), "unknown fields: bad"),
+    ],
+)
+def test_what_is_no_place_or_choice_is_one_sentence(call, words):
+    with pytest.raises(mal_core.MalCoreError, match=words):
+        call()
+
+
+def test_an_unknown_orientation_is_refused_as_an_unknown_format_is(tmp_path, labeler):
+    files = write_coco(tmp_path, num_images=1)
+    for choice in ({"orientation": "up"}, {"format": "cocoo"}):
+        with pytest.raises(mal_core.ConfigError, match="there is no such"):
+            labeler.label_file(files.images, files.annotations, tmp_path / "o.json", **choice)
