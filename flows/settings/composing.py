@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
 from flows.settings import recipes, upstream
+from flows.settings.places import absolute
 from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
@@ -292,11 +293,7 @@ def _absolute(raw: dict[str, Any]) -> dict[str, Any]:
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and isinstance(node.get(last), str):
-            if not node[last].strip():
-                message = f"{key}= is empty: name a place, or leave {key} out."
-                raise ConfigError(message)
-            # Links stay links: a store must not depend on where a data folder is mounted.
-            node[last] = os.path.abspath(Path(node[last]).expanduser())  # noqa: PTH100
+            node[last] = absolute(key, node[last])
     return raw
 
 

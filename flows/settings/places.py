@@ -1,0 +1,33 @@
+"""Paths as users write them in settings: absolute, or refused before anybody asks for them."""
+
+import os
+from pathlib import Path
+
+from mal_core.errors import ConfigError
+
+LONGEST_NAME = 255
+"""Bytes of one name in a path; no usual file system takes more."""
+
+
+def absolute(key: str, text: str) -> str:
+    """A place by its setting, as an absolute path; links stay links.
+
+    Raises:
+        ConfigError: No file system has such a place.
+    """
+    if not text.strip():
+        message = f"{key}= is empty: name a place, or leave {key} out."
+        raise ConfigError(message)
+    longest = max(len(part.encode(errors="replace")) for part in text.split("/"))
+    if longest > LONGEST_NAME or "\0" in text:
+        what = f"a name of {longest} bytes" if longest > LONGEST_NAME else "a NUL character"
+        message = (
+            f"{key}={text[:40]!r}... has {what}, which no file system takes. Correct the path."
+        )
+        raise ConfigError(message)
+    try:
+        # A store must not depend on where a data folder is mounted.
+        return os.path.abspath(Path(text).expanduser())  # noqa: PTH100
+    except RuntimeError as error:
+        message = f"{key}={text}: there is no such user. Write the path without ~."
+        raise ConfigError(message) from error
