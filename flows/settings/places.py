@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 from mal_core.errors import ConfigError
-
-LONGEST_NAME = 255
-"""Bytes of one name in a path; no usual file system takes more."""
+from mal_core.processes.files import longest_name
 
 
 def absolute(key: str, text: str) -> str:
@@ -18,9 +16,9 @@ def absolute(key: str, text: str) -> str:
     if not text.strip():
         message = f"{key}= is empty: name a place, or leave {key} out."
         raise ConfigError(message)
-    longest = max(len(part.encode(errors="replace")) for part in text.split("/"))
-    if longest > LONGEST_NAME or "\0" in text:
-        what = f"a name of {longest} bytes" if longest > LONGEST_NAME else "a NUL character"
+    longest = longest_name(text)
+    if longest or "\0" in text:
+        what = f"a name of {longest} bytes" if longest else "a NUL character"
         message = (
             f"{key}={text[:40]!r}... has {what}, which no file system takes. Correct the path."
         )

@@ -15,7 +15,8 @@ from mal_core.data.coco import parse_coco
 from mal_core.data.images.headers import UNREADABLE, read_header
 from mal_core.data.images.loading import wrong_images
 from mal_core.data.inspection.number_repair import with_numbers
-from mal_core.data.inspection.repair import RepairChange, Repaired, repair, same_classes, with_sizes
+from mal_core.data.inspection.repair import RepairChange, Repaired, repair, same_classes
+from mal_core.data.inspection.size_repair import with_sizes
 from mal_core.data.validation import ImageTable
 from mal_core.errors import ConfigError, DatasetError, raise_together
 from mal_core.formats import FORMATS

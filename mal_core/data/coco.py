@@ -1,7 +1,7 @@
 """COCO JSON in: boxes, categories and images; masks are dropped while parsing."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,15 @@ def parse_listing(annotations: Path) -> Json:
     return {**content, **lists}
 
 
+def repeated_ids(ids: Iterable[int]) -> list[str]:
+    """A sentence for each id that more than one annotation has."""
+    return [
+        f"annotation {key} occurs more than once. Give every annotation its own id."
+        for key, count in Counter(ids).items()
+        if count > 1
+    ]
+
+
 def by_id(entries: Sequence[Any], annotations: Path) -> dict[int, Json]:
     """Annotations of a file by their ids.
 
@@ -91,12 +100,7 @@ def by_id(entries: Sequence[Any], annotations: Path) -> dict[int, Json]:
     ]
     if problems:
         raise DatasetError(annotations, problems)
-    counts = Counter(entry["id"] for entry in entries)
-    problems = [
-        f"annotation {key} occurs more than once. Give every annotation its own id."
-        for key, count in counts.items()
-        if count > 1
-    ]
+    problems = repeated_ids(entry["id"] for entry in entries)
     if problems:
         raise DatasetError(annotations, problems)
     return {entry["id"]: entry for entry in entries}

@@ -14,6 +14,7 @@ from typing import Any
 from mal_core.data.crowding import has_frequency, num_federated
 from mal_core.data.foreign import Relatives, foreign_json
 from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
+from mal_core.processes.files import LONGEST_NAME, longest_name
 from mal_core.types import Category, ImageRecord
 
 Entry = dict[str, Any]
@@ -233,7 +234,7 @@ def _are_plain_names(names: Sequence[str]) -> bool:
     text = "\n".join(names)
     if not text.isascii() or "\0" in text or ".." in text or "\n/" in text:
         return False
-    return all(names) and not text.startswith("/")
+    return all(names) and not text.startswith("/") and max(map(len, names)) <= LONGEST_NAME
 
 
 def image_entry_problems(entry: Entry) -> Iterator[str]:
@@ -245,6 +246,11 @@ def image_entry_problems(entry: Entry) -> Iterator[str]:
         return
     if not name:
         yield "has an empty file_name. Write the path of its image, relative to the folder."
+    if longest := longest_name(name):
+        yield (
+            f"has file_name={reprlib.repr(name)} with a name of {longest} bytes, which no file "
+            "system takes. Correct it or drop the image."
+        )
     if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
         yield (f"has file_name={name!r}, which leaves the images folder. Write a path inside it.")
     yield from _text_problems("file_name", name)

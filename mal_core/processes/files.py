@@ -16,6 +16,8 @@ READ_EVENT = "mal_core.read"
 """Audit event of a file that a library opens by itself, where Python cannot tell of it."""
 
 
+LONGEST_NAME = 255
+"""Bytes of one name in a path; no usual file system takes more."""
 Place = str | PathLike[str]
 """What Python code may give for a path."""
 
@@ -37,6 +39,12 @@ def path_of(given: object, name: str) -> Path:
         message = f"{name} is an empty text; wanted a path."
         raise ArgumentError(message)
     return Path(given)
+
+
+def longest_name(text: str) -> int:
+    """Bytes of the longest name in a path where that is too long for file systems, else 0."""
+    longest = max(len(part.encode(errors="replace")) for part in text.split("/"))
+    return longest if longest > LONGEST_NAME else 0
 
 
 def is_file(path: Path) -> bool:

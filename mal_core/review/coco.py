@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mal_core.data.coco import repeated_ids
 from mal_core.data.validation import label_of, structure_problems
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.cvat import ID
@@ -32,6 +33,9 @@ def read_coco(content: object, path: Path) -> Given:
     images, names = _images(content), _names(content)
     entries = [entry for entry in content["annotations"] if isinstance(entry, dict)]
     numbered_anew = any(_attribute(entry) is not None for entry in entries)
+    if not numbered_anew:
+        own = [entry.get("id") for entry in entries if is_mask(entry.get("segmentation"))]
+        problems += repeated_ids(key for key in own if type(key) is int)
     found = Given(tool="COCO")
     unmasked = 0
     for index, entry in enumerate(content["annotations"]):

@@ -35,7 +35,7 @@ from mal_core.data.validation import (
     place_problem,
 )
 from mal_core.geometry.box_forms import XYWH, to_xyxy
-from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
+from mal_core.geometry.boxes import ROUNDING
 
 Json = dict[str, Any]
 Note = Callable[[str, str, str], None]
@@ -98,55 +98,6 @@ def repair(
     annotations = list(work.annotations(content["annotations"]))
     new = {**plain, "categories": categories, "images": images, "annotations": annotations}
     return Repaired(content=new, changes=tuple(work.changes))
-
-
-def with_sizes(
-    content: Json, stored: Callable[[str], tuple[int, int] | None], note: Note
-) -> list[Any]:
-    """Entries of images, with the size of the file where they state none, or width for height.
-
-    Width and height are exchanged only where the boxes of the image then lie in it: others were
-    drawn on a photo that was turned since.
-
-    Args:
-        content: The file.
-        stored: Width and height of an image's pixels by its name, px; None where unknown.
-        note: Told of changes.
-    """
-    found = []
-    reach = _reaches(content["annotations"])
-    for index, entry in enumerate(content["images"]):
-        named = isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
-        said = (entry.get("width"), entry.get("height")) if named else ()
-        absent = any(type(side) is not int for side in said)
-        size = stored(entry["file_name"]) if named else None
-        exchanged = size is not None and (
-            said == size[::-1] != size and _fit(reach.get(repr(entry.get("id"))), size)
-        )
-        if size is None or not (absent or exchanged):
-            found.append(entry)
-            continue
-        why = "states no size" if absent else "has width and height exchanged"
-        note("corrected", label_of("image", index, entry), f"{why}: {size[0]} x {size[1]}")
-        found.append({**entry, "width": size[0], "height": size[1]})
-    return found
-
-
-def _fit(reach: tuple[float, float] | None, size: tuple[int, int]) -> bool:
-    x, y = reach or (0, 0)
-    return x <= size[0] + ALLOWED_OVERHANG and y <= size[1] + ALLOWED_OVERHANG
-
-
-def _reaches(annotations: Sequence[Any]) -> dict[str, tuple[float, float]]:
-    """How far right and down the boxes of each image reach, px, by the image's id as text."""
-    found: dict[str, tuple[float, float]] = {}
-    for entry in annotations:
-        box = entry.get("bbox") if isinstance(entry, dict) else None
-        if isinstance(box, list) and box_problem(box) is None:
-            image_id = repr(entry.get("image_id"))
-            x, y = found.get(image_id, (0.0, 0.0))
-            found[image_id] = max(x, box[0] + box[2]), max(y, box[1] + box[3])
-    return found
 
 
 class _Repair:
@@ -253,8 +204,12 @@ class _Repair:
     def _fitted(self, label: str, entry: Json) -> Json | None:
         """The annotation with a box and a mask that fit its image; None where it has no box."""
         size = self._size_of[entry["image_id"]]
-        if entry.get("iscrowd", 0) not in (0, 1) or type(entry.get("iscrowd", 0)) is float:
-            self._set(label, entry, "iscrowd", int(bool(entry["iscrowd"])), "must be 0 or 1")
+        crowd = entry.get("iscrowd", 0)
+        if isinstance(crowd, str):
+            self.note("dropped", label, f"has iscrowd={crowd!r}, which may mean either")
+            return None
+        if crowd not in (0, 1) or type(crowd) is float:
+            self._set(label, entry, "iscrowd", int(bool(crowd)), "must be 0 or 1")
         mask = self._mask(label, entry, size)
         self._follow_corners(label, entry, size)
         if not self._box(label, entry, size, mask):

@@ -347,3 +347,12 @@ def test_images_that_a_copy_of_lvis_has_stripped_are_counted(
     found = view(files, change)
     assert found.entry_notes.get(UNFEDERATED, 0) == lacking
     assert view_of(files.annotations, files.content()).entry_notes == found.entry_notes
+
+
+def test_a_name_that_no_file_system_takes_is_refused(files: CocoFiles) -> None:
+    name = "a/" * 200 + "b" * 256
+    (problem,) = view(files, lambda c: c["images"][0].update(file_name=name)).problems
+    assert problem.endswith(
+        "with a name of 256 bytes, which no file system takes. Correct it or drop the image."
+    )
+    assert view(files, lambda c: c["images"][0].update(file_name=name[:-1])).problems == ()

@@ -208,8 +208,9 @@ def test_a_coco_file_numbered_anew_is_refused(review):
     said = review.refused(review.save(content))
     assert "annotation 0 is not in the labels" in said
     assert "annotation 0: annotation 0" not in said
+    del content["annotations"][MASKS:]
     for number, entry in enumerate(content["annotations"]):
-        entry["id"] = review.ids[-1 - number % MASKS]
+        entry["id"] = review.ids[-1 - number]
     assert "Are both of the same file?" in review.refused(review.save(content))
 
 
@@ -240,3 +241,16 @@ def test_the_queue_of_the_review_is_told_from_decisions(review):
         "is the queue of a review, the order that its page shows masks in. Give what people made "
         "of it: decisions.json, which the page saves, or the export of their tool."
     )
+
+
+def test_an_id_of_two_masks_of_a_coco_file_is_refused(review):
+    """They would be taken for parts of one mask."""
+    content = review.files.content()
+    content["annotations"] = [review_entry(review, content), review_entry(review, content)]
+    assert "occurs more than once" in review.refused(review.save(content))
+
+
+def review_entry(review, content: Json) -> Json:
+    key = review.ids[0]
+    (entry,) = [one for one in content["annotations"] if one["id"] == key][:1]
+    return {**entry, "segmentation": [[1, 1, 9, 1, 9, 9]]}

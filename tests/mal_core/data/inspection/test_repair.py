@@ -11,7 +11,8 @@ import pytest
 
 from mal_core.data.coco import parse_coco
 from mal_core.data.inspection.mask_repair import repaired_mask
-from mal_core.data.inspection.repair import repair, same_classes, with_sizes
+from mal_core.data.inspection.repair import repair, same_classes
+from mal_core.data.inspection.size_repair import with_sizes
 from mal_core.data.view import read_view
 from mal_core.geometry.box_forms import CENTERS, CORNERS
 from tests.builders import CocoFiles, write_coco
@@ -288,3 +289,11 @@ def test_a_box_that_is_no_list_is_told_as_what_it_is(files: CocoFiles) -> None:
             "[x, y, width, height] in px.",
         )
     ]
+
+
+def test_a_word_for_a_crowd_flag_is_no_guess(files: CocoFiles) -> None:
+    content = files.content()
+    content["annotations"][0]["iscrowd"] = "no"
+    found = repair(content, {}, need_masks=False)
+    assert found.counts() == {"dropped": 1}
+    assert found.changes[0].why == "has iscrowd='no', which may mean either"
