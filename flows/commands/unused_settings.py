@@ -9,7 +9,7 @@ GROUPS = ("mal", "labeler", "labelers", "segmenter")
 
 
 def refuse_unused(overrides: Sequence[str], verb: str, groups: Sequence[str]) -> None:
-    """Refuse overrides of groups of settings.
+    """Refuse overrides of groups of settings, and a policy for licences that are not looked at.
 
     Args:
         overrides: As the user gave them.
@@ -17,10 +17,16 @@ def refuse_unused(overrides: Sequence[str], verb: str, groups: Sequence[str]) ->
         groups: Names of the groups, such as `mal`, of which the verb asks nothing.
 
     Raises:
-        ConfigError: One of them is of such a group.
+        ConfigError: One of them is of such a group, or would permit something unseen.
     """
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "license_policy" and value != "any":
+            message = (
+                f"{override}: `mal {verb}` looks at no licence. `mal check`, `label`, `train` and "
+                "`run` do; leave it out."
+            )
+            raise ConfigError(message)
         if key.partition(".")[0] in groups:
             message = (
                 f"{override}: `mal {verb}` asks nothing of {key}; a labeler in checkpoint=FILE "
