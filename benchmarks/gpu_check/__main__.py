@@ -100,16 +100,20 @@ def _measure(part: str, options: argparse.Namespace) -> int:
     if part == "tests":
         return _tests(options)
     from benchmarks.gpu_check.sizes import FULL, TOY
+    from mal_core.processes.files import write_json
 
     sizes = TOY if options.toy else FULL
     module = import_module(f"benchmarks.gpu_check.{part}")
     arguments = [options.out.resolve() / "runs"] if part == "pipeline" else []
+    numbers: dict[str, Any] = {}
     try:
-        numbers = module.measure(sizes, *arguments)
+        for name, value in module.measure(sizes, *arguments):
+            numbers[name] = value
+            # After each: what is known when the time is over is worth having.
+            write_json(options.out / f"{part}.json", numbers, indent=1)
     except Exception:  # whatever it is, the other parts go on
         traceback.print_exc()
         return 1
-    (options.out / f"{part}.json").write_text(json.dumps(numbers, indent=1))
     return int(any("error" in one for one in numbers.values() if isinstance(one, dict)))
 
 

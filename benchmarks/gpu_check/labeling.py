@@ -3,6 +3,7 @@
 import dataclasses
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ class WithoutNetwork(MaskWriter):
         return Sight(blobs, blobs, blobs[:, None, ::4, ::4])
 
 
-def measure(sizes: Sizes) -> dict[str, Any]:
+def measure(sizes: Sizes) -> Iterator[tuple[str, Any]]:
     """Boxes/s of plain and refined labeling, and with the network in either precision."""
-    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         work = LabelWork(drawn_photos(folder, sizes.photos))
@@ -45,14 +45,14 @@ def measure(sizes: Sizes) -> dict[str, Any]:
             fp32 = dataclasses.replace(config, label_precision="fp32")
             torch.manual_seed(0)
             labeler, _ = build_labeler(sizes.encoder, config)
-            result[title] = {
+            numbers = {
                 "with_network": _boxes_per_s(work, MaskWriter(labeler, config), folder, config),
                 "in_fp32": _boxes_per_s(work, MaskWriter(labeler, fp32), folder, fp32),
                 "without_network": _boxes_per_s(
                     work, WithoutNetwork(labeler, config), folder, config
                 ),
             }
-    return result
+            yield title, numbers
 
 
 def _boxes_per_s(

@@ -3,6 +3,7 @@
 import gc
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -136,19 +137,16 @@ def measure_mean_field(sizes: Sizes, bytes_per_s: float) -> dict[str, Any]:
     }
 
 
-def measure(sizes: Sizes) -> dict[str, Any]:
-    """Everything of phase 1."""
+def measure(sizes: Sizes) -> Iterator[tuple[str, Any]]:
+    """Everything of phase 1, named; of the modes all that are known, each time anew."""
     if device.ON_GPU:  # the CPU's side of the comparison, with nothing beside it
         torch.set_num_threads(os.cpu_count() or 1)
     peak, bytes_per_s = device.matmul_rate(sizes.matmul_side), device.copy_rate()
-    result: dict[str, Any] = {
-        "bf16_peak_tflops": peak / 1e12,
-        "copy_gb_per_s": bytes_per_s / 1e9,
-        "comparison": compare_losses(sizes),
-        "mean_field": measure_mean_field(sizes, bytes_per_s),
-        "modes": {},
-    }
-    flops = None
+    yield "bf16_peak_tflops", peak / 1e12
+    yield "copy_gb_per_s", bytes_per_s / 1e9
+    yield "comparison", compare_losses(sizes)
+    yield "mean_field", measure_mean_field(sizes, bytes_per_s)
+    modes, flops = {}, None
     for title, changes in MODES.items():
         if changes.get("compile") and not device.ON_GPU:
             continue  # minutes of compiling say nothing about a toy
@@ -156,8 +154,8 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         flops = numbers["flops_per_step"] or flops
         if numbers["share_of_bf16_peak"] is None and flops is not None:
             numbers["share_of_bf16_peak"] = flops * numbers["steps_per_s"] / peak
-        result["modes"][title] = numbers
+        modes[title] = numbers
+        yield "modes", modes
         gc.collect()
         if device.ON_GPU:
             torch.cuda.empty_cache()
-    return result

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,9 +19,8 @@ LOG_EVERY = 5
 TRAIN_SCENES, VAL_SCENES = 64, 8
 
 
-def measure(sizes: Sizes) -> dict[str, Any]:
+def measure(sizes: Sizes) -> Iterator[tuple[str, Any]]:
     """Images/s, memory and seconds of each recipe, or why it broke off."""
-    result = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(
@@ -32,10 +32,10 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         )
         for recipe, batch, side, amp in sizes.recipes:
             try:
-                result[recipe] = _train(recipe, batch, side, amp, sizes.segmenter_steps, folder)
+                numbers = _train(recipe, batch, side, amp, sizes.segmenter_steps, folder)
             except SegmenterError as error:  # the others are worth knowing all the same
-                result[recipe] = {"error": str(error).splitlines()[0]}
-    return result
+                numbers = {"error": str(error).splitlines()[0]}
+            yield recipe, numbers
 
 
 def _train(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ MAL = [sys.executable, "-m", "flows.commands.cli"]
 WAIT_S = 180
 
 
-def measure(sizes: Sizes, folder: Path) -> dict[str, Any]:
+def measure(sizes: Sizes, folder: Path) -> Iterator[tuple[str, Any]]:
     """Seconds of both, and the step that the interrupted training continued from.
 
     Raises:
         AssertionError: An exit status, or what a run left behind, is not as promised.
     """
-    return {"smoke": _smoke(folder), "resume": _interrupt_and_resume(sizes, folder)}
+    yield "smoke", _smoke(folder)
+    yield "resume", _interrupt_and_resume(sizes, folder)
 
 
 def _interrupt_and_resume(sizes: Sizes, folder: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ FULL = Sizes(
     recipes=(("solov2_r50", 8, None, True), ("mask2former_swin_s", 4, None, True)),
     segmenter_steps=30,
     scene_side=640,
-    train_steps=4000,
+    train_steps=400,
 )
 
 TOY = Sizes(

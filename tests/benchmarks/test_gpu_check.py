@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_check.table import markdown
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,3 +47,16 @@ def test_a_part_that_fails_is_named_and_its_words_are_kept(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "out of time", done.stderr
+
+
+def test_what_was_measured_before_the_time_was_over_is_in_the_table():
+    smoke = {"seconds": 31.0, "devices": ["a card"]}
+    part = {"status": "out of time", "seconds": 160.0, "numbers": {"smoke": smoke}}
+    record = {
+        "device": "a card", "date": "2026-11-28", "python": "3.12", "packages": {}, "toy": False,
+        "parts": {"pipeline": part},
+    }  # fmt: skip
+    text = markdown(record)
+    assert "| **pipeline** | out of time, 160 s |" in text
+    assert "| mal run experiment=smoke | 31 s on a card |" in text
+    assert "continued" not in text
