@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, publish, stages
+from flows.stages import inputs, publish, stages, targets
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
+from mal_core.processes import places
 from mal_core.processes.files import write_json
+from mal_core.processes.places import FOLDER, JSON, check_place
 
 if TYPE_CHECKING:  # torch and pycocotools
     from mal_core.config.labelers import MemberConfig
@@ -42,8 +45,9 @@ def bake_off(run: Run) -> list[str]:
     from mal_core.report.text_tables import text_table
 
     config = run.config
+    folder = _folder(config)
     _require_labelers(config)
-    folder = config.output or config.workdir
+    publish.publish_config(composing.as_yaml(config), config.workdir)
     train, stripped = inputs.inputs(run).train, stages.boxes(run)
     boxes = stripped.path / "boxes.json"
     dataset = read_boxes(train.images, boxes, strict=config.data.strict)
@@ -75,6 +79,21 @@ def bake_off(run: Run) -> list[str]:
         )
         write_page(page, folder / PAGE)
     return [text_table(table), advice, *_said(truth), *human.notes, str(folder / PAGE)]
+
+
+def _folder(config: RunConfig) -> Path:
+    """Where the page and the numbers go.
+
+    Raises:
+        ConfigError: They cannot be written there, or something else has their names.
+    """
+    targets.check_workdir(config)
+    folder = config.output or config.workdir
+    read = targets.sources(config)
+    check_place(folder, read, kind=FOLDER)
+    for name, kind in ((PAGE, places.PAGE), (NUMBERS, JSON)):
+        check_place(folder / name, read, kind=kind, told=str(folder / name))
+    return folder
 
 
 def _require_labelers(config: RunConfig) -> None:

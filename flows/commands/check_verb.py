@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flows.stages import examining, publish, repairing
+from flows.stages import examining, publish, repairing, targets
 from flows.stages.run import Run
 from mal_core.data.inspection.findings import (
     EXAMPLES,
@@ -17,6 +17,7 @@ from mal_core.data.inspection.findings import (
 from mal_core.data.inspection.repair import Repaired
 from mal_core.errors import ConfigError, DatasetError
 from mal_core.processes.files import write_json
+from mal_core.processes.places import FOLDER, check_place
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +41,11 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
         if config.output is None:
             message = "fix=true needs output=DIR, a folder for the repaired copies."
             raise ConfigError(message)
+        check_place(config.output, targets.sources(config), kind=FOLDER)
         say(_fix(run, config.output))
         return
-    splits = [split for split in (config.data.train, config.data.val) if split is not None]
-    publish.check_output(
-        config.output, [path for split in splits for path in (split.annotations, split.images)]
-    )
+    if config.output is not None:
+        targets.check_output(config)
     findings = examining.examine(run, examples=ALL if as_json or config.output else EXAMPLES)
     if config.output is not None:
         with publish.writable(config.output):

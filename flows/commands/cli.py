@@ -1,12 +1,15 @@
 """The `mal` command: one verb per stage, one for everything, overrides in Hydra's grammar."""
 
 import argparse
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from flows.commands import text_encoding
 from flows.lifetime import interruption
@@ -21,7 +24,7 @@ from mal_core.errors import (
 )
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
-TERMINATED = 128 + signal.SIGTERM
+TERMINATED, READER_GONE = 128 + signal.SIGTERM, 128 + signal.SIGPIPE
 OUT_OF_TIME = 124
 """As of timeout(1), so that a script of a cluster knows whom to queue again."""
 INPUT_ERRORS = (ConfigError, DatasetError, CheckpointError)
@@ -39,7 +42,7 @@ start here:
 Stages are cached by content; the same command again reuses what is finished and
 continues what was interrupted. Results go to stdout, everything else to stderr.
 Exit status: 0 success, 1 failure, 2 bad input or settings,
-124 time_limit_minutes is over, 130 interrupted."""
+124 time_limit_minutes is over, 130 interrupted, 141 nobody reads the output any more."""
 
 HELP = {
     "run": "everything: train, label, segment, evaluate, report",
@@ -212,7 +215,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status."""
+    """Run one verb; returns the exit status, also where nobody reads the end of what it says."""
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where somebody hears that the reader has left
+    except BrokenPipeError:
+        _say_no_more()
+        return READER_GONE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # argparse wants options before a list of values; users write them anywhere.
     ordered = given[:1] + sorted(given[1:], key=lambda text: not text.startswith("-"))
@@ -238,6 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = error.filename or "a file"
         return _say(f"{place}: permission denied. Change its permissions.", REFUSED)
     except (MalCoreError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
+            raise
         return _say(str(error), exit_status(error))
     return 0
 
@@ -255,6 +271,22 @@ def _say(message: str, status: int) -> int:
     sys.stdout.flush()
     sys.stderr.write(f"mal: {printable(message)}\n")
     return status
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Whether it is a pipe, and whoever read it has ended; other pipes break for other reasons."""
+    asked = select.poll()
+    asked.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
+
+
+def _say_no_more() -> None:
+    """Have what is still to be said go nowhere: Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        if _has_no_reader(stream):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import get_args
 
 from flows.settings.run_config import ExportFormat, RunConfig
-from flows.stages import publish
+from flows.stages import publish, targets
 from flows.stages.images import photos_of
 from flows.stages.run import Run
 from mal_core.errors import ConfigError
+from mal_core.processes.own_folder import OwnFolder
 
 
 def labels_of(config: RunConfig) -> Path:
@@ -26,20 +27,23 @@ def labels_of(config: RunConfig) -> Path:
     return path
 
 
-def require_new_folder(config: RunConfig) -> Path:
-    """The folder that a verb writes.
+def chosen_folder(config: RunConfig, work: str, labels: Path) -> OwnFolder:
+    """The folder that a verb writes, which it may have written before.
+
+    Args:
+        config: Its `output`, and what else is read.
+        work: The verb, and what makes its folder another one.
+        labels: The labeled file.
 
     Raises:
-        ConfigError: None is named, or it is filled.
+        ConfigError: None is named, or it cannot be written.
     """
-    target = config.output
-    if target is None:
+    if config.output is None:
         message = "Missing mandatory value: output. Give output=DIR, a new folder."
         raise ConfigError(message)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        message = f"output={target} is there and not empty. Name a new folder, or remove it."
-        raise ConfigError(message)
-    return target
+    folder = OwnFolder(config.output, work, [*targets.sources(config), labels])
+    folder.check()
+    return folder
 
 
 def export(config: RunConfig) -> list[str]:
@@ -56,12 +60,13 @@ def export(config: RunConfig) -> list[str]:
         known = ", ".join(get_args(ExportFormat))
         message = f"Missing mandatory value: format. Give format=NAME, one of {known}."
         raise ConfigError(message)
-    labels, target = labels_of(config), require_new_folder(config)
+    labels = labels_of(config)
+    target = chosen_folder(config, f"mal export-labels format={config.format}", labels)
     if config.images is not None and not config.images.is_dir():
         message = f"images={config.images}: no such folder."
         raise ConfigError(message)
     shown = None if config.images is None else photos_of(Run(config), config.images, labels)
     photos = Photos(folder=shown, url=config.image_url or "")
-    with publish.writable(target):
-        losses = export_labels(labels, config.format, target, photos)
-    return [*losses.lines(), f"counts: {target / RECORD}", str(target)]
+    with publish.writable(target.place), target.filled() as fresh:
+        losses = export_labels(labels, config.format, fresh, photos)
+    return [*losses.lines(), f"counts: {target.place / RECORD}", str(target.place)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
-from flows.stages import publish
+from flows.stages import publish, targets
 from flows.stages.images import plain_images
 from flows.stages.normal_form import states_sizes
 from flows.stages.run import Run
@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # it needs pycocotools
 logger = logging.getLogger(__name__)
 
 
-def score_labels(config: RunConfig, target: Path) -> str:
-    """Write the metrics as JSON and return them as text.
+def score_labels(config: RunConfig) -> list[str]:
+    """Write the metrics as JSON; returns them as text, and where they are.
 
     Args:
-        config: Names the files: COCO, or of the format `data` says.
-        target: Receives the JSON form.
+        config: Names the files: COCO, or of the format `data` says; and where the metrics go,
+            if not to the working folder.
 
     Raises:
         ConfigError: The target is one of the files, or the clustering score lacks a setting.
@@ -40,9 +40,7 @@ def score_labels(config: RunConfig, target: Path) -> str:
     labels, human = config.labels, config.human
     assert labels is not None  # noqa: S101 - the caller asked
     assert human is not None  # noqa: S101 - settings demand both
-    if target.resolve() in (labels.resolve(), human.resolve()):
-        message = f"output={target} is the input. Choose another place."
-        raise ConfigError(message)
+    target = targets.check_output(config, config.workdir / "label_metrics.json")
     sizes_stated = states_sizes(config.data.train_format)
     if (config.checkpoint is None) != (config.images is None) and sizes_stated:
         message = "the clustering score needs both checkpoint=FILE and images=DIR."
@@ -58,7 +56,7 @@ def score_labels(config: RunConfig, target: Path) -> str:
     compared = {"labels": str(labels), "human": str(human), "notes": list(comparison.notes)}
     with publish.writable(target):
         write_json(target, {**compared, **metrics.to_json()}, indent=1)
-    return metrics_text(metrics)
+    return [metrics_text(metrics), str(target)]
 
 
 def _clustering(

@@ -4,23 +4,24 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.commands.label_files import labels_of, require_new_folder
+from flows.commands.label_files import chosen_folder, labels_of
 from flows.dashboard import reviews
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, publish
+from flows.stages import inputs, publish, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes.files import write_json
+from mal_core.processes.own_folder import OwnFolder
 
 if TYPE_CHECKING:
     from mal_core.formats.exports.labeled import Labeled
     from mal_core.review.queue import Suspect
 
 WORST = 100
-FOLDER = "review"
+FOLDER, WORK = "review", "mal review"
 CHANGES = ".changes.json"
 
 
@@ -38,7 +39,8 @@ def review(config: RunConfig) -> list[str]:
 
     labels = labels_of(config)
     images = config.images or _images_of(config.workdir)
-    target = _target(config)
+    folder = _folder(config, labels)
+    target = folder.place
     if not images.is_dir():
         message = f"images={images}: no such folder."
         raise ConfigError(message)
@@ -55,7 +57,8 @@ def review(config: RunConfig) -> list[str]:
         photos = Photos(folder=images, url=config.image_url or "")
         total = len(labeled.objects)
         context = Context(labels=labels.name, total=total, seconds_per_mask=config.seconds_per_mask)
-        write_review(labeled, worst, photos, target, context=context)
+        with folder.filled() as fresh:
+            write_review(labeled, worst, photos, fresh, context=context)
     reviews.remember(config.store / composing.REVIEWS, target)
     url = reviews.review_url(config.serve_port, target)
     megabytes = (target / PAGE).stat().st_size / 1e6
@@ -120,19 +123,15 @@ def _images_of(workdir: Path) -> Path:
     return inputs.inputs(Run(composing.read_yaml(path))).train.images
 
 
-def _target(config: RunConfig) -> Path:
-    """The folder to write: the given one, or `review` in the working folder that has the labels."""
+def _folder(config: RunConfig, labels: Path) -> OwnFolder:
+    """The given one, or `review` in the working folder that has the labels."""
     own = config.labels is None and config.pseudo_labels is None
     if config.output is not None or not own:
-        return require_new_folder(config)
-    target = config.workdir / FOLDER
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        message = (
-            f"{target} has an earlier review and maybe its decisions. Give output=DIR, a new "
-            "folder, or remove it."
-        )
-        raise ConfigError(message)
-    return target
+        return chosen_folder(config, WORK, labels)
+    place = config.workdir / FOLDER
+    folder = OwnFolder(place, WORK, [*targets.sources(config), labels], told=str(place))
+    folder.check()
+    return folder
 
 
 def _scored(labels: Path, images: Path) -> "Labeled":
@@ -178,9 +177,9 @@ def import_corrections(config: RunConfig) -> list[str]:
         message = "mal review import needs labels=FILE corrections=FILE output=FILE."
         raise ConfigError(message)
     labels, output = labels_of(config), config.output
-    publish.check_output(output, [labels, config.corrections])
-    plain = in_utf8(Run(config), labels)
     changes = output.with_name(f"{output.stem}{CHANGES}")
+    targets.check_output(config, beside=[changes], read=[labels])
+    plain = in_utf8(Run(config), labels)
     with told_of({plain: labels}), publish.writable(output):
         found = corrections.import_corrections(plain, config.corrections, output)
         record = {"labels": labels.name, "corrections": config.corrections.name}

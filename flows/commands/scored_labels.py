@@ -1,10 +1,8 @@
 """`mal score` and `mal calibrate`: scores for any masks, and scores fitted to human masks."""
 
-from pathlib import Path
-
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
-from flows.stages import publish
+from flows.stages import publish, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
@@ -23,7 +21,7 @@ def score(config: RunConfig) -> str:
     if config.labels is None or config.images is None or config.output is None:
         message = "mal score needs labels=FILE images=DIR output=FILE."
         raise ConfigError(message)
-    publish.check_output(config.output, [config.labels, config.images])
+    targets.check_output(config)
     run = Run(config)
     labels = in_utf8(run, config.labels)
     with told_of({labels: config.labels}), publish.writable(config.output):
@@ -45,8 +43,7 @@ def calibrate(config: RunConfig) -> str:
     if config.labels is None or config.human is None or config.output is None:
         message = "mal calibrate needs labels=FILE human=FILE output=FILE."
         raise ConfigError(message)
-    publish.check_output(config.output, [config.labels, config.human])
-    target: Path = config.output
+    target = targets.check_output(config)
     with compared_files(config) as files, publish.writable(target):
         found = fit_scores(files.labels, files.human, target)
     return calibration_text(found)

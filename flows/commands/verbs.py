@@ -122,10 +122,11 @@ def _checked(overrides: Sequence[str]) -> RunConfig:
 
     Before the flow, so that wrong input is refused at once and not after a server's start.
     """
-    from flows.stages import graph, inputs, session
+    from flows.stages import graph, inputs, session, targets
 
     with session.joined() as opened:
         run = opened.run(overrides, graph.BY_NAME[EVALUATE].required)
+        targets.check_labels(run)
         inputs.check_scored(run)
     return run.config
 
@@ -253,9 +254,8 @@ def score_labels(config: RunConfig) -> None:
     """Compare a labeled file with human masks; leaves label_metrics.json."""
     from flows.commands import label_scores
 
-    target = config.output or config.workdir / "label_metrics.json"
-    say(label_scores.score_labels(config, target))
-    say(target)
+    for line in label_scores.score_labels(config):
+        say(line)
 
 
 def _rewriting(
@@ -278,9 +278,7 @@ def bake_off(overrides: Sequence[str], _force: bool) -> None:
     from flows.stages import graph, session
 
     with session.joined() as opened:
-        run = opened.run(overrides, graph.BY_NAME[LABEL].required)
-        graph.begin(run)
-        for line in comparing.bake_off(run):
+        for line in comparing.bake_off(opened.run(overrides, graph.BY_NAME[LABEL].required)):
             say(line)
 
 
@@ -293,13 +291,13 @@ def predict(overrides: Sequence[str], force: bool) -> None:
 
 def export(overrides: Sequence[str], _force: bool) -> None:
     """Write the labeling network as ONNX."""
-    config = composing.compose(overrides)
-    from flows.stages import publish
+    config = composing.compose(into_folder(overrides, "labeler.onnx"))
+    from flows.stages import publish, targets
     from mal_core.models.export import export_onnx
+    from mal_core.processes.places import ONNX
 
     checkpoint = config.checkpoint or config.workdir / "mal" / "checkpoint.pth"
-    target = config.output or config.workdir / "mal" / "labeler.onnx"
-    publish.check_output(target, [checkpoint])
+    target = targets.check_output(config, config.workdir / "mal" / "labeler.onnx", kind=ONNX)
     with publish.writable(target):
         exported = export_onnx(checkpoint, target, config.mal)
     for key, value in exported.items():
@@ -320,7 +318,8 @@ def review(overrides: Sequence[str], _force: bool) -> None:
     from flows.commands import reviewing
 
     if list(overrides[:1]) == ["import"]:
-        lines = reviewing.import_corrections(composing.compose(overrides[1:]))
+        given = into_folder(overrides[1:], "train.json")
+        lines = reviewing.import_corrections(composing.compose(given))
     else:
         lines = reviewing.review(composing.compose(overrides))
     for line in lines:
@@ -377,7 +376,9 @@ def show_history(overrides: Sequence[str]) -> None:
         raise ConfigError(message)
     target = config.workdir / "history.html"
     from flows.stages import publish
+    from mal_core.processes.places import PAGE, check_place
 
+    check_place(target, kind=PAGE, told=str(target))
     with publish.writable(target):
         history.write_page(found, target)
     say(history.history_text(found))

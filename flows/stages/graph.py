@@ -22,6 +22,7 @@ from flows.stages import (
     results,
     retention,
     stages,
+    targets,
 )
 from flows.stages.run import Run
 from flows.stages.trainings import Training, trainings
@@ -307,11 +308,8 @@ def begin(run: Run) -> None:
     Raises:
         ConfigError: That folder, or the chosen output, cannot be written to.
     """
-    config, train = run.config, run.config.data.train
-    sources = [config.boxes, *([] if train is None else [train.annotations, train.images])]
-    publish.check_output(config.output, [path for path in sources if path is not None])
-    publish.check_output_name(config.output, normal_form.native_target(run))
-    publish.publish_config(composing.as_yaml(config), config.workdir)
+    targets.check_labels(run)
+    publish.publish_config(composing.as_yaml(run.config), run.config.workdir)
 
 
 def do_job(_stage: Stage, job: Job) -> Any:

@@ -14,6 +14,7 @@ from flows.store.stage_names import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError, raise_together, renamed
 from mal_core.processes.files import sha256_json, write_json
+from mal_core.processes.own_folder import OwnFolder
 from mal_core.report.text_tables import format_number
 
 logger = logging.getLogger(__name__)
@@ -304,12 +305,14 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
     return [*lines, *measure_reach(parse_coco(human, drop_mask), None).lines()]
 
 
-def write_native(run: Run, labels: Path, target: Path) -> None:
+def write_native(run: Run, labels: Path, target: Path, chosen: OwnFolder | None = None) -> None:
     """Labels in the format that the boxes came in.
 
     Args:
+        run: Says the format.
         labels: The labeled normal form.
         target: File or folder.
+        chosen: The folder, where a user has named it.
     """
     from mal_core.data.coco import parse_coco
     from mal_core.formats import FORMATS
@@ -321,7 +324,10 @@ def write_native(run: Run, labels: Path, target: Path) -> None:
         write_detections(labeled, run.config.boxes, target)
     elif train is not None:
         write = FORMATS[run.config.data.train_format].write_masks
-        if write is not None:
+        if write is not None and chosen is not None:
+            with chosen.filled() as fresh:
+                write(labeled, train.annotations, train.images, fresh)
+        elif write is not None:
             fresh = target.with_name(f"{target.name}.partial")
             _remove(fresh)
             write(labeled, train.annotations, train.images, fresh)

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from flows.store.local import Stored, copy_out
@@ -10,9 +10,6 @@ from mal_core.errors import ConfigError, lacks_space
 from mal_core.processes.files import atomic_path
 
 logger = logging.getLogger(__name__)
-
-ONNX, JSON_STARTS = ".onnx", (b"", b"{", b"[")
-"""Suffix and first bytes of what commands write and may replace."""
 
 
 def publish(stored: Stored, folder: Path, names: dict[str, str]) -> None:
@@ -45,58 +42,6 @@ def publish_segmenter(stored: Stored, folder: Path) -> None:
     last = Path((stored.path / "last_checkpoint").read_text().strip()).name
     names[last] = "checkpoint.pth"
     publish(stored, folder, names)
-
-
-def check_output(output: Path | None, sources: Sequence[Path]) -> None:
-    """Refuse a target that is a folder, an input, or a file of another kind, such as a photo.
-
-    Args:
-        output: Where a command shall write.
-        sources: Files and folders it reads.
-
-    Raises:
-        ConfigError: Writing there would fail or destroy the input.
-    """
-    if output is None:
-        return
-    if any(output.resolve() == source.resolve() for source in sources):
-        message = f"output={output} is the input. Choose another place."
-        raise ConfigError(message)
-    if output.is_dir():
-        message = (
-            f"output={output} is a folder. Name a new one or a file, such as masks.json in it."
-        )
-        raise ConfigError(message)
-    if output.is_file() and output.suffix != ONNX and not _is_json(output):
-        message = (
-            f"output={output} is there already and is no JSON file, so nothing replaces it. "
-            "Choose another place."
-        )
-        raise ConfigError(message)
-
-
-def _is_json(path: Path) -> bool:
-    with path.open("rb") as stream:
-        start = stream.read(1)
-    return start in JSON_STARTS
-
-
-def check_output_name(output: Path | None, target: str) -> None:
-    """Refuse the name of a file where labels return as a folder.
-
-    Args:
-        output: Where `mal label` shall write.
-        target: Name of what labels return as, in the format of the boxes; empty: a COCO file.
-
-    Raises:
-        ConfigError: The two do not fit.
-    """
-    if output is not None and target and not Path(target).suffix and output.suffix == ".json":
-        message = (
-            f"output={output} looks like a file, but labels return as {target}, a folder of files. "
-            "Name a folder; without output, workdir gets labels/train.json, which is COCO, too."
-        )
-        raise ConfigError(message)
 
 
 @contextlib.contextmanager

@@ -78,9 +78,6 @@ def _require_free(config: RunConfig, folder: Path) -> None:
     if config.data.source == "scenes":
         message = "fix=true repairs files, and data=scenes draws its own. Add data=coco and files."
         raise ConfigError(message)
-    if folder.exists() and not folder.is_dir():
-        message = f"output={folder} is a file; fix=true wants a folder for the repaired copies."
-        raise ConfigError(message)
     written = [name for name in ("train.json", "val.json") if (folder / name).exists()]
     if written and not (folder / CHANGES).is_file():
         message = (

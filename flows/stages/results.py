@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import cards, inputs, normal_form, predict, publish, retention, stages
+from flows.stages import cards, inputs, normal_form, predict, publish, retention, stages, targets
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
@@ -45,14 +45,14 @@ def publish_labels(run: Run, stored: Stored) -> str:
         human masks exist.
     """
     labels, output = stored.path / "train.json", run.config.output
-    native = normal_form.native_target(run)
+    native, chosen = normal_form.native_target(run), targets.labels_folder(run)
     target = output or run.config.workdir / "labels" / (native or "train.json")
     if output is None:
         publish.publish_labels(stored, run.config.workdir)
     else:
         copy_out(stored.path / "skipped.json", ledger_of(output), stored.files["skipped.json"])
     if native:
-        normal_form.write_native(run, labels, target)
+        normal_form.write_native(run, labels, target, chosen)
     elif output is not None:
         copy_out(labels, output, stored.files["train.json"])
     file = output if output is not None and not native else None

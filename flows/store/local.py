@@ -30,7 +30,7 @@ from flows.store.held_folder import must_stay
 from flows.store.manifest import MANIFEST as MANIFEST
 from flows.store.manifest import Manifest, read_manifest, write_manifest
 from flows.store.shared import SharedStore
-from mal_core.errors import SPACE_ADVICE, ArtifactError, RecordError, lacks_space
+from mal_core.errors import SPACE_ADVICE, ArtifactError, ConfigError, RecordError, lacks_space
 from mal_core.processes.children import children_hold
 from mal_core.processes.files import atomic_path, sha256_file, sha256_json
 from mal_core.processes.locks import held
@@ -107,8 +107,8 @@ class Store:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"store={root} cannot be used: {error}. Choose another with store=DIR."
-            raise ArtifactError(message) from error
+            message = f"store={root} cannot be used ({error.strerror}). Choose another folder."
+            raise ConfigError(message) from error
         self.digests = DigestCache(root / "digests.sqlite")
 
     def folder(self, key: StageKey) -> Path:

@@ -59,6 +59,11 @@ class Format:
     in_folders: bool = False
     leaves_out: str = ""
 
+    @property
+    def returns_folder(self) -> bool:
+        """Whether labels return as a folder of files."""
+        return bool(self.target) and not Path(self.target).suffix
+
     def read(
         self,
         images: Path,

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes, strip_masks
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, told_of
 from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.labelers.files import normal_split
 from mal_core.labelers.mal import Labeler, load_labeler
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
 from mal_core.processes.files import sha256_file
+from mal_core.processes.places import FOLDER, check_place, leaving_nothing
 from mal_core.processes.records import read_record
 
 Place = str | PathLike[str]
@@ -28,7 +29,8 @@ def train_labeler(
     """Train a labeler on boxes, as `mal train` does, in a child process.
 
     Leaves `checkpoint.pth`, `scalars.jsonl` and `train.log` in `output_dir`. What was interrupted
-    continues when it is called again. Masks in the annotations are not read.
+    continues when it is called again; what is refused leaves nothing. Masks in the annotations
+    are not read.
 
     Args:
         images: Folder of the photos.
@@ -40,29 +42,33 @@ def train_labeler(
 
     Raises:
         DatasetError: Carries every problem of the annotations and of their images.
-        ConfigError: A setting is impossible, or `output_dir` holds the beginning of another
-            training.
+        ConfigError: A setting is impossible, or `output_dir` is no folder that can be written to,
+            or holds the beginning of another training.
         TrainingError: The training diverged.
         WorkerError: The child process died.
     """
     folder = Path(output_dir).absolute()
-    split = normal_split(Path(images).absolute(), Path(annotations).absolute(), folder / "input")
-    boxes = folder / "boxes.json"
-    job = TrainJob(
-        images=split.images,
-        boxes=boxes,
-        strict=False,
-        encoder=encoder_recipe(encoder) if isinstance(encoder, str) else encoder,
-        mal=labeler_recipe(mal) if isinstance(mal, str) else mal,
-        seed=seed,
-        output_dir=folder,
-    )
+    own, given = Path(images).absolute(), Path(annotations).absolute()
+    check_place(folder, [own, given], kind=FOLDER, told=f"output_dir={output_dir}")
     fresh = folder / "boxes.new.json"
-    with split.in_users_words():
-        strip_masks(split.annotations, fresh)
-        read_boxes(job.images, fresh, decode=True)
-    _require_same_training(job, fresh)
-    fresh.replace(boxes)
+    fresh.unlink(missing_ok=True)  # of a call that was killed
+    with leaving_nothing(folder / "input"), leaving_nothing(fresh):
+        split = normal_split(own, given, folder / "input")
+        job = TrainJob(
+            images=split.images,
+            boxes=folder / "boxes.json",
+            strict=False,
+            encoder=encoder_recipe(encoder) if isinstance(encoder, str) else encoder,
+            mal=labeler_recipe(mal) if isinstance(mal, str) else mal,
+            seed=seed,
+            output_dir=folder,
+        )
+        with split.in_users_words():
+            strip_masks(split.annotations, fresh)
+        with told_of({fresh: given}):
+            read_boxes(job.images, fresh, decode=True)
+        _require_same_training(job, fresh)
+    fresh.replace(job.boxes)
     train_in_child(job)
     return load_labeler(folder / "checkpoint.pth")
 
@@ -74,7 +80,6 @@ def _require_same_training(job: TrainJob, boxes: Path) -> None:
         return
     same_boxes = job.boxes.exists() and sha256_file(job.boxes) == sha256_file(boxes)
     if read_record(TrainJob, earlier) != job or not same_boxes:
-        boxes.unlink()
         message = (
             f"{job.output_dir} holds an interrupted training with other settings or boxes. Choose "
             f"another folder, or delete {state} to start anew."

@@ -29,9 +29,11 @@ from mal_core.errors import ConfigError, DatasetError, MalCoreError
 from mal_core.formats.text_rows import IMAGE_SUFFIXES, pictures_below
 from mal_core.labelers.weights import find_detector, require_transformers
 from mal_core.processes.files import write_json
+from mal_core.processes.places import FOLDER, check_place
 
 FAMILIES = ("grounding-dino", "owlv2", "owlvit")
 """`model_type` of the detectors that this knows how to ask."""
+FILES = ("instances.json", "boxes.json")
 THRESHOLD = 0.25
 SAME = 0.7
 """IoU from which two boxes are of one object; the one with the better score stays."""
@@ -147,8 +149,8 @@ def detect(
     classes = [{"id": number, "name": word} for number, word in enumerate(words, start=1)]
     annotations = [{"id": number, "iscrowd": 0, **box} for number, box in enumerate(boxes, start=1)]
     content = {"images": listed, "annotations": annotations, "categories": classes}
-    write_json(output / "instances.json", content)
-    write_json(output / "boxes.json", boxes)
+    for name, value in zip(FILES, (content, boxes), strict=True):
+        write_json(output / name, value)
     return len(boxes)
 
 
@@ -192,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MalCoreError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(f"{count} boxes in {given.output / 'boxes.json'}\n")
+    sys.stdout.write(f"{count} boxes in {given.output / FILES[1]}\n")
     return 0
 
 
@@ -207,6 +209,10 @@ def _check(given: argparse.Namespace) -> None:
     if not given.images.is_dir():
         message = f"--images {given.images}: no such folder."
         raise ConfigError(message)
+    check_place(given.output, [given.images], kind=FOLDER, told=f"--output {given.output}")
+    for name in FILES:
+        place = given.output / name
+        check_place(place, told=f"--output {given.output}: {place}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.processes.files import atomic_path, sha256_file, sha256_json
+from mal_core.processes.own_folder import OwnFolder
+from mal_core.processes.places import check_place, leaving_nothing
 from mal_core.types import BoxDataset, PseudoLabelSet
 
 MAX_PIXELS = 1_000_000_000
@@ -129,11 +131,32 @@ def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) ->
 
     Raises:
         DatasetError: Carries every problem of the annotations and of their images.
-        ConfigError: The output would replace the input.
+        ConfigError: The output cannot be written, or would replace what is not its own.
     """
-    _check_output(work)
+    own = _check_output(work)
     output = work.output.absolute()
     folder = output.with_name(f".{output.name}.labeling")
+    with leaving_nothing(folder):
+        split, dataset = _read(work, folder, crowds_as_objects=writer.crowds_as_objects)
+    begin_attempt(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
+    labeled, ledger = folder / "labels" / "train.json", folder / "labels" / LEDGER
+    writer.prepare(dataset, labeled.parent)
+    result = generate_pseudo_labels(
+        dataset,
+        writer,
+        source=split.annotations,
+        output=labeled,
+        ledger=ledger,
+    )
+    _publish(work, labeled, own)
+    ledger.replace(ledger_of(output))
+    shutil.rmtree(folder)
+    return dataclasses.replace(result, annotations=output, ledger=ledger_of(output))
+
+
+def _read(
+    work: Labeling, folder: Path, *, crowds_as_objects: bool
+) -> tuple[NormalSplit, BoxDataset]:
     split = normal_split(
         work.images.absolute(),
         work.annotations.absolute(),
@@ -147,31 +170,23 @@ def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) ->
             split.annotations,
             strict=work.strict,
             decode=True,
-            crowds_as_objects=writer.crowds_as_objects,
+            crowds_as_objects=crowds_as_objects,
         )
-    begin_attempt(folder / "labels", sha256_json([*settings, *_content(work, split, dataset)]))
-    labeled, ledger = folder / "labels" / "train.json", folder / "labels" / LEDGER
-    writer.prepare(dataset, labeled.parent)
-    result = generate_pseudo_labels(
-        dataset,
-        writer,
-        source=split.annotations,
-        output=labeled,
-        ledger=ledger,
-    )
-    _publish(work, labeled, output)
-    ledger.replace(ledger_of(output))
-    shutil.rmtree(folder)
-    return dataclasses.replace(result, annotations=output, ledger=ledger_of(output))
+    return split, dataset
 
 
-def _check_output(work: Labeling) -> None:
-    if work.output.resolve() in (work.images.resolve(), work.annotations.resolve()):
-        message = f"output={work.output} is the input. Choose another place."
-        raise ConfigError(message)
-    if work.output.is_dir():
-        message = f"output={work.output} is a folder. Name a new one, or a file in it."
-        raise ConfigError(message)
+def _check_output(work: Labeling) -> OwnFolder | None:
+    """Refuse an output that cannot be written; returns it where it is a folder."""
+    output, read = work.output.absolute(), [work.images, work.annotations]
+    own = None
+    if work.format in FORMATS and FORMATS[work.format].returns_folder:
+        own = OwnFolder(output, f"mal label data={work.format}", read)
+        own.check()
+    else:
+        check_place(output, read)
+    told = f"{ledger_of(output)}, which is written with output={work.output},"
+    check_place(ledger_of(output), read, told=told)
+    return own
 
 
 def _content(work: Labeling, split: NormalSplit, dataset: BoxDataset) -> list[Any]:
@@ -195,14 +210,16 @@ def begin_attempt(folder: Path, key: str) -> None:
             temporary.write_text(key)
 
 
-def _publish(work: Labeling, labeled: Path, output: Path) -> None:
-    write = FORMATS[work.format].write_masks
+def _publish(work: Labeling, labeled: Path, own: OwnFolder | None) -> None:
+    output, write = work.output.absolute(), FORMATS[work.format].write_masks
     if write is None:
         labeled.replace(output)
         return
     content: Json = parse_coco(labeled)
+    if own is not None:
+        with own.filled() as fresh:
+            write(content, work.annotations, work.images, fresh)
+        return
     fresh = labeled.with_name("native")
-    if fresh.is_dir():  # of an attempt that was killed here
-        shutil.rmtree(fresh)
     write(content, work.annotations, work.images, fresh)
     fresh.replace(output)

@@ -1,6 +1,7 @@
 """Files that are whole or absent: digests, atomic writes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -88,9 +89,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. On an error the
     temporary file is removed and `target` stays as it was. Who may read it is what the
     umask says.
+
+    Raises:
+        FileExistsError: The target is a device, a pipe or a folder, which no file may replace.
     """
+    if target.exists() and not target.is_file():
+        raise FileExistsError(errno.EEXIST, "is no file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _new_file_beside(target)
+    temporary = new_file_beside(target)
     try:
         yield temporary
         with temporary.open("rb") as stream:
@@ -100,7 +106,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _new_file_beside(target: Path) -> Path:
+def new_file_beside(target: Path) -> Path:
+    """A new, empty, hidden file in the folder of a target, which need not be there itself."""
     # Not by tempfile, whose files nobody else may read: this one is what the umask says.
     while True:
         path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")

@@ -102,7 +102,7 @@ def test_all_objects_return_with_their_ids_and_keys(
     for labels in (native, tmp_path / "w" / "labels" / "train.json"):
         given = [f"labels={labels}", f"human={config.data.train.annotations}", f"data={name}"]
         given += [f"images={tmp_path / 'images'}"] * (name == "yolo")
-        score_labels(composing.compose([*given, *places]), tmp_path / "scores.json")
+        score_labels(composing.compose([*given, *places, f"output={tmp_path / 'scores.json'}"]))
         found = read(tmp_path / "scores.json")
         assert (found["objects"], found["missing"]) == (3, 0)
         assert found["mask_iou"]["all"] == pytest.approx(0.75, abs=0.02), "boxes lack no quarter"

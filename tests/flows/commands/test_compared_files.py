@@ -1,5 +1,6 @@
 """`mal evaluate labels= human=` on every format and encoding that the other verbs take."""
 
+import dataclasses
 import gzip
 import json
 import shutil
@@ -27,7 +28,7 @@ from tests.mal_core.formats.drawn_formats import (
 def scores(folder: Path, *overrides: str) -> dict:
     config = composing.compose([*overrides, f"store={folder / 'store'}"])
     target = folder / "scores.json"
-    text = score_labels(config, target)
+    text, _ = score_labels(dataclasses.replace(config, output=target))
     content = json.loads(target.read_text())
     assert f"{content['objects']} objects with a human mask" in text
     return content

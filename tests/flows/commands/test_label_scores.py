@@ -67,7 +67,7 @@ def test_with_a_checkpoint_the_encoder_is_scored_and_exported_too(
         (["labels={other}", "human={human}"], "not a COCO file"),
         (
             ["labels={human}", "human={human}", "output=/proc/x/scores.json"],
-            "mal: /proc/x/scores.json cannot be written (No such file or directory): choose",
+            "mal: output=/proc/x/scores.json cannot be written (No such file or directory): choose",
         ),
     ],
 )

@@ -35,8 +35,10 @@ def test_a_review_goes_out_and_comes_back(mal, files, tmp_path):
     status, out, _ = mal("review", labels, images, "worst=4", "output=q")
     assert status == 0
     assert out.splitlines()[0].startswith(f"4 of {MASKS} masks to review, expected IoU 0.10 to ")
-    written = {path.name for path in (tmp_path / "q").iterdir()}
+    written = {path.name for path in (tmp_path / "q").glob("[!.]*")}
     assert written == {"review.html", "queue.json", "label_studio", "cvat"}
+    # Again: the folder is our own.
+    assert mal("review", labels, images, "worst=4", "output=q")[:2] == (0, out)
     remembered = (tmp_path / "store" / "reviews.jsonl").read_text()
     assert json.loads(remembered) == {"folder": str(tmp_path / "q")}
     listed = json.loads((tmp_path / "q" / "queue.json").read_text())["queue"]
@@ -68,9 +70,14 @@ def test_labels_of_a_working_folder_find_their_photos(mal, files, tmp_path):
     assert status == 0
     assert out.splitlines()[-1] == str(work / "review")
     assert (work / "review" / "review.html").is_file()
-    status, _, err = mal("review", "workdir=w")
-    assert status == 2
-    assert "has an earlier review and maybe its decisions" in err
+    decisions = work / "review" / "decisions.json"
+    decisions.write_text('{"review": 1, "decisions": []}')
+    status, _, err = mal("review", "workdir=w", "share=1")
+    assert status == 0
+    assert f"note: decisions.json in {work / 'review'} was not written by `mal review`" in err
+    assert decisions.is_file()
+    queue = json.loads((work / "review" / "queue.json").read_text())["queue"]
+    assert len(queue) == MASKS
 
 
 def test_masks_without_scores_are_scored_first(mal, files, tmp_path):
@@ -100,10 +107,14 @@ def test_masks_without_scores_are_scored_first(mal, files, tmp_path):
         ("review labels={labels} images={images} output=x worst=0", "worst=0 is not possible"),
         ("review labels={labels} images={images} output=x share=5", "share=5.0 is not possible"),
         ("review labels={labels} images={images} output=x share=0.1 worst=3", "give one of the"),
-        ("review labels={labels} images={images} output={empty}/..", "is there and not empty"),
+        (
+            "review labels={labels} images={images} output={empty}/..",
+            "has not written. Name a new f",
+        ),
         ("review import labels={labels} output=x.json", "needs labels=FILE corrections=FILE"),
         ("review import labels={labels} corrections=no.json output=x.json", "no such file"),
         ("review import labels={labels} corrections={labels} output={labels}", "is the input"),
+        ("review import labels={labels} corrections={labels} output=x.xml", "Name it x.json"),
         ("review export labels={labels}", "is no KEY=VALUE"),
     ],
 )

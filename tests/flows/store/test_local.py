@@ -12,6 +12,7 @@ import pytest
 
 from flows.store.local import DigestCache, StageKey, Store, copy_out
 from flows.store.manifest import read_manifest
+from mal_core.errors import ConfigError
 from mal_core.processes.files import sha256_file
 from tests.flows.stand_ins import Painter
 
@@ -116,7 +117,7 @@ def test_finished_attempt_that_was_not_yet_renamed_is_a_hit(store: Store) -> Non
 
 def test_store_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Exception, match=r"store=.*cannot be used"):
+    with pytest.raises(ConfigError, match=r"store=.*cannot be used \(Not a directory\)\. Choose"):
         Store(tmp_path / "file" / "store")
 
 
@@ -124,6 +125,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from flows.store.local import StageKey, Store
+from mal_core.errors import ConfigError
 from mal_core.processes.children import run_child
 
 def work(folder):

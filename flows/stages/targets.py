@@ -1,0 +1,113 @@
+"""Where a command writes, checked before it works: the working folder, and `output`."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.settings.run_config import RunConfig
+from flows.stages import normal_form
+from flows.stages.run import Run
+from flows.store.manifest import manifest_of
+from mal_core.config.roles import Role, settings_of
+from mal_core.data.pseudo_labels import ledger_of
+from mal_core.errors import ConfigError
+from mal_core.processes.own_folder import OwnFolder
+from mal_core.processes.places import FOLDER, JSON, Kind, check_place
+
+WRITTEN = frozenset((Role.OPERATION, Role.PLACE))
+"""Of settings that say where something is written."""
+
+
+def sources(config: RunConfig) -> Sequence[Path]:
+    """All files and folders that the settings have the command read."""
+    return [*_places_in(config)]
+
+
+def _places_in(record: Any) -> Iterator[Path]:
+    for setting in settings_of(type(record)):
+        value = getattr(record, setting.key)
+        for one in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(one):
+                yield from _places_in(one)
+            elif one is not None and setting.is_path and not setting.roles >= WRITTEN:
+                yield Path(one)
+
+
+def check_output(
+    config: RunConfig,
+    own: Path | None = None,
+    *,
+    kind: Kind = JSON,
+    beside: Sequence[Path] = (),
+    read: Sequence[Path] = (),
+) -> Path:
+    """Where a command writes; refused before any work where that cannot be.
+
+    Args:
+        config: Its `output`, and what is read.
+        own: Where it writes if it was not told; None where it must have been.
+        kind: What is written.
+        beside: JSON files that it leaves, too.
+        read: Files that it reads and the settings do not name.
+
+    Raises:
+        ConfigError: Writing there would fail, or destroy an input or a file of another kind.
+    """
+    place = config.output or own
+    assert place is not None  # noqa: S101 - the caller has asked for it
+    told = f"output={place}" if config.output is not None else str(place)
+    everything = [*sources(config), *read]
+    check_place(place, everything, kind=kind, told=told)
+    for one in beside:
+        check_place(one, everything, told=f"{one}, which is written with {told},")
+    return place
+
+
+def check_workdir(config: RunConfig) -> None:
+    """Refuse a working folder that nothing can be written to.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    check_place(config.workdir, kind=FOLDER, told=f"workdir={config.workdir}")
+
+
+def check_labels(run: Run) -> None:
+    """Refuse a working folder or an `output` that labels cannot be written to.
+
+    Raises:
+        ConfigError: Writing there would fail or destroy something; or a file is named where labels
+            return as a folder.
+    """
+    config = run.config
+    check_workdir(config)
+    if config.output is None:
+        own = config.workdir / "labels" / "train.json"
+        check_place(own, [*_places_in(config.data), *filter(None, [config.boxes])], told=str(own))
+        return
+    _require_fitting_name(config.output, normal_form.native_target(run))
+    folder, ledger = labels_folder(run), ledger_of(config.output)
+    if folder is None:
+        check_output(config, beside=[ledger, manifest_of(config.output)])
+    else:
+        folder.check()
+        check_output(config, kind=FOLDER, beside=[ledger])
+
+
+def labels_folder(run: Run) -> OwnFolder | None:
+    """The chosen `output`, where labels return as a folder."""
+    config, target = run.config, normal_form.native_target(run)
+    if config.output is None or not target or Path(target).suffix:
+        return None
+    return OwnFolder(config.output, f"mal label data={config.data.train_format}", sources(config))
+
+
+def _require_fitting_name(output: Path, target: str) -> None:
+    """Refuse the name of a file where labels return as a folder."""
+    if target and not Path(target).suffix and output.suffix == ".json":
+        message = (
+            f"output={output} looks like a file, but labels return as {target}, a folder of files. "
+            "Name a folder; without output, workdir gets labels/train.json, which is COCO, too."
+        )
+        raise ConfigError(message)

@@ -1,0 +1,154 @@
+"""Where a command shall write is looked at before it works: an input, a pipe, a file of others."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.commands.cli import main
+from flows.settings import composing
+from flows.stages import targets
+from tests.builders import CocoFiles, write_coco
+from tests.mal_core.formats.drawn_formats import draw, write_yolo
+
+Mal = Callable[..., tuple[int, str, str]]
+DATA = "data.train.images={images} data.train.annotations={labels}"
+COMMANDS = {
+    "check": f"check {DATA}",
+    "repair": f"check {DATA} fix=true",
+    "label": f"label labeler=box {DATA}",
+    "run": f"run labeler=box {DATA} data.val.images={{images}} data.val.annotations={{labels}}",
+    "evaluate": "evaluate labels={labels} human={labels}",
+    "score": "score labels={labels} images={images}",
+    "calibrate": "calibrate labels={labels} human={labels}",
+    "refine": "refine pseudo_labels={labels} images={images}",
+    "bake-off": f"bake-off labelers=[box,ellipse] {DATA}",
+    "export": "export workdir=no_checkpoint_is_there",
+    "export-labels": "export-labels labels={labels} format=yolo",
+    "review": "review labels={labels} images={images}",
+    "import": "review import labels={labels} corrections={labels}",
+}
+
+
+@pytest.fixture
+def mal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mal:
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return main(arguments), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CocoFiles:
+    return write_coco(tmp_path / "data")
+
+
+def words(command: str, files: CocoFiles) -> list[str]:
+    return COMMANDS[command].format(images=files.images, labels=files.annotations).split()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_replaces_a_pipe_nor_works_for_one(
+    command: str, mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    status, out, err = mal(*words(command, files), "output=pipe")
+    assert (status, out) == (2, "")
+    assert err == (
+        f"mal: output={tmp_path / 'pipe'} is a device, a pipe or another stream, and only files "
+        "can be written whole. Name a new place on a disk.\n"
+    )
+    assert (tmp_path / "pipe").is_fifo()
+    assert not [*(tmp_path / "store").glob("*/*")]  # nothing was computed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_replaces_a_file_that_it_reads(command: str, mal: Mal, files: CocoFiles) -> None:
+    before = files.annotations.read_bytes()
+    given = words(command, files)
+    read = "" if "labels=" in COMMANDS[command] else f"labels={files.annotations}"
+    status, _, err = mal(*filter(None, [*given, read]), f"output={files.annotations}")
+    assert status == 2
+    assert f"output={files.annotations} is the input. Choose another place." in err
+    assert files.annotations.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"run", "export"}))
+def test_the_same_command_again_succeeds(
+    command: str, mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    if command == "import":
+        (tmp_path / "d.json").write_text('{"review": 1, "decisions": []}')
+    given = [
+        "corrections=d.json" if command == "import" and one.startswith("corrections=") else one
+        for one in words(command, files)
+    ]
+    if command == "calibrate":
+        pytest.skip("needs 30 human masks")
+    said = [mal(*given, "output=out") for _ in range(2)]
+    assert [one[0] for one in said] == [0, 0], said
+    if command != "bake-off":  # which says seconds
+        assert said[0][1] == said[1][1]
+
+
+def test_what_is_written_beside_the_output_is_no_input_either(
+    mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    boxes = tmp_path / "out.skipped.json"
+    shutil.copy(files.annotations, boxes)
+    given = CocoFiles(files.images, boxes)
+    status, _, err = mal(*words("label", given), "output=out.json")
+    assert status == 2
+    assert f"{boxes}, which is written with output={tmp_path / 'out.json'}, is the input" in err
+
+
+def test_a_working_folder_whose_labels_are_read_is_refused(
+    mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    own = tmp_path / "w" / "labels" / "train.json"
+    own.parent.mkdir(parents=True)
+    shutil.copy(files.annotations, own)
+    status, _, err = mal(*words("label", CocoFiles(files.images, own)), "workdir=w")
+    assert status == 2
+    assert f"{own} is the input" in err
+
+
+def test_labels_that_return_as_a_folder_replace_their_own_and_no_other(
+    mal: Mal, tmp_path: Path
+) -> None:
+    images, labels = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    given = (
+        f"label data=yolo labeler=box data.train.images={images} data.train.annotations={labels}"
+    )
+    for _ in range(2):
+        assert mal(*given.split(), "output=out")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
+        "a.txt",
+        "b.txt",
+        "data.yaml",
+    ]
+    (tmp_path / "out" / "a.txt").write_text("0 0.1 0.1 0.2 0.2 0.1 0.2\n")
+    status, _, err = mal(*given.split(), "output=out", "labeler=ellipse")
+    assert status == 2
+    assert "has a.txt, changed since `mal label data=yolo` wrote that" in err
+    assert mal(*given.split(), f"output={labels}")[0] == 2
+
+
+def test_all_files_of_the_settings_are_sources_and_no_place_to_write(tmp_path: Path) -> None:
+    given = {"mal.guide": "g.json", "boxes": "b.json", "labels": "l.json", "human": "h.json"}
+    given |= {"second_ruler": "r.json", "checkpoint": "c.pth"}
+    for name in given.values():
+        (tmp_path / name).write_text("{}")
+    written = [f"workdir={tmp_path / 'w'}", f"output={tmp_path / 'o'}", f"store={tmp_path / 's'}"]
+    found: set[str] = set()
+    for key, name in given.items():
+        trained = ["checkpoint=" + str(tmp_path / "c.pth")] if key == "boxes" else []
+        config = composing.compose([f"{key}={tmp_path / name}", *trained, *written])
+        assert tmp_path / name in targets.sources(config)
+        found |= {path.name for path in targets.sources(config)}
+    assert not found & {"w", "o", "s"}
