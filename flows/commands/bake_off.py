@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, publish, stages, targets
+from flows.stages import inputs, stages, targets
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes import places
@@ -47,7 +47,7 @@ def bake_off(run: Run) -> list[str]:
     config = run.config
     folder = _folder(config)
     _require_labelers(config)
-    publish.publish_config(composing.as_yaml(config), config.workdir)
+    targets.write_config(composing.as_yaml(config), config.workdir)
     train, stripped = inputs.inputs(run).train, stages.boxes(run)
     boxes = stripped.path / "boxes.json"
     dataset = read_boxes(train.images, boxes, strict=config.data.strict)
@@ -67,7 +67,7 @@ def bake_off(run: Run) -> list[str]:
     advice = recommendation(places, drawn.seconds)
     truth = _truth(places, drawn, human.masks)
     table = _table(places, drawn, truth)
-    with publish.writable(folder / PAGE):
+    with targets.writable(folder / PAGE):
         write_json(folder / NUMBERS, _numbers(places, drawn, advice, truth), indent=1)
         page = Page(
             names=drawn.names,

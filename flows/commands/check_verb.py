@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flows.stages import examining, publish, repairing, targets
+from flows.stages import examining, repairing, targets
 from flows.stages.run import Run
 from mal_core.data.inspection.findings import (
     EXAMPLES,
@@ -48,7 +48,7 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
         targets.check_output(config)
     findings = examining.examine(run, examples=ALL if as_json or config.output else EXAMPLES)
     if config.output is not None:
-        with publish.writable(config.output):
+        with targets.writable(config.output):
             write_json(config.output, report_json(findings), indent=1)
     if as_json:
         say(json.dumps(report_json(findings), indent=1))
@@ -72,7 +72,7 @@ def _error(errors: Sequence[Finding]) -> DatasetError:
 
 
 def _fix(run: Run, folder: Path) -> str:
-    with publish.writable(folder):
+    with targets.writable(folder):
         found = repairing.write_repaired(run, folder)
     lines = [line for name, repaired in found.items() for line in _summary(folder, name, repaired)]
     again = repairing.repaired_run(run, folder)

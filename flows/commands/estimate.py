@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.stages import publish
+from flows.stages import targets
 from flows.stages.measuring import measure
 from flows.stages.run import Run
 from mal_core.evaluation.costs import ESTIMATE, Estimate, EstimateFile
@@ -25,7 +25,7 @@ def estimate(run: Run) -> str:
     config = run.config
     found = list(measure(run, seconds=config.measure_seconds, scored=config.data.scores))
     target = config.workdir / ESTIMATE
-    with publish.writable(target):
+    with targets.writable(target):
         write_record(target, EstimateFile(stages=tuple(found)), indent=1)
     return table(found, config.price_per_hour, target)
 

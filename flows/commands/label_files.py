@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 from flows.settings.run_config import ExportFormat, RunConfig
-from flows.stages import publish, targets
+from flows.stages import targets
 from flows.stages.images import photos_of
 from flows.stages.run import Run
 from mal_core.errors import ConfigError
@@ -67,6 +67,6 @@ def export(config: RunConfig) -> list[str]:
         raise ConfigError(message)
     shown = None if config.images is None else photos_of(Run(config), config.images, labels)
     photos = Photos(folder=shown, url=config.image_url or "")
-    with publish.writable(target.place), target.filled() as fresh:
+    with targets.writable(target.place), target.filled() as fresh:
         losses = export_labels(labels, config.format, fresh, photos)
     return [*losses.lines(), f"counts: {target.place / RECORD}", str(target.place)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
-from flows.stages import publish, targets
+from flows.stages import targets
 from flows.stages.images import plain_images
 from flows.stages.normal_form import states_sizes
 from flows.stages.run import Run
@@ -54,7 +54,7 @@ def score_labels(config: RunConfig) -> list[str]:
     for note in comparison.notes:
         logger.info("note: %s", note)
     compared = {"labels": str(labels), "human": str(human), "notes": list(comparison.notes)}
-    with publish.writable(target):
+    with targets.writable(target):
         write_json(target, {**compared, **metrics.to_json()}, indent=1)
     return [metrics_text(metrics), str(target)]
 

@@ -1,7 +1,7 @@
 """`mal refine`: better versions of masks that are there already, whoever drew them."""
 
 from flows.settings.run_config import RunConfig
-from flows.stages import publish, targets
+from flows.stages import targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
@@ -30,7 +30,7 @@ def refine(config: RunConfig) -> str:
     labels = in_utf8(run, given)
     with told_of({labels: given}):
         photos = photos_of(run, config.images, labels)
-        with publish.writable(config.output):
+        with targets.writable(config.output):
             found = refine_file(
                 labels,
                 photos,

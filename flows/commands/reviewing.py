@@ -8,7 +8,7 @@ from flows.commands.label_files import chosen_folder, labels_of
 from flows.dashboard import reviews
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, publish, targets
+from flows.stages import inputs, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
@@ -46,7 +46,7 @@ def review(config: RunConfig) -> list[str]:
         raise ConfigError(message)
     run = Run(config)
     plain = in_utf8(run, labels)
-    with told_of({plain: labels}), publish.writable(target):
+    with told_of({plain: labels}), targets.writable(target):
         images = photos_of(run, images, plain)
         labeled = _scored(plain, images)
         queue = _undecided(review_queue(labeled), config.corrections)
@@ -180,7 +180,7 @@ def import_corrections(config: RunConfig) -> list[str]:
     changes = output.with_name(f"{output.stem}{CHANGES}")
     targets.check_output(config, beside=[changes], read=[labels])
     plain = in_utf8(Run(config), labels)
-    with told_of({plain: labels}), publish.writable(output):
+    with told_of({plain: labels}), targets.writable(output):
         found = corrections.import_corrections(plain, config.corrections, output)
         record = {"labels": labels.name, "corrections": config.corrections.name}
         write_json(changes, {**record, **found.to_json()}, indent=1)

@@ -2,7 +2,7 @@
 
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
-from flows.stages import publish, targets
+from flows.stages import targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
@@ -24,7 +24,7 @@ def score(config: RunConfig) -> str:
     targets.check_output(config)
     run = Run(config)
     labels = in_utf8(run, config.labels)
-    with told_of({labels: config.labels}), publish.writable(config.output):
+    with told_of({labels: config.labels}), targets.writable(config.output):
         photos = photos_of(run, config.images, labels)
         found = score_file(labels, photos, config.output, checkpoint=config.checkpoint)
     return found.summary()
@@ -44,6 +44,6 @@ def calibrate(config: RunConfig) -> str:
         message = "mal calibrate needs labels=FILE human=FILE output=FILE."
         raise ConfigError(message)
     target = targets.check_output(config)
-    with compared_files(config) as files, publish.writable(target):
+    with compared_files(config) as files, targets.writable(target):
         found = fit_scores(files.labels, files.human, target)
     return calibration_text(found)

@@ -292,13 +292,13 @@ def predict(overrides: Sequence[str], force: bool) -> None:
 def export(overrides: Sequence[str], _force: bool) -> None:
     """Write the labeling network as ONNX."""
     config = composing.compose(into_folder(overrides, "labeler.onnx"))
-    from flows.stages import publish, targets
+    from flows.stages import targets
     from mal_core.models.export import export_onnx
     from mal_core.processes.places import ONNX
 
     checkpoint = config.checkpoint or config.workdir / "mal" / "checkpoint.pth"
     target = targets.check_output(config, config.workdir / "mal" / "labeler.onnx", kind=ONNX)
-    with publish.writable(target):
+    with targets.writable(target):
         exported = export_onnx(checkpoint, target, config.mal)
     for key, value in exported.items():
         say(f"{key}: {value}")
@@ -375,11 +375,11 @@ def show_history(overrides: Sequence[str]) -> None:
         message = f"{path} remembers no evaluation yet. `mal evaluate` and `mal run` add one each."
         raise ConfigError(message)
     target = config.workdir / "history.html"
-    from flows.stages import publish
+    from flows.stages import targets
     from mal_core.processes.places import PAGE, check_place
 
     check_place(target, kind=PAGE, told=str(target))
-    with publish.writable(target):
+    with targets.writable(target):
         history.write_page(found, target)
     say(history.history_text(found))
     say(target)

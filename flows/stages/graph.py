@@ -18,7 +18,6 @@ from flows.stages import (
     inputs,
     normal_form,
     predict,
-    publish,
     results,
     retention,
     stages,
@@ -309,7 +308,7 @@ def begin(run: Run) -> None:
         ConfigError: That folder, or the chosen output, cannot be written to.
     """
     targets.check_labels(run)
-    publish.publish_config(composing.as_yaml(run.config), run.config.workdir)
+    targets.write_config(composing.as_yaml(run.config), run.config.workdir)
 
 
 def do_job(_stage: Stage, job: Job) -> Any:

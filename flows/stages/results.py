@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import cards, inputs, normal_form, predict, publish, retention, stages, targets
+from flows.stages import cards, inputs, normal_form, predict, retention, stages, targets
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
@@ -30,9 +30,9 @@ def say_notes(_run: Run, stored: Stored) -> None:
 
 def publish_labeler(run: Run, stored: Stored) -> None:
     """The labeler: mal/checkpoint.pth in the working folder."""
-    publish.publish_labeler(stored, run.config.workdir)
-    file = run.config.workdir / "mal" / "checkpoint.pth"
-    cards.write_card(run, stored, file, "labeler", seeds=[run.config.seed])
+    folder = run.config.workdir / "mal"
+    _copy(stored, folder, {name: name for name in ("checkpoint.pth", "scalars.jsonl", "train.log")})
+    cards.write_card(run, stored, folder / "checkpoint.pth", "labeler", seeds=[run.config.seed])
 
 
 def publish_labels(run: Run, stored: Stored) -> str:
@@ -48,7 +48,8 @@ def publish_labels(run: Run, stored: Stored) -> str:
     native, chosen = normal_form.native_target(run), targets.labels_folder(run)
     target = output or run.config.workdir / "labels" / (native or "train.json")
     if output is None:
-        publish.publish_labels(stored, run.config.workdir)
+        names = {name: name for name in ("train.json", "skipped.json")}
+        _copy(stored, run.config.workdir / "labels", names)
     else:
         copy_out(stored.path / "skipped.json", ledger_of(output), stored.files["skipped.json"])
     if native:
@@ -67,14 +68,23 @@ def publish_segmenter(run: Run, training: Training, stored: Stored) -> None:
     """A segmenter: segmenters/NAME/ARM, or segmenters/NAME/ARM/seed_N after the first seed."""
     extra = "" if training.first else f"seed_{training.seed}"
     folder = run.config.workdir / "segmenters" / training.recipe.name / training.arm / extra
-    publish.publish_segmenter(stored, folder)
+    names = {name: name for name in ("predictions.json", "config.py", "scalars.jsonl")}
+    last = Path((stored.path / "last_checkpoint").read_text().strip()).name
+    _copy(stored, folder, names | {last: "checkpoint.pth"})
     seeds = [run.config.seed, training.seed]
     cards.write_card(run, stored, folder / "checkpoint.pth", "segmenter", seeds=seeds)
 
 
 def publish_retention(run: Run, stored: Stored) -> RetentionReport:
-    """The report: retention.json and report.html in the working folder, a line of the history."""
-    publish.publish_retention(stored, run.config.workdir)
+    """The report: retention.json and report.html in the working folder, a line of the history.
+
+    And, per segmenter, what differs between both arms' configs.
+    """
+    names = {name: name for name in ("retention.json", "report.html")}
+    for name in stored.files:
+        if name.endswith(".config.diff"):
+            names[name] = f"segmenters/{name.removesuffix('.config.diff')}/config.diff"
+    _copy(stored, run.config.workdir, names)
     report = retention.read_report(stored)
     name = str(run.config.workdir)
     history.record(_history_file(run), report, run=name, data=_scored_data(run))
@@ -109,6 +119,13 @@ def data_name(run: Run, *, scored: bool) -> str:
     labeled = inputs.inputs(run).train
     digest = _scored_data(run) if scored else run.digests(labeled).annotations
     return f"{title}-{digest[:DIGITS_SHOWN]}"
+
+
+def _copy(stored: Stored, folder: Path, names: dict[str, str]) -> None:
+    """Copy files of a stage, by name there and below the folder, where absent or altered."""
+    for source, target in names.items():
+        if copy_out(stored.path / source, folder / target, stored.files[source]):
+            logger.info("wrote %s", folder / target)
 
 
 def _history_file(run: Run) -> Path:

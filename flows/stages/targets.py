@@ -1,5 +1,6 @@
-"""Where a command writes, checked before it works: the working folder, and `output`."""
+"""Where a command writes, the working folder and `output`: checked before it works, and told."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from flows.stages.run import Run
 from flows.store.manifest import manifest_of
 from mal_core.config.roles import Role, settings_of
 from mal_core.data.pseudo_labels import ledger_of
-from mal_core.errors import ConfigError
+from mal_core.errors import ConfigError, lacks_space
+from mal_core.processes.files import atomic_path
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.processes.places import FOLDER, JSON, Kind, check_place
 
@@ -111,3 +113,36 @@ def _require_fitting_name(output: Path, target: str) -> None:
             "Name a folder; without output, workdir gets labels/train.json, which is COCO, too."
         )
         raise ConfigError(message)
+
+
+@contextlib.contextmanager
+def writable(target: Path) -> Iterator[None]:
+    """A place that the user chose, while it is written.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if lacks_space(error):
+            raise
+        message = f"{target} cannot be written ({error.strerror}): choose another place."
+        raise ConfigError(message) from error
+
+
+def write_config(text: str, workdir: Path) -> None:
+    """The composed settings as YAML; the first file written, so a bad folder shows here.
+
+    Raises:
+        ConfigError: The working folder cannot be written to.
+    """
+    target = workdir / "config.yaml"
+    try:
+        if target.is_file() and target.read_text() == text:
+            return
+        with atomic_path(target) as temporary:
+            temporary.write_text(text)
+    except OSError as error:
+        message = f"workdir={workdir} cannot be written to ({error.strerror}). Choose another."
+        raise ConfigError(message) from error
