@@ -204,6 +204,26 @@ def mal_command(*arguments: str, **variables: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("arguments", [("check", "--json"), ("check", "data=no")])
+def test_a_reader_who_leaves_ends_the_command_quietly(
+    arguments: tuple[str, ...], both: bool, drawn: Path, tmp_path: Path
+) -> None:
+    read, write = os.pipe()
+    os.close(read)  # as `| head -1` has done by then
+    words = [sys.executable, "-m", "flows.commands.cli", *arguments]
+    words += given(drawn)
+    environment = {**os.environ, "MAL_STORE": str(tmp_path / "store")}
+    with os.fdopen(write, "wb") as stdout, (tmp_path / "err").open("wb") as stderr:
+        errors = stdout if both else stderr
+        ran = subprocess.run(words, stdout=stdout, stderr=errors, env=environment, check=False)
+    said = (tmp_path / "err").read_text()
+    refused = "data=no" in arguments and not both  # nothing was said to the reader who has left
+    assert ran.returncode == (2 if refused else 141), said
+    assert "Traceback" not in said
+    assert "Broken" not in said
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys; from flows.commands import cli; cli.build_parser(); print(*sys.modules)"
     loaded = subprocess.run(

@@ -32,6 +32,14 @@ def test_a_folder_of_labels_has_the_place_that_was_named(tmp_path):
     assert into_folder(told) == told
 
 
+def test_corrected_labels_go_into_a_new_folder_too(tmp_path):
+    files = write_coco(tmp_path / "data")
+    (tmp_path / "d.json").write_text('{"review": 1, "decisions": []}')
+    given = [f"labels={files.annotations}", f"corrections={tmp_path / 'd.json'}"]
+    assert main(["review", "import", *given, f"output={tmp_path / 'new'}/"]) == 0
+    assert (tmp_path / "new" / "train.json").is_file()
+
+
 def test_other_places_stay_as_they_are():
     assert into_folder(["output=a.json", "labels=b/"], "train.json") == [
         "output=a.json",

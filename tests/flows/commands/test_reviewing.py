@@ -109,7 +109,7 @@ def test_masks_without_scores_are_scored_first(mal, files, tmp_path):
         ("review labels={labels} images={images} output=x share=0.1 worst=3", "give one of the"),
         (
             "review labels={labels} images={images} output={empty}/..",
-            "has not written. Name a new f",
+            "has not written",
         ),
         ("review import labels={labels} output=x.json", "needs labels=FILE corrections=FILE"),
         ("review import labels={labels} corrections=no.json output=x.json", "no such file"),

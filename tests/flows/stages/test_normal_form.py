@@ -94,7 +94,7 @@ def test_voc_and_yolo_return_as_their_own_files(mal, trained, tmp_path):
 
     target = tmp_path / "out" / "masks"
     mal.run("label", "data=yolo", *split(images, yolo), *trained, f"output={target}")
-    assert sorted(path.name for path in target.iterdir()) == ["a.txt", "b.txt", "data.yaml"]
+    assert sorted(path.name for path in target.glob("[!.]*")) == ["a.txt", "b.txt", "data.yaml"]
     assert target.with_name("masks.skipped.json").is_file()
 
 

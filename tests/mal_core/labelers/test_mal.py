@@ -19,6 +19,7 @@ from mal_core.models.checkpoints import save_labeler
 from mal_core.models.labeler import build_labeler
 from tests.builders import HEIGHT, WIDTH, CocoFiles, write_coco
 from tests.mal_core.drawn import TINY_ENCODER
+from tests.mal_core.formats import drawn_formats
 
 TINY = {"crop_size": 64, "label_crop_size": 64, "head_channels": 16, "head_convs": 2}
 
@@ -239,6 +240,67 @@ def test_training_from_python_gives_the_checkpoint_of_the_command(tmp_path):
         mal_core.train_labeler(
             files.images, files.annotations, folder, mal=recipe, encoder="random_tiny", seed=2
         )
+
+
+def with_a_box_outside(files: CocoFiles, target: Path) -> Path:
+    content = files.content()
+    content["annotations"][0]["bbox"] = [500, 500, 3, 3]
+    target.write_text(json.dumps(content))
+    return target
+
+
+def test_a_training_that_is_refused_names_the_users_file_and_leaves_nothing(tmp_path):
+    files = write_coco(tmp_path / "data")
+    wrong = with_a_box_outside(files, tmp_path / "wrong.json")
+    with pytest.raises(mal_core.DatasetError) as caught:
+        mal_core.train_labeler(files.images, wrong, tmp_path / "new" / "run")
+    assert str(caught.value).startswith(f"{wrong}: 1 problem")
+    assert [path for path, _ in caught.value.parts] == [wrong]
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "notes.txt").write_text("mine")
+    with pytest.raises(mal_core.DatasetError):
+        mal_core.train_labeler(files.images, wrong, tmp_path / "old")
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["notes.txt"]
+
+
+def test_a_training_needs_a_folder(tmp_path):
+    files = write_coco(tmp_path / "data")
+    (tmp_path / "file").write_text("mine")
+    for place, said in (
+        (tmp_path / "file", "is a file, and a folder is written there"),
+        (tmp_path / "file" / "below", "lies below .*file, which is a file"),
+        (files.images, "is the input"),
+    ):
+        with pytest.raises(mal_core.ConfigError, match=f"^output_dir={place} {said}"):
+            mal_core.train_labeler(files.images, files.annotations, place)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_labels_that_are_refused_leave_nothing(tmp_path):
+    files = write_coco(tmp_path / "data")
+    wrong = with_a_box_outside(files, tmp_path / "wrong.json")
+    recoded = tmp_path / "recoded.json"
+    recoded.write_bytes(wrong.read_text().encode("utf-16"))
+    box = mal_core.load_labeler(labeler="box")
+    for annotations in (wrong, recoded):
+        with pytest.raises(mal_core.DatasetError):
+            box.label_file(files.images, annotations, tmp_path / "new" / "a.json")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "photo.json").write_bytes(b"\xff\xd8")
+    with pytest.raises(mal_core.ConfigError, match="is no JSON file"):
+        box.label_file(files.images, files.annotations, tmp_path / "photo.json")
+
+
+def test_labels_that_return_as_a_folder_can_be_made_again(tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    labels = drawn_formats.write_yolo(tmp_path / "labels")
+    box = mal_core.load_labeler(labeler="box")
+    for _ in range(2):
+        box.label_file(images, labels, tmp_path / "out", format="yolo")
+    (tmp_path / "out" / "a.txt").write_text("")
+    with pytest.raises(mal_core.ConfigError, match=r"has a\.txt, changed since"):
+        box.label_file(images, labels, tmp_path / "out", format="yolo")
 
 
 @pytest.mark.parametrize("name", composing.options_of("mal"))

@@ -96,6 +96,14 @@ def test_a_killed_writer_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert json.loads(target.read_text()) == "old"
 
 
+def test_no_pipe_is_replaced_whoever_asks(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="is no file"):
+        write_json(tmp_path / "pipe", 1)
+    assert (tmp_path / "pipe").is_fifo()
+    assert len([*tmp_path.iterdir()]) == 1
+
+
 def test_json_lines_are_appended_in_order(tmp_path: Path) -> None:
     for step in range(3):
         append_jsonl(tmp_path / "a.jsonl", {"step": step})
