@@ -187,7 +187,11 @@ def test_what_no_prediction_can_reach_stands_beside_the_verdict_and_in_the_file(
 
 
 def test_ordinary_data_says_nothing_about_limits():
-    content = {"annotations": [{"image_id": 1, "category_id": 1} for _ in range(50)]}
+    content = {
+        "images": [{"id": 1}],
+        "annotations": [{"image_id": 1, "category_id": 1} for _ in range(50)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
     result = SegmenterResult(
         name="s", human=None, pseudo=metrics(), reach=measure_reach(content, 50)
     )
