@@ -88,8 +88,14 @@ def check_labels(run: Run) -> None:
         own = config.workdir / "labels" / "train.json"
         check_place(own, [*_places_in(config.data), *filter(None, [config.boxes])], told=str(own))
         return
-    _require_fitting_name(config.output, normal_form.native_target(run))
     folder, ledger = labels_folder(run), ledger_of(config.output)
+    if folder is not None and config.output.suffix == ".json":
+        message = (
+            f"output={config.output} looks like a file, but labels return as "
+            f"{normal_form.native_target(run)}, a folder of files. Name a folder; without output, "
+            "workdir gets labels/train.json, which is COCO, too."
+        )
+        raise ConfigError(message)
     if folder is None:
         check_output(config, beside=[ledger, manifest_of(config.output)])
     else:
@@ -103,16 +109,6 @@ def labels_folder(run: Run) -> OwnFolder | None:
     if config.output is None or not target or Path(target).suffix:
         return None
     return OwnFolder(config.output, f"mal label data={config.data.train_format}", sources(config))
-
-
-def _require_fitting_name(output: Path, target: str) -> None:
-    """Refuse the name of a file where labels return as a folder."""
-    if target and not Path(target).suffix and output.suffix == ".json":
-        message = (
-            f"output={output} looks like a file, but labels return as {target}, a folder of files. "
-            "Name a folder; without output, workdir gets labels/train.json, which is COCO, too."
-        )
-        raise ConfigError(message)
 
 
 @contextlib.contextmanager

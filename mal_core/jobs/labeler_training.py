@@ -1,6 +1,5 @@
 """Training a labeler from Python, as `mal train` does: in a child process."""
 
-from os import PathLike
 from pathlib import Path
 
 from mal_core.config import EncoderConfig, MalConfig
@@ -10,11 +9,9 @@ from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.labelers.files import normal_split
 from mal_core.labelers.mal import Labeler, load_labeler
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
-from mal_core.processes.files import sha256_file
+from mal_core.processes.files import Place, sha256_file
 from mal_core.processes.places import FOLDER, check_place, leaving_nothing
 from mal_core.processes.records import read_record
-
-Place = str | PathLike[str]
 
 
 def train_labeler(

@@ -19,6 +19,7 @@ from mal_core.errors import CheckpointError, ConfigError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import Drawing, Map, PixelBox
 from mal_core.labelers.weights import EXTRA
+from mal_core.models.precision import computes_in_bf16
 from mal_core.types import BoxAnnotation
 
 MOST_PIXELS = 1 << 25
@@ -88,8 +89,7 @@ class Foundation:
         self._padded = family.padded
         self.model = _model(family, folder).to(self.device).eval()
         self.processor = _processor(family, folder, self.model)
-        fits = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self._bf16 = config.precision == "bf16" or (config.precision == "auto" and fits)
+        self._bf16 = computes_in_bf16(config.precision, self.device)
 
     @torch.inference_mode()
     def draw(self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]) -> Iterator[Drawing]:

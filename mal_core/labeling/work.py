@@ -26,6 +26,7 @@ from mal_core.labeling.upright import upright_outcomes
 from mal_core.labeling.views import BoxViews, DrawnMask, Seen, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import LOGIT_STRIDE, MaskAutoLabeler, Sight
+from mal_core.models.precision import computes_in_bf16
 from mal_core.processes.progress import Progress
 from mal_core.quality.score import default_model, drift_line, quality_of
 from mal_core.types import (
@@ -68,9 +69,7 @@ class MaskWriter:
         chosen = {"student": ["student"], "teacher": ["teacher"], "both": ["student", "teacher"]}
         self.networks = [getattr(labeler, name) for name in chosen[config.label_network]]
         self.sees_box = self.networks[0].outline_head is not None
-        fits = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        wanted = config.label_precision
-        self.bf16 = wanted == "bf16" or (wanted == "auto" and fits)
+        self.bf16 = computes_in_bf16(config.label_precision, self.device)
         self.quality = default_model("labels")
 
     def prepare(self, _dataset: BoxDataset, _folder: Path) -> None:

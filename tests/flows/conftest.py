@@ -225,6 +225,22 @@ def mal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mal]:
 
 
 @pytest.fixture
+def mal_in_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `mal` in this process, in a folder of the test: exit status, stdout, stderr."""
+    from flows.commands.cli import main
+
+    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return main(arguments), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
 def fresh_mal(tmp_path: Path) -> Iterator[Mal]:
     """The `mal` command with a store of its own."""
     command = Mal(tmp_path)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.commands.cli import main
 from mal_core.data.images.loading import load_image
 
 Mal = Callable[..., tuple[int, str, str]]
@@ -20,14 +19,8 @@ NAME, FILE = "imgs\\photo%201.png", "Photo 1.PNG"
 
 
 @pytest.fixture
-def mal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mal:
-    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        return main(arguments), *capsys.readouterr()
-
-    return run
+def mal(mal_in_folder: Mal) -> Mal:
+    return mal_in_folder
 
 
 def shown() -> np.ndarray:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.cli import main
 from flows.settings import composing
 from flows.stages import targets
 from tests.builders import CocoFiles, write_coco
@@ -33,14 +32,8 @@ COMMANDS = {
 
 
 @pytest.fixture
-def mal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mal:
-    monkeypatch.setenv("MAL_STORE", str(tmp_path / "store"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        return main(arguments), *capsys.readouterr()
-
-    return run
+def mal(mal_in_folder: Mal) -> Mal:
+    return mal_in_folder
 
 
 @pytest.fixture
