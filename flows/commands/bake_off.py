@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, stages, targets
+from flows.stages import inputs, phase1, targets
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes import places
@@ -48,7 +48,7 @@ def bake_off(run: Run) -> list[str]:
     folder = _folder(config)
     _require_labelers(config)
     targets.write_config(composing.as_yaml(config), config.workdir)
-    train, stripped = inputs.inputs(run).train, stages.boxes(run)
+    train, stripped = inputs.inputs(run).train, phase1.boxes(run)
     boxes = stripped.path / "boxes.json"
     dataset = read_boxes(train.images, boxes, strict=config.data.strict)
     if not dataset.boxes:
@@ -56,7 +56,7 @@ def bake_off(run: Run) -> list[str]:
         raise ConfigError(message)
     human = _human_masks(run, dataset)  # a wrong file is refused before anything is trained
     own = any(labeler.is_trained for labeler in config.labelers)
-    network = stages.labeler_checkpoint(run)[0] if own else None
+    network = phase1.labeler_checkpoint(run)[0] if own else None
     names = _names(config.labelers)
     entrants = [
         Entrant(name=name, drawer=drawer_of(labeler, network, config.mal))

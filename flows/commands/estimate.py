@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.commands.measuring import measure
 from flows.stages import targets
-from flows.stages.measuring import measure
 from flows.stages.run import Run
 from mal_core.evaluation.costs import ESTIMATE, Estimate, EstimateFile
 from mal_core.processes.records import write_record

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import inputs, retention, stages
+from flows.stages import inputs, phase2, retention
 from flows.stages.run import Run
 from flows.stages.trainings import Arm
 from mal_core.errors import ArtifactError, ConfigError
@@ -43,7 +43,7 @@ def render_report(workdir: Path) -> None:
     report = read_report(workdir)
     config = composing.read_yaml(workdir / "config.yaml")
     run = Run(config)
-    train, val = inputs.inputs(run).train, stages.scored_split(run)
+    train, val = inputs.inputs(run).train, phase2.scored_split(run)
     folders = {recipe.name: workdir / "segmenters" / recipe.name for recipe in config.segmenters}
     diffs = {name: folder / "config.diff" for name, folder in folders.items()}
     sources = ReportSources(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.settings import composing
-from flows.stages import inputs, licensing, stages
+from flows.stages import inputs, licensing, phase1
 from flows.stages.run import Run
 from flows.store.code_version import code_version, installed_version
 from flows.store.local import Stored
@@ -77,9 +77,9 @@ def reads(run: Run, stored: Stored, kind: Kind) -> dict[str, ReadCertificate]:
     config = run.config
     found: dict[str, Stored] = {}
     if config.trains_labeler:
-        found["training"] = stages.train_mal(run)
+        found["training"] = phase1.train_mal(run)
     if kind != "labeler" and config.pseudo_labels is None:
-        found["labeling"] = stored if kind == "labels" else stages.generate_pseudo_labels(run)
+        found["labeling"] = stored if kind == "labels" else phase1.generate_pseudo_labels(run)
     certificates = {name: read_certificate(one.path) for name, one in found.items()}
     return {name: one for name, one in certificates.items() if one is not None}
 
@@ -105,7 +105,7 @@ def _origin(run: Run) -> EncoderOrigin | None:
     """What phase 1 has left of its encoder's origin."""
     if run.config.pseudo_labels is not None:
         return None
-    made = stages.train_mal if run.config.trains_labeler else stages.generate_pseudo_labels
+    made = phase1.train_mal if run.config.trains_labeler else phase1.generate_pseudo_labels
     return read_origin(made(run).path)
 
 

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from flows.stages import inputs, stages
+from flows.stages import inputs, phase2
 from flows.stages.images import plain_images
 from flows.stages.normal_form import one_class
 from flows.stages.run import Run
@@ -48,8 +48,8 @@ def predict(run: Run, training: Training) -> Stored:
     from mal_core.jobs.predict import PredictJob, predict_in_child
     from mal_core.jobs.segmenter import read_run
 
-    test, trained = split_to_predict(run), stages.train_segmenter(run, training)
-    annotations, digest = stages.train_annotations(run, training.arm)
+    test, trained = split_to_predict(run), phase2.train_segmenter(run, training)
+    annotations, digest = phase2.train_annotations(run, training.arm)
     listed = read_image_list(test.annotations).images
     finished = read_run(training.recipe.name, trained.path)
 
@@ -72,7 +72,7 @@ def predict(run: Run, training: Training) -> Stored:
                 "phase2_configs.runner.predict",
                 "phase2_configs.mmcv_compat.mmcv_ops",
             ],
-            packages=stages.MMDET,
+            packages=phase2.MMDET,
         ),
     )
     return run.get(key, work, title=f"{PREDICT}: {training.title}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import cards, inputs, normal_form, predict, retention, stages, targets
+from flows.stages import cards, inputs, normal_form, phase1, phase2, predict, retention, targets
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
@@ -61,7 +61,7 @@ def publish_labels(run: Run, stored: Stored) -> str:
     if file.is_file():
         cards.write_card(run, stored, file, "labels", seeds=[run.config.seed])
     scores = normal_form.detection_scores(run, target)
-    return "\n".join([stages.accounting(stored).line(), *scores])
+    return "\n".join([phase1.accounting(stored).line(), *scores])
 
 
 def publish_segmenter(run: Run, training: Training, stored: Stored) -> None:
@@ -133,4 +133,4 @@ def _history_file(run: Run) -> Path:
 
 
 def _scored_data(run: Run) -> str:
-    return run.digests(stages.scored_split(run)).annotations
+    return run.digests(phase2.scored_split(run)).annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import cards, inputs, stages
+from flows.stages import cards, inputs, phase1, phase2
 from flows.stages.given_labels import ACCOUNTING
 from flows.stages.run import Run
 from flows.stages.trainings import ARM_TITLES, Arm, trainings
@@ -40,8 +40,8 @@ Trained = Mapping[tuple[str, Arm, int], Stored]
 def evaluate_retention(run: Run) -> Stored:
     """Leaves retention.json and report.html."""
     inputs.check(run, need_val=True)
-    labels = stages.generate_pseudo_labels(run)
-    trained = {one.key: stages.train_segmenter(run, one) for one in trainings(run)}
+    labels = phase1.generate_pseudo_labels(run)
+    trained = {one.key: phase2.train_segmenter(run, one) for one in trainings(run)}
     shown = shown_settings(run.config)
 
     def work(folder: Path) -> None:
@@ -60,8 +60,8 @@ def evaluate_retention(run: Run) -> Stored:
             images=train.images,
             mal_scalars=_mal_scalars(run),
             curves=_files_of(trained, first, "scalars.jsonl"),
-            val_annotations=stages.scored_split(run).annotations,
-            val_images=stages.scored_split(run).images,
+            val_annotations=phase2.scored_split(run).annotations,
+            val_images=phase2.scored_split(run).images,
             predictions=_files_of(trained, first, PREDICTIONS),
             config_diffs=diffs,
             settings=composing.to_yaml(shown),
@@ -98,12 +98,12 @@ def _mal_scalars(run: Run) -> Path:
         return run.config.checkpoint.parent / "scalars.jsonl"
     if run.config.pseudo_labels is not None:
         return run.config.pseudo_labels.parent / "no-training"
-    return stages.train_mal(run).path / "scalars.jsonl"
+    return phase1.train_mal(run).path / "scalars.jsonl"
 
 
 def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
-    train, val = inputs.inputs(run).train, stages.scored_split(run)
-    ruler = stages.second_ruler(run)
+    train, val = inputs.inputs(run).train, phase2.scored_split(run)
+    ruler = phase2.second_ruler(run)
     found = {
         "train.annotations": run.digests(train).annotations,
         "train.images": run.digests(train).images,
@@ -123,10 +123,10 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
 def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any]) -> RetentionReport:
     from mal_core.evaluation.scores import drift, label_quality, score_histogram
 
-    ruler, accounting = stages.second_ruler(run), stages.accounting(labels)
+    ruler, accounting = phase2.second_ruler(run), phase1.accounting(labels)
     file = run.config.second_ruler
     return RetentionReport(
-        segmenters=_compared(run, trained, stages.scored_split(run).annotations),
+        segmenters=_compared(run, trained, phase2.scored_split(run).annotations),
         quality=label_quality(labels.path / "train.json", inputs.inputs(run).train.annotations),
         accounting=accounting,
         context={
@@ -176,7 +176,7 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
 
 
 def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
-    stored = {} if not run.config.trains_labeler else {TRAIN: stages.train_mal(run)}
+    stored = {} if not run.config.trains_labeler else {TRAIN: phase1.train_mal(run)}
     stored[LABEL] = labels
     for (name, arm, seed), one in trained.items():
         stored[f"{name}, {ARM_TITLES[arm]}, seed {seed}"] = one

@@ -7,13 +7,15 @@ parameters, for everyone to read, and asks the session what they come to.
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from flows.settings import composing
 from flows.settings.composing import Composed
 from flows.settings.from_checkpoint import with_own_labeling
 from flows.settings.run_config import RunConfig
-from flows.stages import stages
+from flows.stages import drawing
 from flows.stages.run import Run
+from mal_core.models.encoder_names import check_encoder_name
 
 
 class Session:
@@ -54,9 +56,32 @@ class Session:
         config, key = self.config(overrides, required), tuple(overrides)
         if key not in self._runs:
             config = with_own_labeling(config, overrides)
-            stages.check_settings(config)
+            check_settings(config)
             self._runs[key] = begin(config)
         return self._runs[key]
+
+
+def check_settings(config: RunConfig) -> None:
+    """Refuse an encoder that timm does not have, a recipe or a runner that cannot work.
+
+    Raises:
+        ConfigError: The message names similar ones.
+        CheckpointError: A segmenter's file of weights is none; phase 1 would train before it.
+    """
+    from flows.stages.label_runners import check_label_runner
+    from mal_core.jobs.segmenter import resolve_config
+
+    check_label_runner(config)
+    drawing.check_labeler(config)
+    if config.trains_labeler:
+        check_encoder_name(config.encoder.name)
+    for recipe in config.segmenters:
+        resolve_config(recipe.config)
+    for weights in {recipe.weights for recipe in config.segmenters}:
+        if weights is not None and Path(weights).is_absolute():
+            from mal_core.models.safe_weights import read_weights  # torch: only for a file
+
+            read_weights(weights, f"segmenter.weights={weights}")
 
 
 _session: contextvars.ContextVar[Session | None] = contextvars.ContextVar("session", default=None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.stages import inputs, stages
+from flows.stages import inputs, phase1, phase2
 from flows.stages.run import Run
 from mal_core.data import view
 from mal_core.errors import DatasetError
@@ -21,7 +21,7 @@ def pipeline(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Pi
 
 def test_both_arms_get_masks_as_mmdet_reads_them(pipeline: Pipeline) -> None:
     usual = Run(pipeline.config())
-    assert stages.train_annotations(usual, "human")[0] == pipeline.annotations
+    assert phase2.train_annotations(usual, "human")[0] == pipeline.annotations
 
     def flatten(content: dict[str, Any]) -> None:
         for entry in content["annotations"]:
@@ -31,11 +31,11 @@ def test_both_arms_get_masks_as_mmdet_reads_them(pipeline: Pipeline) -> None:
 
     pipeline.edit(flatten)
     run = Run(pipeline.config())
-    human, _ = stages.train_annotations(run, "human")
+    human, _ = phase2.train_annotations(run, "human")
     assert human.is_relative_to(run.store.root / "normal-masks")
     assert run.view(pipeline.annotations).masks.unusual
     assert run.view(human).masks.unusual == {}
-    assert run.view(stages.train_annotations(run, "pseudo")[0]).masks.unusual == {}
+    assert run.view(phase2.train_annotations(run, "pseudo")[0]).masks.unusual == {}
 
 
 def test_a_file_is_parsed_once_by_all_runs_of_a_process(
@@ -61,10 +61,10 @@ def test_a_packed_second_ruler_and_packed_labels_reach_phase_2_unpacked(pipeline
     given = [f"pseudo_labels={packed['train']}", f"second_ruler={packed['val']}"]
     run = Run(pipeline.config(*given))
     inputs.check(run, need_val=True)
-    ruler = stages.second_ruler(run)
+    ruler = phase2.second_ruler(run)
     assert ruler is not None
     assert ruler.read_bytes() == (pipeline.data / "val" / "annotations.json").read_bytes()
-    labels = json.loads((stages.generate_pseudo_labels(run).path / "train.json").read_text())
+    labels = json.loads((phase1.generate_pseudo_labels(run).path / "train.json").read_text())
     assert all("segmentation" in entry for entry in labels["annotations"])
 
 
@@ -75,7 +75,7 @@ def test_what_is_wrong_in_a_packed_file_is_told_with_its_own_name(
     given = pipeline.root / "given.json.gz"
     given.write_bytes(gzip.compress(b'{"images": [], "annotations": [], "categories": []}'))
     run = Run(pipeline.config(f"{key}={given}"))
-    needs = stages.generate_pseudo_labels if key == "pseudo_labels" else check_both
+    needs = phase1.generate_pseudo_labels if key == "pseudo_labels" else check_both
     with pytest.raises(DatasetError) as caught:
         needs(run)
     assert str(caught.value).startswith(f"{given}: ")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.settings import composing
-from flows.stages import label_runners, stages
+from flows.stages import label_runners, session
 from flows.stages.label_runners import in_threads
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, WorkerError
@@ -26,7 +26,7 @@ def test_a_runner_without_its_package_is_refused_with_the_command_that_installs_
     )
     config = composing.compose([*FILES, f"label_runner={runner}"])
     with pytest.raises(ConfigError, match=rf"pip install 'mal-pipeline\[{runner}\]'"):
-        stages.check_settings(config)
+        session.check_settings(config)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_trained(
     named = f"{runner}_address='{address}'"
     config = composing.compose([*FILES, f"label_runner={runner}", named])
     with pytest.raises(ConfigError, match=f"{runner}_address={address} does not answer"):
-        stages.check_settings(config)
+        session.check_settings(config)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.commands import cache_verbs
-from flows.stages import graph, inputs, results, stages
+from flows.stages import graph, inputs, phase1, phase2, results
 from flows.stages.run import Run
 from flows.store import contents, stage_names
 from flows.store.stage_names import EVALUATE
@@ -224,7 +224,7 @@ def test_corrected_labels_train_the_pseudo_arm_again_and_nothing_else(pipeline: 
     import_corrections(train, decisions, corrected)
     assert pipeline.run(f"pseudo_labels={corrected}") == {PSEUDO}
     assert pipeline.run(f"pseudo_labels={corrected}") == set()
-    stored = stages.generate_pseudo_labels(Run(pipeline.config(f"pseudo_labels={corrected}")))
+    stored = phase1.generate_pseudo_labels(Run(pipeline.config(f"pseudo_labels={corrected}")))
     skipped = json.loads((stored.path / "skipped.json").read_text())
     assert [one["reason"] for one in skipped["skipped"]] == ["a reviewer rejected its mask"]
 
@@ -232,11 +232,11 @@ def test_corrected_labels_train_the_pseudo_arm_again_and_nothing_else(pipeline: 
 def test_class_agnostic_changes_phase_2_and_leaves_the_labels_their_classes(
     pipeline: Pipeline,
 ) -> None:
-    before = stages.generate_pseudo_labels(Run(pipeline.config())).path
+    before = phase1.generate_pseudo_labels(Run(pipeline.config())).path
     assert pipeline.run("data.class_agnostic=true") == PHASE_2
     run = Run(pipeline.config("data.class_agnostic=true"))
-    assert stages.generate_pseudo_labels(run).path == before
-    for path in (stages.train_annotations(run, "pseudo")[0], stages.scored_split(run).annotations):
+    assert phase1.generate_pseudo_labels(run).path == before
+    for path in (phase2.train_annotations(run, "pseudo")[0], phase2.scored_split(run).annotations):
         content = json.loads(path.read_text())
         assert content["categories"] == [{"id": 1, "name": "object"}]
         assert {entry["category_id"] for entry in content["annotations"]} == {1}
@@ -285,7 +285,7 @@ def test_why_says_that_an_attempt_will_be_continued_and_speaks_as_the_settings_d
     lines = cache_verbs.why(given).splitlines()
     assert "an interrupted attempt" not in "".join(lines)
     with pytest.raises(contents.WouldRunError) as would:
-        stages.train_mal(Run(pipeline.config(*given[-1:]), store=_looking(pipeline)))
+        phase1.train_mal(Run(pipeline.config(*given[-1:]), store=_looking(pipeline)))
     _looking(pipeline).attempt(would.value.key).mkdir()
     assert "  an interrupted attempt is there and will be continued" in cache_verbs.why(given)
     settings = cache_verbs.why([*pipeline.overrides, "encoder.pretrained=false"])

@@ -17,7 +17,7 @@ from threading import Timer
 from typing import Any
 
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, stages
+from flows.stages import inputs, phase1, phase2
 from flows.stages.run import Run
 from flows.stages.trainings import Training, trainings
 from flows.store.local import Store
@@ -175,8 +175,8 @@ class _Measured:
         """Phase 1."""
         run = self._begun()
         inputs.check(run, need_val=False)
-        stages.boxes(run)
-        return self._watched(TRAIN, "train MAL", run, lambda: stages.train_mal(run))
+        phase1.boxes(run)
+        return self._watched(TRAIN, "train MAL", run, lambda: phase1.train_mal(run))
 
     def labeling(self) -> Estimate:
         """Labels of a network of one step: as slow as those of a good one."""
@@ -188,8 +188,8 @@ class _Measured:
 
         run = self._begun(short)
         if run.config.trains_labeler:
-            stages.train_mal(run)
-        found = self._watched(LABEL, "label boxes", run, lambda: stages.generate_pseudo_labels(run))
+            phase1.train_mal(run)
+        found = self._watched(LABEL, "label boxes", run, lambda: phase1.generate_pseudo_labels(run))
         side = self._run.config.labelers_side_by_side
         return dataclasses.replace(found, hours=found.hours / side) if side > 1 else found
 
@@ -213,13 +213,13 @@ class _Measured:
         run = self._begun(filled)
         title = f"{SEGMENT}, {name}"
         steps = self._watched(
-            title, f"train {name}", run, lambda: stages.train_segmenter(run, training)
+            title, f"train {name}", run, lambda: phase2.train_segmenter(run, training)
         )
         shutil.rmtree(run.store.root / SEGMENT, ignore_errors=True)
         short = dataclasses.replace(training.recipe, max_steps=SHORT)
         once = dataclasses.replace(training, recipe=short)
         images = self._watched(
-            title, f"predict {name}", run, lambda: stages.train_segmenter(run, once)
+            title, f"predict {name}", run, lambda: phase2.train_segmenter(run, once)
         )
         # The second measurement has a start-up and a step of its own: its images alone count.
         predicting = images.units / images.rate / 3600 if images.rate else 0.0

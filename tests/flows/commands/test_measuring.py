@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.stages import measuring
-from flows.stages.measuring import Watch
+from flows.commands import measuring
+from flows.commands.measuring import Watch
 from mal_core.errors import WorkerError
 from mal_core.processes import progress
 
