@@ -27,6 +27,7 @@ from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
 from mal_core.config import SplitConfig
+from mal_core.config.labelers import LabelerName
 from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
@@ -330,12 +331,19 @@ def _require_files(config: RunConfig) -> None:
         key, path = setting.key, attrgetter(setting.key)(config)
         if path is not None and not path.is_file() and not _is_wanted_folder(config, setting, path):
             seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
-            hint = ""
-            if setting.made is not None:
-                stage = setting.made.stage
-                hint = f" Wanted a FILE, latest, or {stage}/KEY as `mal cache ls {stage}` lists it."
-            message = f"{key}={path}: {seen}.{hint}"
+            message = f"{key}={path}: {seen}.{_instead(setting, path)}"
             raise ConfigError(message)
+
+
+def _instead(setting: Setting, path: Path) -> str:
+    """What to give for a file that is not there, as a sentence after a blank, if that is known."""
+    if path.name in typing.get_args(LabelerName):
+        made = f"`mal label labeler={path.name} output=masks.json` makes one of that labeler"
+        return f" A file of masks is wanted: {made}; then {setting.key}=masks.json."
+    if setting.made is not None:
+        stage = setting.made.stage
+        return f" Wanted a FILE, latest, or {stage}/KEY as `mal cache ls {stage}` lists it."
+    return ""
 
 
 def _is_wanted_folder(config: RunConfig, setting: Setting, path: Path) -> bool:
