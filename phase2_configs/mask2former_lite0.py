@@ -10,7 +10,23 @@ Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/trai
 _base_ = ["mask2former_swin_cpu.py", "_base_/lite0.py"]
 
 # See runner/sizing.py.
-sized_from_data = dict(object_px=28, least_px=256, most_px=512, crop_px=256)
+sized_from_data = dict(
+    object_px=28,
+    least_px=256,
+    most_px=512,
+    crop_px=256,
+    crowded=dict(
+        imports=["phase2_configs.heads.local_mask2former"],
+        model=dict(
+            panoptic_head=dict(
+                type="LocalMask2FormerHead",
+                cell_px=16.0,
+                # The third looks at features of stride 8.
+                transformer_decoder=dict(num_layers=3),
+            ),
+        ),
+    ),
+)
 
 model = dict(
     data_preprocessor=_base_.lite0.preprocessor,

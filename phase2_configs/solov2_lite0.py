@@ -10,7 +10,18 @@ Command: python -m phase2_configs.runner.train JOB.json   (or mmdet's tools/trai
 _base_ = ["solov2_r18.py", "_base_/lite0.py"]
 
 # See runner/sizing.py.
-sized_from_data = dict(object_px=24, least_px=256, most_px=512, crop_px=None)
+sized_from_data = dict(
+    object_px=24,
+    least_px=256,
+    most_px=512,
+    crop_px=None,
+    crowded=dict(
+        imports=["phase2_configs.heads.local_solov2"],
+        crop_px=256,
+        # `strides`: masks of so few cells (of 4 x 4 px) are dropped.
+        model=dict(mask_head=dict(type="LocalSOLOV2Head", crop_share=1.0, strides=[2, 8, 16, 32])),
+    ),
+)
 
 model = dict(
     data_preprocessor=_base_.lite0.preprocessor,

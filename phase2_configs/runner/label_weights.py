@@ -10,6 +10,8 @@ HEADS = {
     "SOLOV2Head": "WeightedSOLOV2Head",
     "FCNMaskHead": "WeightedFCNMaskHead",
     "Mask2FormerHead": "WeightedMask2FormerHead",
+    "LocalSOLOV2Head": "WeightedLocalSOLOV2Head",
+    "LocalMask2FormerHead": "WeightedLocalMask2FormerHead",
 }
 MODULES = ["phase2_configs.runner.weighted_data", "phase2_configs.runner.weighted_heads"]
 

@@ -5,6 +5,8 @@ A recipe asks for it by `sized_from_data`:
     object_px: side that the median object shall have after the image is scaled
     least_px, most_px: bounds of the image's longer side
     crop_px: train on crops of this side, null: on whole images
+    crowded: what is different where images are crowded: any of the above; `model`, places of
+        the model and what they become; `imports`, modules that know these
 
 Plain nested dicts, as in `recipe`: imports no mmdet.
 """
@@ -21,6 +23,9 @@ FINEST_STRIDE = 4
 CELLS_PER_OBJECT = 1.6
 """Grid cells per side of an object: two neighbours that touch never share one."""
 GRID_SIDES = (5, 40)
+CROWD = 10
+"""Objects on the median image from which on images are crowded."""
+CELL_PX = (8.0, 32.0)
 EXTREME_RATIO = 4.0
 REGIONS_PER_OBJECT = 4
 REGIONS = (32, 128)
@@ -44,16 +49,25 @@ def fit(config: dict[str, Any], sizes: ObjectSizes | None, image_size: int | Non
         if image_size is not None:
             recipe.set_image_size(config, image_size)
         return []
+    crowded = request.get("crowded") if sizes.per_image[2] >= CROWD else None
+    if crowded is not None:
+        request = {**request, **crowded}
+        _change(config["model"], request.get("model", {}))
+        config["custom_imports"]["imports"] += request.get("imports", [])
     side = image_size or _image_side(sizes, request)
     recipe.set_image_size(config, side, scale_objects=False)
     objects = [share * side for share in sizes.sides]
     said = [f"images of {side} px, where the median object has {objects[2]:.0f}"]
+    if crowded is not None:
+        said.append("crowded")
     crop = request.get("crop_px")
     if crop is not None and crop < side:
         _crop(config, crop)
         said.append(f"crops of {crop} px")
     for node in recipe.walk(config["model"]):
         said += _fit_node(node, side, objects, sizes)
+        if "crop_share" in node:
+            node["crop_share"] = min(1.0, (crop or side) / side)
     said += _fit_regions(config, sizes)
     return said
 
@@ -62,6 +76,14 @@ def _image_side(sizes: ObjectSizes, request: dict[str, Any]) -> int:
     wanted = request["object_px"] / sizes.sides[2]
     side = min(request["most_px"], max(request["least_px"], wanted))
     return round(side / DIVISOR) * DIVISOR
+
+
+def _change(node: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(node.get(key), dict):
+            _change(node[key], value)
+        else:
+            node[key] = value
 
 
 def _crop(config: dict[str, Any], side: int) -> None:
@@ -76,6 +98,10 @@ def _fit_node(
     if node.get("num_grids"):
         node["num_grids"] = _grids(node["scale_ranges"], side, objects)
         return [f"grids {node['num_grids']}"]
+    if "cell_px" in node:
+        cell = min(CELL_PX[1], max(CELL_PX[0], objects[2] / CELLS_PER_OBJECT))
+        node["cell_px"] = round(cell, 1)
+        return [f"a query per {node['cell_px']} px"]
     if node.get("type") == "AnchorGenerator":
         node["scales"] = [_anchor_scale(objects)]
         node["ratios"] = _ratios(sizes)

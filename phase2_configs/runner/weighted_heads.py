@@ -16,6 +16,9 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from phase2_configs.heads.local_mask2former import LocalMask2FormerHead
+from phase2_configs.heads.local_solov2 import LocalSOLOV2Head
+
 
 def weights_of(instances: InstanceData) -> Tensor:
     """Weights of an image's objects, float32, shape (N,)."""
@@ -162,3 +165,13 @@ class WeightedMask2FormerHead(Mask2FormerHead):
 
     def _all_matched(self) -> Iterator[Tensor]:
         yield torch.cat(self._matched)
+
+
+@MODELS.register_module()
+class WeightedLocalSOLOV2Head(WeightedSOLOV2Head, LocalSOLOV2Head):
+    """SOLOv2 with windows around its cells: as SOLOv2."""
+
+
+@MODELS.register_module()
+class WeightedLocalMask2FormerHead(WeightedMask2FormerHead, LocalMask2FormerHead):
+    """Mask2Former with a query per cell: as Mask2Former."""

@@ -14,13 +14,17 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from mal_core.data.object_sizes import ObjectSizes
 from mal_core.errors import ConfigError, DatasetError
-from phase2_configs.runner import recipe, weighted_data
+from phase2_configs.runner import recipe, sizing, weighted_data
 from phase2_configs.runner.label_weights import weigh_labels
 from phase2_configs.runner.users_config import read_config
 
 RECIPES = Path(recipe.__file__).parents[1]
 FAMILIES = ("solov2_r18", "cascade_mask_rcnn_convnext_cpu", "mask2former_swin_cpu")
+CROWDED = ("solov2_lite0", "mask2former_lite0")
+"""Recipes with heads of their own for crowded images."""
+CROWD = ObjectSizes(sides=(0.3,) * 5, ratios=(1.0,) * 5, per_image=(20.0,) * 5)
 SIDE = 128
 SQUARES = ((8, 8, 48, 48), (70, 20, 40, 60), (30, 76, 44, 40))
 """x, y, width, height of the objects; no two share a cell or a proposal."""
@@ -72,7 +76,10 @@ def a_config(name: str, train: Path, how: str = "none", threshold: float = 0.5) 
     for split in ("train", "val", "test"):
         recipe.set_data(config, split, train.parent, train)
     recipe.set_weights(config["model"], None)
-    recipe.set_image_size(config, SIDE)
+    if name in CROWDED:
+        sizing.fit(config, CROWD, SIDE)
+    else:
+        recipe.set_image_size(config, SIDE)
     for cost in recipe.walk(config["model"].get("train_cfg") or {}):
         if cost.get("type") in ("CrossEntropyLossCost", "DiceCost"):
             cost["weight"] = 0.0  # so that a mask does not decide who learns it
@@ -109,7 +116,7 @@ def is_of_masks(loss: str) -> bool:
     return loss.rpartition("loss_")[2] in ("mask", "dice")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *CROWDED])
 def test_equal_scores_are_mmdets_own_loss(tmp_path: Path, name: str) -> None:
     train = photo_of_squares(tmp_path, (0.25, 0.25, 0.25))
     losses, gradients = losses_of(a_config(name, train))
@@ -120,7 +127,7 @@ def test_equal_scores_are_mmdets_own_loss(tmp_path: Path, name: str) -> None:
         assert torch.allclose(same[key], gradient, rtol=1e-5, atol=1e-6), key
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *CROWDED])
 def test_only_an_ignored_object_may_have_any_mask(tmp_path: Path, name: str) -> None:
     scores = (0.9, 0.2, 0.9)
     losses, gradients = losses_of(a_config(name, photo_of_squares(tmp_path, scores), "threshold"))
@@ -133,7 +140,7 @@ def test_only_an_ignored_object_may_have_any_mask(tmp_path: Path, name: str) -> 
     assert all(changed[key] != losses[key] for key in losses if is_of_masks(key))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *CROWDED])
 def test_an_ignored_object_keeps_its_class_and_box(tmp_path: Path, name: str) -> None:
     train = photo_of_squares(tmp_path, (0.9, 0.2, 0.9))
     losses, _ = losses_of(a_config(name, train))

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -37,6 +38,23 @@ def config_of(name: str) -> dict[str, Any]:
 def image_side(config: dict[str, Any]) -> int:
     pipeline = config["test_dataloader"]["dataset"]["pipeline"]
     return max(next(step["scale"] for step in pipeline if step["type"] == "Resize"))
+
+
+def shuffled_crowd(counts: tuple[int, ...], side: int, image: int) -> ObjectSizes:
+    """Sizes of images with so many boxes each, drawn at random places, sides varied by a third."""
+    generator = np.random.default_rng(0)
+    boxes = []
+    for number, count in enumerate(counts):
+        drawn = generator.uniform(side / 1.33, side * 1.33, (count, 2))
+        corners = generator.uniform(0, image - drawn)
+        boxes += [
+            {"image_id": number, "bbox": [*corner, *extent]}
+            for corner, extent in zip(corners.tolist(), drawn.tolist(), strict=True)
+        ]
+    images = [{"id": number, "width": image, "height": image} for number in range(len(counts))]
+    found = measure_sizes({"images": images, "annotations": boxes})
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -91,6 +109,50 @@ def test_crops_are_cut_only_where_images_are_larger() -> None:
     ]
     assert steps[0][-2:] == ["RandomCrop", "PackDetInputs"]
     assert "RandomCrop" not in steps[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "local"),
+    [
+        ("solov2_lite0", "mask_head", "LocalSOLOV2Head"),
+        ("mask2former_lite0", "panoptic_head", "LocalMask2FormerHead"),
+    ],
+)
+def test_crowded_images_get_heads_with_places_and_others_do_not(
+    name: str, part: str, local: str
+) -> None:
+    usual = config_of(name)["model"]
+    for counts in ((1, 2, 3, 60), (9, 9, 9)):
+        config = config_of(name)
+        said = sizing.fit(config, shuffled_crowd(counts, 20, 400), None)
+        assert config["model"][part]["type"] == usual[part]["type"] != local
+        assert "crowded" not in said
+    config = config_of(name)
+    said = sizing.fit(config, shuffled_crowd((12, 30, 200), 20, 400), None)
+    assert config["model"][part]["type"] == local
+    assert "crowded" in said
+    assert "crops of 256 px" in said
+
+
+def test_cells_and_queries_of_a_crowd_are_smaller_than_its_objects() -> None:
+    crowd = shuffled_crowd((40, 40, 40), 20, 400)
+    solov2, mask2former = config_of("solov2_lite0"), config_of("mask2former_lite0")
+    for config in (solov2, mask2former):
+        sizing.fit(config, crowd, None)
+    head, side = solov2["model"]["mask_head"], image_side(solov2)
+    assert head["crop_share"] == 256 / side
+    assert side / head["num_grids"][0] < 0.75 * 20 / 400 * side
+    cell = mask2former["model"]["panoptic_head"]["cell_px"]
+    assert cell == pytest.approx(20 / 400 * image_side(mask2former) / 1.6, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["solov2_lite0", "mask2former_lite0"])
+def test_a_crowd_in_images_no_larger_than_a_crop_is_not_cropped(name: str) -> None:
+    config = config_of(name)
+    said = sizing.fit(config, shuffled_crowd((40, 40, 40), 20, 400), 192)
+    assert "crowded" in said
+    assert not any(word.startswith("crops") for word in said)
+    assert config["model"].get("mask_head", {}).get("crop_share", 1.0) == 1.0
 
 
 def test_other_recipes_stay_as_they_are_and_crowds_do_not_count() -> None:

@@ -1,0 +1,1 @@
+"""Heads of mmdet's families that learn crowded images in a short training."""

@@ -1,0 +1,111 @@
+"""Mask2Former whose queries have places: one per cell of a grid, for crowded images.
+
+A short training does not teach hundreds of free queries which object of a crowd each is for.
+Here a query starts at the middle of its cell, with a window of attention and of masks around
+it (see `places`), so that the assignment knows from the first step who is near; it may shift
+and widen its window. Decoder, assignment and losses are Mask2Former's.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.models.dense_heads import Mask2FormerHead
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phase2_configs.heads.places import GAIN, PLACES, centers, place_features, place_kernels
+
+STRIDE = 4
+"""Of mask features, px."""
+UNIT_CELLS = 1.6
+FIRST_SHARPNESS, FIRST_HEIGHT = 1.9, 0.5
+"""Of the windows before training: they reach half a unit far."""
+
+
+class _Rows(nn.Module):
+    """Vectors of as many queries as the image at hand has, where mmdet looks for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight: Tensor | None = None
+
+
+@MODELS.register_module()
+class LocalMask2FormerHead(Mask2FormerHead):
+    """Mask2Former's head with a query per cell, all equal but for their places.
+
+    Args:
+        cell_px: Side of a cell. Where an image would get fewer than `num_queries` of them,
+            they are smaller.
+    """
+
+    def __init__(self, *args: Any, cell_px: float = 16.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        width = self.query_feat.weight.shape[1]
+        self.cell_px = cell_px
+        self.least_queries = self.num_queries
+        self.first_query = nn.Parameter(torch.randn(1, width))
+        self.query_feat, self.query_embed = _Rows(), _Rows()
+        self.place_embed = nn.Linear(width, PLACES)
+        nn.init.zeros_(self.place_embed.weight)
+        with torch.no_grad():
+            first = torch.tensor([0.0, 0.0, FIRST_SHARPNESS, FIRST_HEIGHT])
+            self.place_embed.bias.copy_(first / GAIN)
+
+    def forward(
+        self, x: Sequence[Tensor], batch_data_samples: Any
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What mmdet's head gives of each layer; in prediction of the last one's best queries.
+
+        Args:
+            x: Maps of the backbone, strides 4 to 32, each of shape (B, F, h, w).
+            batch_data_samples: As mmdet's.
+
+        Returns:
+            Classes, each of shape (B, Q, K + 1), and mask logits, each of shape (B, Q, h, w).
+        """
+        self._place_queries(x[0])
+        classes, masks = super().forward(x, batch_data_samples)
+        if self.training:
+            return classes, masks
+        scores = classes[-1].softmax(-1)[..., :-1].amax(-1)
+        kept = scores.topk(min(self.least_queries, scores.shape[1]), dim=1).indices
+        rows = torch.arange(len(kept), device=kept.device)[:, None]
+        return [classes[-1][rows, kept]], [masks[-1][rows, kept]]
+
+    def _place_queries(self, finest: Tensor) -> None:
+        """Queries for images of this feature map of stride 4, shape (B, C, h, w)."""
+        height, width = (STRIDE * side for side in finest.shape[-2:])
+        cell = self.cell_px
+        if not self.training:
+            cell = min(cell, math.sqrt(height * width / self.least_queries))
+        shape = math.ceil(height / cell), math.ceil(width / cell)
+        y, x = (centers(n, side, finest) for n, side in zip(shape, (height, width), strict=True))
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        self.places_y, self.places_x = rows.flatten(), columns.flatten()
+        self.num_queries = len(self.places_x)
+        self.unit = UNIT_CELLS * cell
+        self.query_feat.weight = self.first_query.expand(self.num_queries, -1)
+        # The encoding that keys of the same place have, at the grid's own resolution.
+        mask = finest.new_zeros((1, *shape), dtype=torch.bool)
+        self.query_embed.weight = self.decoder_positional_encoding(mask)[0].flatten(1).T
+
+    def _forward_head(
+        self, decoder_out: Tensor, mask_feature: Tensor, attn_mask_target_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Classes, mask logits, and where each query must not look, as mmdet's."""
+        queries = self.transformer_decoder.post_norm(decoder_out)
+        masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(queries), mask_feature)
+        with torch.autocast(masks.device.type, enabled=False):  # squared distances need 32 bits
+            said = self.place_embed(queries.float())
+            kernels = place_kernels(said, self.places_x, self.places_y, self.unit)
+            places = place_features(masks.shape[-2:], STRIDE, masks)
+            masks = masks.float() + torch.einsum("bqc,chw->bqhw", kernels, places)
+        seen = functional.interpolate(
+            masks.detach(), attn_mask_target_size, mode="bilinear", align_corners=False
+        )
+        hidden = (seen.flatten(2) < 0).repeat_interleave(self.num_heads, dim=0)
+        return self.cls_embed(queries), masks, hidden
