@@ -28,6 +28,7 @@ from flows.settings import sweep  # noqa: E402
 from flows.settings.form import Form  # noqa: E402
 from flows.stages import graph, results, session  # noqa: E402
 from flows.stages.run import Run  # noqa: E402
+from flows.stages.targets import into_folder  # noqa: E402
 from flows.store.stage_names import EVALUATE, FULL, FlowStage  # noqa: E402
 from flows.workers import nodes  # noqa: E402
 from flows.workers.shards import run_shards  # noqa: E402
@@ -134,7 +135,7 @@ def mal_pipeline(
     """
     attach_run_log()
     supervision.end_with_worker()
-    chosen = _given(form, overrides)
+    chosen = into_folder(_given(form, overrides))
     with session.joined(_begun.pop(str(flow_run.id), None)) as opened:
         config = opened.config(chosen)
         if config.node_rank > 0:

@@ -227,10 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # argparse wants options before a list of values; users write them anywhere.
-    ordered = given[:1] + sorted(given[1:], key=lambda text: not text.startswith("-"))
-    options = build_parser().parse_args(ordered)
+    options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     signal.signal(signal.SIGTERM, _terminate)
     interruption.listen()
     try:
@@ -256,6 +253,21 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         return _say(str(error), exit_status(error))
     return 0
+
+
+def _parsed(given: list[str]) -> argparse.Namespace:
+    # argparse wants options before a list of values; users write them anywhere.
+    ordered = given[:1] + sorted(given[1:], key=lambda text: not text.startswith("-"))
+    parser = build_parser()
+    for text in filter(_is_dashed, ordered[1:]):
+        parser.error(f"{text}: settings are KEY=VALUE, without dashes: {text.lstrip('-')}")
+    return parser.parse_args(ordered)
+
+
+def _is_dashed(text: str) -> bool:
+    """Whether a setting is written as other programs have their options."""
+    key, equals, _ = text.lstrip("-").partition("=")
+    return text.startswith("--") and (bool(equals) or "." in key)
 
 
 def exit_status(error: BaseException) -> int:

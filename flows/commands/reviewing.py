@@ -38,9 +38,9 @@ def review(config: RunConfig) -> list[str]:
     from mal_core.review.queue import review_queue
 
     labels = labels_of(config)
-    images = config.images or _images_of(config.workdir)
     folder = _folder(config, labels)
     target = folder.place
+    images = config.images or _images_of(config.workdir)
     if not images.is_dir():
         message = f"images={images}: no such folder."
         raise ConfigError(message)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.output_folder import into_folder
-from flows.commands.unused_settings import GROUPS, refuse_unused
+from flows.commands.unused_settings import SCORED, refuse_unused, work_of
 from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
+from flows.stages.targets import into_folder
 from flows.store.stage_names import CHECK, EVALUATE, FULL, LABEL, PREDICT, SEGMENT, TRAIN
 from mal_core.errors import ArtifactError, ConfigError, printable
 from mal_core.report.text_tables import text_table
@@ -28,6 +28,7 @@ def run_verb(verb: str, overrides: Sequence[str], *, force: bool) -> None:
         MalCoreError: Input or settings are wrong, a stage failed, or the time is up.
     """
     show_logs()
+    refuse_unused(overrides, work_of(verb, overrides))
     if verb not in TRAINING_VERBS:
         _do(verb, overrides, force=force)
         return
@@ -77,8 +78,8 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
             "review": review,
             "predict": predict,
             "serve": serve,
-            "score": _rewriting("scored_labels", "score", unused=GROUPS),
-            "calibrate": _rewriting("scored_labels", "calibrate", unused=GROUPS),
+            "score": _rewriting("scored_labels", "score"),
+            "calibrate": _rewriting("scored_labels", "calibrate"),
             "refine": _rewriting("refined_labels", "refine"),
             "bake-off": bake_off,
         }
@@ -87,12 +88,13 @@ def _do(verb: str, overrides: Sequence[str], *, force: bool) -> None:
 
 def run_everything(overrides: Sequence[str], *, force: bool) -> None:
     """Check the input, then run the whole flow through Prefect."""
-    config = _checked(overrides)
+    placed = into_folder(overrides)
+    config = _checked(placed)
 
     def run_flow() -> None:
         from flows.pipeline import mal_pipeline
 
-        mal_pipeline(overrides=list(overrides), stage=FULL, force=force)
+        mal_pipeline(overrides=placed, stage=FULL, force=force)
 
     _with_server(run_flow)
     show_result(config)
@@ -178,11 +180,14 @@ def _performed(overrides: Sequence[str], stage: str, force: bool) -> tuple[RunCo
 def check(overrides: Sequence[str], *, as_json: bool = False) -> None:
     """Check the splits that the settings name; repair copies of them where `fix` asks for it."""
     show_logs()
+    refuse_unused(overrides, CHECK)
     from flows.commands import check_verb
     from flows.stages import graph, session
 
     with session.joined() as opened:
-        run = opened.run(overrides, graph.BY_NAME[CHECK].required)
+        copies = opened.config(overrides).fix
+        placed = overrides if copies else into_folder(overrides, "check.json")
+        run = opened.run(placed, graph.BY_NAME[CHECK].required)
         check_verb.check(run, as_json=as_json, say=say)
 
 
@@ -238,15 +243,17 @@ def evaluate(overrides: Sequence[str], force: bool) -> None:
     """Score the segmenters and write the report, or score `labels` by `human`: both or none."""
     from flows.stages import session
 
+    compares = work_of("evaluate", overrides) == SCORED
+    placed = into_folder(overrides, "label_metrics.json" if compares else None)
     with session.joined() as opened:
-        config = opened.config(overrides)
+        config = opened.config(placed)
     if (config.labels is None) != (config.human is None):
         message = "labels=FILE and human=FILE go together: one is compared with the other."
         raise ConfigError(message)
     if config.labels is not None:
         score_labels(config)
         return
-    config, _ = _performed(overrides, EVALUATE, force)
+    config, _ = _performed(placed, EVALUATE, force)
     show_result(config)
 
 
@@ -258,13 +265,10 @@ def score_labels(config: RunConfig) -> None:
         say(line)
 
 
-def _rewriting(
-    module: str, work: str, unused: Sequence[str] = ()
-) -> Callable[[Sequence[str], bool], None]:
+def _rewriting(module: str, work: str) -> Callable[[Sequence[str], bool], None]:
     """A verb that writes a labeled file again, by a function of its module."""
 
     def verb(overrides: Sequence[str], _force: bool) -> None:
-        refuse_unused(overrides, work, unused)
         config = composing.compose(into_folder(overrides, "train.json"))
         say(getattr(importlib.import_module(f"flows.commands.{module}"), work)(config))
         say(str(config.output))
@@ -361,28 +365,12 @@ def serve(overrides: Sequence[str], _force: bool) -> None:
 
 
 def show_history(overrides: Sequence[str]) -> None:
-    """Print all evaluations that the store remembers; leaves history.html.
-
-    Raises:
-        ConfigError: There is none yet.
-    """
+    """Print all evaluations that the store remembers; leaves history.html."""
     config = composing.compose(overrides)
-    from mal_core.report import history
+    from flows.commands import working_folder
 
-    path = config.store / composing.HISTORY
-    found = history.read_history(path)
-    if not found:
-        message = f"{path} remembers no evaluation yet. `mal evaluate` and `mal run` add one each."
-        raise ConfigError(message)
-    target = config.workdir / "history.html"
-    from flows.stages import targets
-    from mal_core.processes.places import PAGE, check_place
-
-    check_place(target, kind=PAGE, told=str(target))
-    with targets.writable(target):
-        history.write_page(found, target)
-    say(history.history_text(found))
-    say(target)
+    for line in working_folder.write_history(config):
+        say(line)
 
 
 def show_result(config: RunConfig) -> None:

@@ -1,14 +1,16 @@
-"""Reading a working folder back: its numbers, and its page rendered again."""
+"""Reading back what runs have left: numbers, a page rendered again, the history of a store."""
 
 import json
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import inputs, phase2, retention
+from flows.settings.run_config import RunConfig
+from flows.stages import inputs, phase2, retention, targets
 from flows.stages.run import Run
 from flows.stages.trainings import Arm
 from mal_core.errors import ArtifactError, ConfigError
 from mal_core.evaluation.retention import RetentionReport, report_from_json
+from mal_core.processes.places import PAGE, check_place
 
 ARMS: tuple[Arm, ...] = ("human", "pseudo")
 
@@ -64,3 +66,25 @@ def render_report(workdir: Path) -> None:
 def _files_of(folders: dict[str, Path], file: str) -> dict[tuple[str, str], Path]:
     paths = {(name, arm): folder / arm / file for name, folder in folders.items() for arm in ARMS}
     return {key: path for key, path in paths.items() if path.is_file()}
+
+
+def write_history(config: RunConfig) -> list[str]:
+    """Write history.html of all evaluations that the store remembers.
+
+    Returns:
+        They as text, and where the page is.
+
+    Raises:
+        ConfigError: There is none yet, or the page cannot be written.
+    """
+    from mal_core.report import history
+
+    path, target = config.store / composing.HISTORY, config.workdir / "history.html"
+    found = history.read_history(path)
+    if not found:
+        message = f"{path} remembers no evaluation yet. `mal evaluate` and `mal run` add one each."
+        raise ConfigError(message)
+    check_place(target, kind=PAGE, told=str(target))
+    with targets.writable(target):
+        history.write_page(found, target)
+    return [history.history_text(found), str(target)]

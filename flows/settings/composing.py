@@ -37,7 +37,7 @@ GROUPS = frozenset(
     if folder.is_dir() and folder.name not in (SEGMENTER_GROUP, "__pycache__")
 )
 """Of which a run takes one choice each."""
-MISSING = "???"
+MISSING, FILES = "???", ("images", "annotations")
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
@@ -96,10 +96,7 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     wanted = [key for key in required if key in absent]
     if _value_at(raw, "encoder.weights") == MISSING:  # weights that no hub has
         wanted.append("encoder.weights")
-    _refuse_absent(wanted)
-    for split in ("train", "val"):
-        if MISSING in (raw["data"].get(split) or {}).values():
-            raw["data"][split] = None
+    _refuse_absent([*wanted, *_halves(raw["data"])])
     changes = _validated(SegmenterChanges, raw.pop("segmenter"), prefix="segmenter")
     raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
     raw["labeler"] = recipes.labeler(raw["labeler"])
@@ -111,6 +108,20 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     config: RunConfig = _validated(RunConfig, _absolute(raw), prefix="")
     _require_files(config)
     return Composed(config=config, absent=frozenset(absent))
+
+
+def _halves(data: dict[str, Any]) -> list[str]:
+    """Keys that splits lack of which the rest is given; splits of which nothing is are None."""
+    lacking = []
+    for split in ("train", "val", "test"):
+        given = data.get(split)
+        known: dict[str, Any] = given if isinstance(given, dict) else dict.fromkeys(FILES, 0)
+        absent = [key for key in FILES if known.get(key) in (None, MISSING)]
+        if len(absent) == len(FILES):
+            data[split] = None
+        elif absent:
+            lacking.append(f"data.{split}.{absent[0]}")
+    return lacking
 
 
 def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
@@ -188,7 +199,9 @@ def _quoted_path(text: str) -> str:
     key, equals, value = text.partition("=")
     plain = value not in ("", "null") and value[0] not in "'\"$"
     quoted = {
-        setting.key for setting in _settings() if setting.is_path or Role.URL in setting.roles
+        setting.key
+        for setting in _settings()
+        if (setting.is_path and setting.record is None) or Role.URL in setting.roles
     }
     if not equals or key.lstrip("+") not in quoted or not plain:
         return text
@@ -201,7 +214,8 @@ def _parse(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
         detail = " ".join(str(error).split())
-        message = f"{text!r} is no KEY=VALUE in Hydra's grammar: {detail}"
+        advice = "odd values are quoted twice: \"KEY='VALUE'\""
+        message = f"{text!r} is no KEY=VALUE in Hydra's grammar ({advice}): {detail}"
         raise ConfigError(message) from error
 
 

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mal_core.config import AnnotationFormat, Config, SplitConfig
+from mal_core.config import SEEDS, AnnotationFormat, Config, SplitConfig
 from mal_core.config.roles import Data, Reporting, Role, Segmenting
 from mal_core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenesConfig(Config):
+class ScenesConfig(Config, key="data.scenes"):
     """Scenes that the project draws.
 
     Attributes:
@@ -24,7 +24,7 @@ class ScenesConfig(Config):
     size: Data[int]
     seed: Data[int] = 0
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         for key, least in (("num_train", 1), ("num_val", 1), ("size", 64)):
             seen = getattr(self, key)
             if seen < least:
@@ -32,10 +32,13 @@ class ScenesConfig(Config):
                     f"data.scenes.{key}={seen!r} is not possible: it must be at least {least}."
                 )
                 raise ConfigError(message)
+        if not 0 <= self.seed < SEEDS:
+            message = f"data.scenes.seed={self.seed} is not possible: wanted 0 to {SEEDS - 1}."
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSource(Config):
+class DataSource(Config, key="data"):
     """Where images and annotations come from: the user's files, or drawn scenes.
 
     Attributes:
@@ -72,7 +75,7 @@ class DataSource(Config):
     license: Reporting[str | None] = None
     scenes: Data[ScenesConfig | None] = None
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         if self.max_image_pixels < 1:
             message = (
                 f"data.max_image_pixels={self.max_image_pixels} is not possible: it must be at "

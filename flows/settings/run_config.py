@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from flows.settings.data_source import DataSource as DataSource
 from flows.store.stage_names import LABEL, TRAIN
 from mal_core.config import (
+    SEEDS,
     Config,
     DataConfig,
     EncoderConfig,
@@ -38,7 +39,7 @@ ExportFormat = Literal["coco_rle", "coco_polygon", "yolo", "lvis", "voc",
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterChanges(Config):
+class SegmenterChanges(Config, key="segmenter"):
     """Changes to every selected recipe; None keeps the recipe's own value.
 
     Attributes:
@@ -170,7 +171,7 @@ class RunConfig(Config):
     share: Operation[float | None] = None
     corrections: Annotated[Path | None, Role.OPERATION, Role.FILE] = None
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         self._require_ranges()
         self._require_part()
         self._require_nodes()
@@ -260,6 +261,11 @@ class RunConfig(Config):
                 message = f"{key}={seen} is not possible: wanted > 0."
                 raise ConfigError(message)
 
+        for seed in (self.seed, *(self.segmenter_seeds or ())):
+            if not 0 <= seed < SEEDS:
+                key = "seed" if seed == self.seed else "segmenter_seeds"
+                message = f"{key}={seed} is not possible: wanted 0 to {SEEDS - 1}."
+                raise ConfigError(message)
         if not 0 < self.trust < 1:
             message = f"trust={self.trust} is not possible: wanted between 0 and 1."
             raise ConfigError(message)

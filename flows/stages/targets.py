@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.stages import normal_form
 from flows.stages.run import Run
@@ -19,6 +20,7 @@ from mal_core.processes.places import FOLDER, JSON, Kind, check_place
 
 WRITTEN = frozenset((Role.OPERATION, Role.PLACE))
 """Of settings that say where something is written."""
+OUTPUT = "output="
 
 
 def sources(config: RunConfig) -> Sequence[Path]:
@@ -34,6 +36,24 @@ def _places_in(record: Any) -> Iterator[Path]:
                 yield from _places_in(one)
             elif one is not None and setting.is_path and not setting.roles >= WRITTEN:
                 yield Path(one)
+
+
+def into_folder(overrides: Sequence[str], name: str | None = None) -> list[str]:
+    """Overrides in which an output that ends with a slash is a file in that folder.
+
+    Args:
+        overrides: As the user gave them.
+        name: Of the file; None for labels in the format that their boxes have, which may be a
+            folder already.
+    """
+    slashed = [one for one in overrides if one.startswith(OUTPUT) and one.endswith("/")]
+    if not slashed:
+        return list(overrides)
+    if name is None:
+        name = normal_form.native_target(Run(composing.compose(overrides))) or "train.json"
+        if "." not in name:
+            return list(overrides)
+    return [f"{one}{name}" if one in slashed else one for one in overrides]
 
 
 def check_output(

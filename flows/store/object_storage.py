@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from flows.lifetime.interruption import stop_if_asked
-from mal_core.errors import ArtifactError
+from mal_core.errors import ArtifactError, ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ class ObjectStorage:
             else:
                 hint = "Wanted s3://BUCKET/PREFIX, file:///FOLDER, or what else fsspec knows."
             message = f"{SETTING}={url}: {str(error).rstrip('.')}. {hint}"
-            raise ArtifactError(message) from error
+            kind = ArtifactError if isinstance(error, ImportError) else ConfigError
+            raise kind(message) from error
         self._root = str(root).rstrip("/")
         self._is_local = protocol in ("file", "local")
         self._failures: tuple[type[Exception], ...] = (OSError, *_client_errors())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from mal_core.config.roles import (
     Data,
@@ -13,28 +13,18 @@ from mal_core.config.roles import (
     Segmenting,
     Training,
 )
+from mal_core.config.typed import Config as Config
+from mal_core.config.typed import require
 from mal_core.errors import ConfigError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-
-
-class Config:
-    """Base of all settings: refuses unknown keys when built from untyped data."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-
-def _require(condition: bool, key: str, seen: object, wanted: str) -> None:
-    if not condition:
-        message = f"{key}={seen!r} is not possible: it must be {wanted}."
-        raise ConfigError(message)
-
-
+SEEDS = 1 << 32
+"""How many seeds there are, from 0: those that all libraries take."""
 AnnotationFormat = Literal["coco", "lvis", "objects365", "voc", "yolo", "yolo_obb", "dota", "ytvis"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(Config):
+class SplitConfig(Config, key="data.split"):
     """One split: a folder of images and its annotations.
 
     Attributes:
@@ -49,7 +39,7 @@ class SplitConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(Config):
+class DataConfig(Config, key="data"):
     """Where the data is and how strictly it is judged.
 
     Attributes:
@@ -76,7 +66,7 @@ OTHER_WEIGHTS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig(Config):
+class EncoderConfig(Config, key="encoder"):
     """An encoder of timm: a plain Vision Transformer or a hierarchical model.
 
     Attributes:
@@ -101,9 +91,9 @@ class EncoderConfig(Config):
     drop_path: Training[float] = 0.0
     license: Reporting[str | None] = None
 
-    def __post_init__(self) -> None:
-        _require(self.frozen_stages >= 0, "encoder.frozen_stages", self.frozen_stages, ">= 0")
-        _require(0 <= self.drop_path < 1, "encoder.drop_path", self.drop_path, "in [0, 1)")
+    def _require_possible(self) -> None:
+        require(self.frozen_stages >= 0, "encoder.frozen_stages", self.frozen_stages, ">= 0")
+        require(0 <= self.drop_path < 1, "encoder.drop_path", self.drop_path, "in [0, 1)")
         for key in sorted(OTHER_WEIGHTS & set(self.options)):
             message = (
                 f"encoder.options.{key} is not possible: weights come by encoder.weights=FILE or "
@@ -113,7 +103,7 @@ class EncoderConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrfConfig(Config):
+class CrfConfig(Config, key="mal.crf"):
     """Mean-field self-training (spec 4.2).
 
     Attributes:
@@ -131,17 +121,17 @@ class CrfConfig(Config):
     high: Training[float] = 0.9
     clean_view: Training[bool] = True
 
-    def __post_init__(self) -> None:
-        _require(self.zeta > 0, "mal.crf.zeta", self.zeta, "> 0")
+    def _require_possible(self) -> None:
+        require(self.zeta > 0, "mal.crf.zeta", self.zeta, "> 0")
         odd = self.kernel_size % 2 == 1 and self.kernel_size >= 3
-        _require(odd, "mal.crf.kernel_size", self.kernel_size, "odd and at least 3")
-        _require(self.iterations >= 0, "mal.crf.iterations", self.iterations, ">= 0")
-        _require(0 < self.low < 0.5, "mal.crf.low", self.low, "in (0, 0.5)")
-        _require(0.5 < self.high < 1, "mal.crf.high", self.high, "in (0.5, 1)")
+        require(odd, "mal.crf.kernel_size", self.kernel_size, "odd and at least 3")
+        require(self.iterations >= 0, "mal.crf.iterations", self.iterations, ">= 0")
+        require(0 < self.low < 0.5, "mal.crf.low", self.low, "in (0, 0.5)")
+        require(0.5 < self.high < 1, "mal.crf.high", self.high, "in (0.5, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefinementConfig(Config):
+class RefinementConfig(Config, key="mal.refinement"):
     """What a label owes to the colors of its own crop, on top of the network's belief.
 
     Attributes:
@@ -171,16 +161,16 @@ class RefinementConfig(Config):
     affinity_contrast: Labeling[float] = 0.2
     grid: Labeling[int] = 96
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         for key in ("color_weight", "smoothness", "color_fits", "iterations", "affinity_weight"):
-            _require(getattr(self, key) >= 0, f"mal.refinement.{key}", getattr(self, key), ">= 0")
+            require(getattr(self, key) >= 0, f"mal.refinement.{key}", getattr(self, key), ">= 0")
         for key in ("network_bound", "affinity_reach", "affinity_contrast"):
-            _require(getattr(self, key) > 0, f"mal.refinement.{key}", getattr(self, key), "> 0")
-        _require(self.grid >= 16, "mal.refinement.grid", self.grid, "at least 16")
+            require(getattr(self, key) > 0, f"mal.refinement.{key}", getattr(self, key), "> 0")
+        require(self.grid >= 16, "mal.refinement.grid", self.grid, "at least 16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfTrainingConfig(Config):
+class SelfTrainingConfig(Config, key="mal.self_training"):
     """Rounds after the training from boxes, each on the labels of the network so far.
 
     The network writes a mask for every training box, refined by the colors of its crop, and
@@ -201,20 +191,20 @@ class SelfTrainingConfig(Config):
     expansions: Training[tuple[float, ...]] = (0.6,)
     refinement: Training[RefinementConfig] = field(default_factory=RefinementConfig)
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         name = "mal.self_training"
-        _require(self.rounds >= 0, f"{name}.rounds", self.rounds, ">= 0")
-        _require(self.length > 0, f"{name}.length", self.length, "> 0")
+        require(self.rounds >= 0, f"{name}.rounds", self.rounds, ">= 0")
+        require(self.length > 0, f"{name}.length", self.length, "> 0")
         side = self.label_crop_size or 32
         fits = side >= 32 and side % 32 == 0
-        _require(fits, f"{name}.label_crop_size", side, "a multiple of 32, at least 32")
-        _require(len(self.expansions) > 0, f"{name}.expansions", self.expansions, "at least one")
+        require(fits, f"{name}.label_crop_size", side, "a multiple of 32, at least 32")
+        require(len(self.expansions) > 0, f"{name}.expansions", self.expansions, "at least one")
         for expansion in self.expansions:
-            _require(expansion >= 0, f"{name}.expansions", expansion, ">= 0")
+            require(expansion >= 0, f"{name}.expansions", expansion, ">= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MalConfig(Config):
+class MalConfig(Config, key="mal"):
     """Phase 1: the network's heads, its training and how it labels.
 
     Attributes:
@@ -326,42 +316,40 @@ class MalConfig(Config):
         """Optimiser steps of a round of self-training."""
         return max(1, round(self.self_training.length * self.max_steps))
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         counts = ("batch_size", "max_steps", "checkpoint_every", "label_batch_size")
         for key in (*counts, "num_processes", "accumulate_steps"):
-            _require(getattr(self, key) >= 1, f"mal.{key}", getattr(self, key), "at least 1")
+            require(getattr(self, key) >= 1, f"mal.{key}", getattr(self, key), "at least 1")
         for key in ("crop_size", "label_crop_size"):
             side = getattr(self, key) or self.crop_size
             fits = side >= 32 and side % 32 == 0
-            _require(fits, f"mal.{key}", side, "a multiple of 32, at least 32")
+            require(fits, f"mal.{key}", side, "a multiple of 32, at least 32")
         for key in ("learning_rate", "head_rate"):
-            _require(getattr(self, key) > 0, f"mal.{key}", getattr(self, key), "> 0")
-        _require(
-            0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)"
-        )
+            require(getattr(self, key) > 0, f"mal.{key}", getattr(self, key), "> 0")
+        require(0 < self.mask_threshold < 1, "mal.mask_threshold", self.mask_threshold, "in (0, 1)")
         for cut in self.mask_thresholds or ():
-            _require(0 < cut < 1, "mal.mask_thresholds", cut, "three numbers in (0, 1)")
+            require(0 < cut < 1, "mal.mask_thresholds", cut, "three numbers in (0, 1)")
         shares = ("warmup", "mil_warmup", "crf_warmup", "final_rate", "teacher_momentum")
         for key in (*shares, "drop_fragments", "fill_holes"):
-            _require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
+            require(0 <= getattr(self, key) <= 1, f"mal.{key}", getattr(self, key), "in [0, 1]")
         for key in ("box_expansion", "test_expansion", "num_workers", "min_box_area"):
-            _require(getattr(self, key) >= 0, f"mal.{key}", getattr(self, key), ">= 0")
+            require(getattr(self, key) >= 0, f"mal.{key}", getattr(self, key), ">= 0")
         for expansion in self.extra_expansions:
-            _require(expansion >= 0, "mal.extra_expansions", expansion, ">= 0")
+            require(expansion >= 0, "mal.extra_expansions", expansion, ">= 0")
         ordered = self.min_box_area < self.max_box_area
-        _require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
+        require(ordered, "mal.max_box_area", self.max_box_area, "larger than mal.min_box_area")
         self._require_rounds()
 
     def _require_rounds(self) -> None:
         rounds, name = self.self_training.rounds, "mal.self_training.rounds"
         fits = not (self.compat_official and rounds)
-        _require(fits, name, rounds, "0 with mal.compat_official=true")
+        require(fits, name, rounds, "0 with mal.compat_official=true")
         fits = self.guide is None or rounds > 0
-        _require(fits, name, rounds, "at least 1 with mal.guide, whose masks a round learns")
+        require(fits, name, rounds, "at least 1 with mal.guide, whose masks a round learns")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterConfig(Config):
+class SegmenterConfig(Config, key="segmenter"):
     """Phase 2: one segmenter recipe; null means the recipe's own value.
 
     Attributes:
@@ -391,9 +379,9 @@ class SegmenterConfig(Config):
     label_threshold: Segmenting[float] = 0.5
     published_ap: Reporting[float | None] = None
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         least = self.label_threshold
-        _require(0 <= least <= 1, "segmenter.label_threshold", least, "in [0, 1]")
+        require(0 <= least <= 1, "segmenter.label_threshold", least, "in [0, 1]")
         ap = self.published_ap
         known = ap is None or 0 < ap <= 1
-        _require(known, "segmenter.published_ap", ap, "above 0 and at most 1 (37.5 % is 0.375)")
+        require(known, "segmenter.published_ap", ap, "above 0 and at most 1 (37.5 % is 0.375)")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mal_core.config import Config, _require
 from mal_core.config.roles import Labeling
+from mal_core.config.typed import Config, require
 from mal_core.errors import ConfigError
 
 LabelerName = Literal[
@@ -15,7 +15,7 @@ FOUNDATIONS = ("sam", "sam2", "sam3", "hq_sam")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemberConfig(Config):
+class MemberConfig(Config, key="labeler"):
     """One labeler; our own network draws as `mal` says and reads nothing here.
 
     Attributes:
@@ -41,10 +41,10 @@ class MemberConfig(Config):
     iterations: Labeling[int] = 5
     surroundings: Labeling[float] = 2.0
 
-    def __post_init__(self) -> None:
+    def _require_possible(self) -> None:
         for key in ("boxes_per_pass", "iterations"):
-            _require(getattr(self, key) >= 1, f"labeler.{key}", getattr(self, key), "at least 1")
-        _require(self.surroundings > 0, "labeler.surroundings", self.surroundings, "> 0")
+            require(getattr(self, key) >= 1, f"labeler.{key}", getattr(self, key), "at least 1")
+        require(self.surroundings > 0, "labeler.surroundings", self.surroundings, "> 0")
         if self.weights is not None and self.name not in FOUNDATIONS:
             message = (
                 f"labeler.weights={self.weights} is not possible with labeler={self.name}, which "
@@ -83,8 +83,8 @@ class LabelerConfig(MemberConfig):
     leader: Labeling[LabelerName | None] = None
     per_class: Labeling[bool] = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _require_possible(self) -> None:
+        super()._require_possible()
         names = [member.name for member in self.members]
         if self.name != "ensemble":
             if self.members or self.leader is not None:

@@ -1,17 +1,22 @@
 """Training a labeler from Python, as `mal train` does: in a child process."""
 
+from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
+from typing import TypeVar
 
-from mal_core.config import EncoderConfig, MalConfig
+from mal_core.config import SEEDS, EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes, strip_masks
-from mal_core.errors import ConfigError, told_of
+from mal_core.errors import ArgumentError, ConfigError, told_of
 from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.labelers.files import normal_split
 from mal_core.labelers.mal import Labeler, load_labeler
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
-from mal_core.processes.files import Place, sha256_file
+from mal_core.processes.files import Place, path_of, sha256_file
 from mal_core.processes.places import FOLDER, check_place, leaving_nothing
 from mal_core.processes.records import read_record
+
+Settings = TypeVar("Settings", MalConfig, EncoderConfig)
 
 
 def train_labeler(
@@ -41,11 +46,16 @@ def train_labeler(
         DatasetError: Carries every problem of the annotations and of their images.
         ConfigError: A setting is impossible, or `output_dir` is no folder that can be written to,
             or holds the beginning of another training.
+        ArgumentError: A place is no path, settings are of another type, or there is no such seed.
         TrainingError: The training diverged.
         WorkerError: The child process died.
     """
-    folder = Path(output_dir).absolute()
-    own, given = Path(images).absolute(), Path(annotations).absolute()
+    folder = path_of(output_dir, "output_dir").absolute()
+    own = path_of(images, "images").absolute()
+    given = path_of(annotations, "annotations").absolute()
+    chosen = _settings(mal, MalConfig, labeler_recipe, "mal")
+    network = _settings(encoder, EncoderConfig, encoder_recipe, "encoder")
+    checked_seed = _checked_seed(seed)
     check_place(folder, [own, given], kind=FOLDER, told=f"output_dir={output_dir}")
     fresh = folder / "boxes.new.json"
     fresh.unlink(missing_ok=True)  # of a call that was killed
@@ -55,9 +65,9 @@ def train_labeler(
             images=split.images,
             boxes=folder / "boxes.json",
             strict=False,
-            encoder=encoder_recipe(encoder) if isinstance(encoder, str) else encoder,
-            mal=labeler_recipe(mal) if isinstance(mal, str) else mal,
-            seed=seed,
+            encoder=network,
+            mal=chosen,
+            seed=checked_seed,
             output_dir=folder,
         )
         with split.in_users_words():
@@ -68,6 +78,27 @@ def train_labeler(
     fresh.replace(job.boxes)
     train_in_child(job)
     return load_labeler(folder / "checkpoint.pth")
+
+
+def _settings(
+    given: object, kind: type[Settings], recipe: Callable[[str], Settings], name: str
+) -> Settings:
+    if isinstance(given, str):
+        return recipe(given)
+    if not isinstance(given, kind):
+        message = (
+            f"{name} is of type {type(given).__name__}; wanted the name of a recipe, or a "
+            f"{kind.__name__} such as {recipe.__name__}() makes."
+        )
+        raise ArgumentError(message)
+    return given
+
+
+def _checked_seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < SEEDS:
+        message = f"seed is {seed!r}; wanted a whole number from 0 to {SEEDS - 1}."
+        raise ArgumentError(message)
+    return int(seed)
 
 
 def _require_same_training(job: TrainJob, boxes: Path) -> None:

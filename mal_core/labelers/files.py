@@ -19,7 +19,7 @@ from mal_core.formats import FORMATS, align_classes
 from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels
-from mal_core.processes.files import atomic_path, sha256_file, sha256_json
+from mal_core.processes.files import atomic_path, path_of, sha256_file, sha256_json
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.processes.places import check_place, leaving_nothing
 from mal_core.types import BoxDataset, PseudoLabelSet
@@ -118,6 +118,18 @@ def _normal_form(
         align_classes([content])
     write_normal(target, content, annotations, chosen.numbers_entries)
     return target
+
+
+def output_of(given: object, format_name: str) -> Path:
+    """Where labels go: in the folder that a text with a slash at its end names, if they are a file.
+
+    Raises:
+        ArgumentError: It is no path.
+    """
+    place = path_of(given, "output")
+    returns_folder = format_name in FORMATS and FORMATS[format_name].returns_folder
+    slashed = isinstance(given, str) and given.endswith("/")
+    return place / "train.json" if slashed and not returns_folder else place
 
 
 def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) -> PseudoLabelSet:

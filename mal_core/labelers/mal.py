@@ -18,7 +18,7 @@ from mal_core.data.images.frames import Orientation
 from mal_core.errors import ConfigError, RecordError
 from mal_core.geometry.arrays import checked_boxes, checked_image
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.labelers.files import Labeling, label_into
+from mal_core.labelers.files import Labeling, label_into, output_of
 from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
 from mal_core.labelers.registry import labeling_config, photo_labeler
 from mal_core.labelers.weights import with_local_weights
@@ -119,7 +119,8 @@ class Labeler:
         Args:
             images: Folder of the photos.
             annotations: COCO file with boxes, or what `format` says: a folder for voc and yolo.
-            output: Receives the boxes with their masks, in the format they came in.
+            output: Receives the boxes with their masks, in the format they came in; a text that
+                ends with a slash is a folder, for `train.json` in it.
             format: How the annotations are written.
             strict: Also refuse overhang of up to 2 px, zero-size boxes and crowds.
             orientation: Pixels that boxes refer to where EXIF and sizes leave it open.
@@ -136,7 +137,7 @@ class Labeler:
         work = Labeling(
             images=path_of(images, "images"),
             annotations=path_of(annotations, "annotations"),
-            output=path_of(output, "output"),
+            output=output_of(output, format),
             format=format,
             strict=strict,
             orientation=orientation,

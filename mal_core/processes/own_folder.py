@@ -7,6 +7,7 @@ somebody has changed since is told and stays, and so does what somebody has put 
 import contextlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from typing import NoReturn
 
 from mal_core.errors import ConfigError
 from mal_core.processes.files import sha256_file, write_json
-from mal_core.processes.places import FOLDER, check_place, leaving_nothing
+from mal_core.processes.locks import held
+from mal_core.processes.places import FOLDER, check_place, leaving_no_new_folder, leaving_nothing
 
-RECORD, PARTIAL = ".written_by_mal.json", ".mal-partial"
+RECORD, PARTIAL, LOCK = ".written_by_mal.json", ".mal-partial", ".lock"
 SHOWN = 3
 logger = logging.getLogger(__name__)
 
@@ -72,19 +74,45 @@ class OwnFolder:
             ConfigError: As `check`; or a new file would lie where somebody else's is.
         """
         self.check()
+        with leaving_no_new_folder(self.place.parent), self._alone() as fresh:
+            self.check()  # of what another command has left meanwhile
+            shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+            with leaving_nothing(fresh):
+                fresh.mkdir(parents=True)
+                yield fresh
+                marks = {name: [_mark(fresh / name)] for name in _files_of(fresh)}
+                if fresh.parent != self.place:
+                    self._record(fresh, marks)
+                    fresh.rename(self.place)
+                else:
+                    self._replace(fresh, marks)
+
+    def _fresh(self) -> Path:
+        """Where the new folder is made: inside of the place where that is there.
+
+        It may be a disk of its own, in a folder that is not ours.
+        """
         beside = self.place.with_name(f".{self.place.name}{PARTIAL}")
-        # Inside where it is there: it may be a disk of its own, in a folder that is not ours.
-        fresh = self.place / PARTIAL if self.place.is_dir() else beside
-        shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
-        with leaving_nothing(fresh):
-            fresh.mkdir(parents=True)
-            yield fresh
-            marks = {name: [_mark(fresh / name)] for name in _files_of(fresh)}
-            if fresh == beside:
-                self._record(fresh, marks)
-                fresh.rename(self.place)
-            else:
-                self._replace(fresh, marks)
+        return self.place / PARTIAL if self.place.is_dir() else beside
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Path]:
+        """Yield the new folder's place when nobody else fills the same one, after whoever does."""
+        while True:
+            fresh = self._fresh()
+            lock = fresh.with_name(f"{fresh.name}{LOCK}")
+            with held(lock, on_wait=self._say_it_waits) as descriptor:
+                if not _is_file_of(lock, descriptor):
+                    continue  # whoever had it has removed it: another one may have a new one
+                try:
+                    if self._fresh() == fresh:  # else the place has come there meanwhile
+                        yield fresh
+                        return
+                finally:
+                    lock.unlink(missing_ok=True)
+
+    def _say_it_waits(self) -> None:
+        logger.info("note: another command writes %s; this one waits for its end", self.place)
 
     def _earlier(self) -> Mapping[str, Sequence[str]]:
         """What an earlier run has written: files, and what each may be."""
@@ -96,8 +124,8 @@ class OwnFolder:
             work, found = str(record["work"]), dict(record["files"])
         except (OSError, ValueError, KeyError, TypeError):
             self._refuse(
-                f"holds {_listed(files or [RECORD])}, which `{self.work}` has not written. Name a "
-                "new folder."
+                f"holds {_listed(files or [RECORD])}, which `{self.work}` has not written, or an "
+                "earlier version of it, which kept no record. Name a new folder, or remove these."
             )
         if any(Path(name).is_absolute() or ".." in Path(name).parts for name in found):
             self._refuse(f"has a {RECORD} that names files elsewhere. Name a new folder.")
@@ -158,7 +186,7 @@ def _files_of(folder: Path) -> list[str]:
         name.as_posix()
         for path in folder.rglob("*")
         if not path.is_dir() or path.is_symlink()
-        if (name := path.relative_to(folder)).parts[0] not in (RECORD, PARTIAL)
+        if (name := path.relative_to(folder)).parts[0] not in (RECORD, PARTIAL, f"{PARTIAL}{LOCK}")
     )
 
 
@@ -187,6 +215,13 @@ def _is_blocked(folder: Path, name: str, foreign: set[str]) -> bool:
         or (folder / name).is_dir()
         or any(step.as_posix() in foreign for step in steps)
     )
+
+
+def _is_file_of(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -162,14 +162,25 @@ def _try(place: Path) -> None:
 @contextlib.contextmanager
 def leaving_nothing(place: Path) -> Iterator[None]:
     """Remove a file or folder that was not there, and what was made on the way, after a failure."""
+    was_there = place.exists()
+    with leaving_no_new_folder(place.parent):
+        try:
+            yield
+        except BaseException:
+            if not was_there:
+                shutil.rmtree(place, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    place.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def leaving_no_new_folder(place: Path) -> Iterator[None]:
+    """Remove a folder that was not there and those above it after a failure, where empty."""
     absent = [step for step in (place, *place.parents) if not step.exists()]
     try:
         yield
     except BaseException:
-        if place in absent:
-            shutil.rmtree(place, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                place.unlink(missing_ok=True)
         for step in absent:
             with contextlib.suppress(OSError):  # others have put something there meanwhile
                 step.rmdir()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from flows.commands.cli import main
+
 Content = dict[str, Any]
 
 
@@ -272,3 +274,19 @@ def test_report_of_a_folder_without_one_is_refused(mal) -> None:
     status, _, message = mal("report")
     assert status == 2
     assert "holds no retention.json" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--data.train.images=photos", "data.train.images=photos"),
+        ("--seed=1", "seed=1"),
+        ("--mal.max_steps", "mal.max_steps"),
+    ],
+)
+def test_settings_with_dashes_are_told_how_they_are_written(given, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["check", given])
+    assert ended.value.code == 2
+    told = f"mal: error: {given}: settings are KEY=VALUE, without dashes: {meant}"
+    assert told in capsys.readouterr().err

@@ -81,6 +81,22 @@ def test_all_unknown_keys_are_named_together() -> None:
         ("num_nodes=2", "num_nodes=2 needs rendezvous=HOST:PORT"),
         ("time_limit_minutes=0", "time_limit_minutes=0"),
         ("node_wait_minutes=-1", "node_wait_minutes=-1"),
+        ("seed=-1", "seed=-1 is not possible: wanted 0 to 4294967295"),
+        ("segmenter_seeds=[1,4294967296]", "segmenter_seeds=4294967296 is not possible"),
+        (
+            "mal.max_box_area=inf",
+            "mal.max_box_area=inf is not possible: it must be a finite number",
+        ),
+        ("data.train=5", "data.train=5: "),
+        ("data.val=5", "data.val=5: "),
+        (
+            "data.train={images: null, annotations: a}",
+            "mandatory value: data.train.images.",
+        ),
+        ("data.val.images=photos", "Missing mandatory value: data.val.annotations."),
+        ("data.val.annotations=a.json", "Missing mandatory value: data.val.images."),
+        ("data.test={images: photos}", "Missing mandatory value: data.test.annotations."),
+        ("data.license=\N{COPYRIGHT SIGN}", "odd values are quoted twice: \"KEY='VALUE'\""),
     ],
 )
 def test_impossible_value_is_refused_with_its_full_key(override: str, named: str) -> None:

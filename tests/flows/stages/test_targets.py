@@ -61,10 +61,35 @@ def test_no_command_replaces_a_pipe_nor_works_for_one(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_the_place_is_looked_at_before_the_input(
+    command: str, mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    files.annotations.write_text("{")
+    (tmp_path / "file").touch()
+    status, out, err = mal(*words(command, files), "output=file/below")
+    assert (status, out) == (2, "")
+    told = f"mal: output={tmp_path / 'file' / 'below'} lies below {tmp_path / 'file'}, which is a"
+    assert err.startswith(told)
+
+
+def test_a_review_looks_at_its_place_before_the_photos_of_the_working_folder(
+    mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    config = composing.compose([*words("label", files)[2:], "workdir=w"])
+    files.annotations.rename(tmp_path / "labels.json")  # what a look at the photos would miss
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "config.yaml").write_text(composing.as_yaml(config))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    status, _, err = mal("review", "workdir=w", "labels=labels.json", "output=taken")
+    assert (status, "holds notes.txt, which `mal review` has not written" in err) == (2, True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_replaces_a_file_that_it_reads(command: str, mal: Mal, files: CocoFiles) -> None:
     before = files.annotations.read_bytes()
     given = words(command, files)
-    read = "" if "labels=" in COMMANDS[command] else f"labels={files.annotations}"
+    read = "" if "labels=" in COMMANDS[command] else f"second_ruler={files.annotations}"
     status, _, err = mal(*filter(None, [*given, read]), f"output={files.annotations}")
     assert status == 2
     assert f"output={files.annotations} is the input. Choose another place." in err

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,11 @@ def test_what_is_gone_is_written_again(tmp_path: Path) -> None:
 
 def test_a_folder_of_others_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("x")
-    with pytest.raises(ConfigError, match=r"holds photo\.jpg, which `mal work` has not written"):
+    said = (
+        rf"^output={tmp_path} holds photo\.jpg, which `mal work` has not written, or an earlier "
+        r"version of it, which kept no record\. Name a new folder, or remove these\.$"
+    )
+    with pytest.raises(ConfigError, match=said):
         write(tmp_path, {"a": "1"})
     assert shown(tmp_path) == {"photo.jpg": "x"}
     write(tmp_path / "b", {"a": "1"}, "mal other")
@@ -159,3 +165,60 @@ def test_killed_anywhere_the_same_work_again_finishes(steps: int, tmp_path: Path
     write(place, dict.fromkeys("bcd", "new"))
     assert shown(place) == dict.fromkeys("bcd", "new")
     assert sorted(path.name for path in place.iterdir()) == [".written_by_mal.json", *"bcd"]
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from mal_core.processes import own_folder
+place, work = Path(sys.argv[1]), sys.argv[2]
+with own_folder.OwnFolder(place, work).filled() as fresh:
+    (fresh / "a").write_text("first")
+    print("begun", flush=True)
+    sys.stdin.readline()
+    (fresh / "b").write_text("first")
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("work", ["mal work", "mal other"])
+def test_a_second_command_waits_until_the_first_has_written(
+    there: bool, work: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "new" / "out"
+    if there:
+        write(place, {"old": "x"})
+    first = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(place), "mal work"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "begun\n"
+    caplog.set_level("INFO")
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(write, place, {"a": "second"}, work)
+        while "another command writes" not in caplog.text and not second.done():
+            time.sleep(0.01)
+        assert not second.done() or (there and work == "mal other")
+        first.communicate("\n")
+        if work == "mal work":
+            second.result()
+            assert shown(place) == {"a": "second"}
+        else:
+            with pytest.raises(ConfigError, match="holds what `mal work` has written"):
+                second.result()
+            assert shown(place) == {"a": "first", "b": "first"}
+    assert first.returncode == 0
+    left = sorted(path.name for path in tmp_path.rglob(".*"))
+    assert left == [".written_by_mal.json"]
+
+
+def test_locks_that_a_kill_has_left_are_no_files_of_others(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / ".mal-partial.lock").touch()
+    (tmp_path / ".out.mal-partial.lock").touch()
+    write(place, {"a": "1"})
+    assert sorted(path.name for path in place.iterdir()) == [".written_by_mal.json", "a"]

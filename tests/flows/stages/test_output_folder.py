@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+import mal_core
 from flows.commands.cli import main
-from flows.commands.output_folder import into_folder
+from flows.stages.targets import into_folder
 from tests.builders import write_coco
 from tests.mal_core.formats.drawn_formats import draw, write_yolo
 
@@ -46,3 +47,28 @@ def test_other_places_stay_as_they_are():
         "labels=b/",
     ]
     assert into_folder(["output=a/"], "train.json") == ["output=a/train.json"]
+
+
+def test_findings_and_numbers_go_into_new_folders_too(tmp_path):
+    files = write_coco(tmp_path / "data")
+    given = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
+    assert main(["check", *given, f"output={tmp_path / 'found'}/"]) == 0
+    assert json.loads((tmp_path / "found" / "check.json").read_text())["fine"] is True
+    compared = [f"labels={files.annotations}", f"human={files.annotations}"]
+    assert main(["evaluate", *compared, f"output={tmp_path / 'scored'}/"]) == 0
+    assert (tmp_path / "scored" / "label_metrics.json").is_file()
+
+
+def test_repaired_copies_stay_in_the_folder_that_was_named(tmp_path):
+    files = write_coco(tmp_path / "data")
+    given = [f"data.train.images={files.images}", f"data.train.annotations={files.annotations}"]
+    assert main(["check", *given, "fix=true", f"output={tmp_path / 'copies'}/"]) == 0
+    assert (tmp_path / "copies" / "train.json").is_file()
+
+
+def test_labels_from_python_go_into_a_new_folder_too(tmp_path):
+    files = write_coco(tmp_path / "data")
+    labeler = mal_core.load_labeler(labeler="box")
+    done = labeler.label_file(files.images, files.annotations, f"{tmp_path / 'new'}/")
+    assert done.annotations == tmp_path / "new" / "train.json"
+    assert done.annotations.is_file()
