@@ -22,6 +22,7 @@ from mal_core.processes.places import FOLDER, check_place
 logger = logging.getLogger(__name__)
 
 ALL = 1 << 40
+ADVICE = "fix=true output=DIR writes copies in which all that has one meaning is put right."
 
 
 def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
@@ -54,7 +55,8 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
         say(json.dumps(report_json(findings), indent=1))
     errors = [shortened_finding(finding) for finding in findings if finding.severity == "error"]
     if errors:
-        raise _error(errors)
+        error = _error(errors)
+        raise error if as_json else _with(error, "", ADVICE)
     _say_warnings(run, findings)
     if not as_json:
         say("the input is fine")
@@ -71,6 +73,11 @@ def _error(errors: Sequence[Finding]) -> DatasetError:
     return error
 
 
+def _with(error: DatasetError, before: str, after: str) -> DatasetError:
+    error.args = ("\n".join(filter(None, [before, str(error), after])),)
+    return error
+
+
 def _fix(run: Run, folder: Path) -> str:
     with targets.writable(folder):
         found = repairing.write_repaired(run, folder)
@@ -79,9 +86,7 @@ def _fix(run: Run, folder: Path) -> str:
     left = examining.examine(again, examples=EXAMPLES)
     errors = [finding for finding in left if finding.severity == "error"]
     if errors:
-        error = _error(errors)
-        error.args = ("\n".join([*lines, "what no repair can mend:", report_text(errors)]),)
-        raise error
+        raise _with(_error(errors), "\n".join([*lines, "what no repair can mend:"]), "")
     _say_warnings(again, left)
     return "\n".join([*lines, f"all changes: {folder / repairing.CHANGES}", "the copies are fine"])
 

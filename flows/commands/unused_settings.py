@@ -1,44 +1,16 @@
 """Settings that a verb has no use for are refused, so that nobody thinks they decided something."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
+from flows.settings.commands import IMPORT, REWRITERS, SCORED
+from flows.settings.recipes import SEGMENTER_GROUP
+from flows.settings.run_config import RunConfig
+from mal_core.config.roles import Role, settings_of
 from mal_core.errors import ConfigError
 
-SCORED = "evaluate labels="
-"""`mal evaluate` where it compares two files and runs no stage."""
-IMPORT = "review import"
-CHECKED = (
-    *("run", "sweep", "check", "estimate", "train", "label", "segment", "evaluate", "predict"),
-    "bake-off",
-)
-"""Verbs that look at the input before they work, and so at its licences."""
-RECIPES = ("encoder", "mal", "labeler", "labelers", "segmenter", "segmenters")
-"""Groups of settings of which who draws and trains nothing asks nothing."""
-REWRITERS = ("score", "calibrate", "refine", "export-labels", "review", IMPORT)
-"""Verbs that read masks and draw none."""
-USED_BY: Mapping[str, tuple[str, ...]] = {
-    "license_policy": CHECKED,
-    "output": (
-        *("label", "run", "estimate", "evaluate", "check", "bake-off", "export"),
-        *(SCORED, *REWRITERS),
-    ),
-    "measure_seconds": ("estimate",),
-    "price_per_hour": ("estimate",),
-    "fix": ("check",),
-    "trust": ("refine",),
-    "labelers": ("bake-off",),
-    "sample": ("bake-off",),
-    "labels": ("evaluate", SCORED, *REWRITERS),
-    "human": ("evaluate", SCORED, "calibrate", "bake-off"),
-    "images": ("evaluate", SCORED, "score", "calibrate", "refine", "export-labels", "review"),
-    "format": ("export-labels",),
-    "image_url": ("export-labels", "review"),
-    "worst": ("review",),
-    "share": ("review",),
-    "corrections": ("review", IMPORT),
-}
-"""Settings of single verbs, and those that heed them; all others are of stages."""
-NO_RECIPES = tuple(verb for verb in (*REWRITERS, SCORED) if verb != "refine")
+DRAW_NOTHING = tuple(verb for verb in (*REWRITERS, SCORED) if verb != "refine")
+"""Verbs that ask nothing of who draws or is trained."""
 NOTHING = ("", "null", "any", "false", "[]")
 """Values that ask for nothing, wherever they are said."""
 
@@ -73,12 +45,26 @@ def refuse_unused(overrides: Sequence[str], verb: str) -> None:
             raise ConfigError(message)
 
 
+@functools.cache
+def heeded() -> Mapping[str, tuple[str, ...]]:
+    """Settings of single verbs, and those verbs."""
+    found = settings_of(RunConfig)
+    return {one.key: one.heeded for one in found if one.heeded is not None}
+
+
+@functools.cache
+def _recipes() -> frozenset[str]:
+    """Groups of settings that say who draws and how, and who is trained."""
+    groups = (one for one in settings_of(RunConfig) if one.record or one.records)
+    return frozenset(one.key for one in groups if Role.DATA not in one.roles) | {SEGMENTER_GROUP}
+
+
 def _problem(key: str, verb: str) -> str | None:
-    if verb in NO_RECIPES and key.partition(".")[0] in RECIPES:
+    if verb in DRAW_NOTHING and key.partition(".")[0] in _recipes():
         own = "; a labeler in checkpoint=FILE brings its own settings"
         return f"`mal {verb}` asks nothing of {key}{own if verb in ('score', SCORED) else ''}."
-    users = USED_BY.get(key)
-    if users is None or verb in users:
+    users = heeded().get(key, (verb,))
+    if verb in users:
         return None
     if key == "license_policy":
         return (

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.unused_settings import SCORED, refuse_unused, work_of
+from flows.commands.unused_settings import refuse_unused, work_of
 from flows.lifetime.logs import detach_run_log, show_logs
 from flows.settings import composing
+from flows.settings.commands import SCORED
 from flows.settings.run_config import RunConfig
 from flows.stages.targets import into_folder
 from flows.store.stage_names import CHECK, EVALUATE, FULL, LABEL, PREDICT, SEGMENT, TRAIN

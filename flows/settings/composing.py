@@ -37,7 +37,7 @@ GROUPS = frozenset(
     if folder.is_dir() and folder.name not in (SEGMENTER_GROUP, "__pycache__")
 )
 """Of which a run takes one choice each."""
-MISSING, FILES = "???", ("images", "annotations")
+MISSING = "???"
 STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
@@ -113,14 +113,12 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
 def _halves(data: dict[str, Any]) -> list[str]:
     """Keys that splits lack of which the rest is given; splits of which nothing is are None."""
     lacking = []
-    for split in ("train", "val", "test"):
-        given = data.get(split)
-        known: dict[str, Any] = given if isinstance(given, dict) else dict.fromkeys(FILES, 0)
-        absent = [key for key in FILES if known.get(key) in (None, MISSING)]
-        if len(absent) == len(FILES):
+    for split in (name for name, value in data.items() if isinstance(value, dict)):
+        files = files_of(f"data.{split}")
+        absent = [key for key in files if _value_at({"data": data}, key) in (None, MISSING)]
+        if files and absent == list(files):
             data[split] = None
-        elif absent:
-            lacking.append(f"data.{split}.{absent[0]}")
+        lacking += absent if absent != list(files) else []
     return lacking
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from flows.settings import commands
 from flows.settings.data_source import DataSource as DataSource
 from flows.store.stage_names import LABEL, TRAIN
 from mal_core.config import (
@@ -152,24 +153,24 @@ class RunConfig(Config):
     seconds_per_mask: Reporting[float] = 79.2
     serve_port: Operation[int] = 4280
     checkpoint: Annotated[Path | None, Role.LABELING, Role.FILE, LABELER] = None
-    output: Annotated[Path | None, Role.OPERATION, Role.PLACE] = None
-    measure_seconds: Operation[float] = 60.0
-    price_per_hour: Operation[float | None] = None
-    license_policy: Operation[Literal["any", "commercial"]] = "any"
-    fix: Operation[bool] = False
+    output: Annotated[Path | None, Role.OPERATION, Role.PLACE, commands.WRITTEN] = None
+    measure_seconds: Annotated[float, Role.OPERATION, commands.ESTIMATE] = 60.0
+    price_per_hour: Annotated[float | None, Role.OPERATION, commands.ESTIMATE] = None
+    license_policy: Annotated[Literal["any", "commercial"], Role.OPERATION, commands.CHECK] = "any"
+    fix: Annotated[bool, Role.OPERATION, commands.REPAIR] = False
     boxes: Annotated[Path | None, Role.DATA, Role.FILE] = None
     pseudo_labels: Annotated[Path | None, Role.LABELING, Role.FILE, Role.NAMED, LABELS] = None
-    trust: Operation[float] = 0.6
-    labelers: Operation[tuple[MemberConfig, ...]] = ()
-    sample: Operation[int] = 100
-    labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
-    human: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS] = None
-    images: Annotated[Path | None, Role.REPORTING, Role.PLACE] = None
-    format: Operation[ExportFormat | None] = None
-    image_url: Annotated[str | None, Role.OPERATION, Role.URL] = None
-    worst: Operation[int | None] = None
-    share: Operation[float | None] = None
-    corrections: Annotated[Path | None, Role.OPERATION, Role.FILE] = None
+    trust: Annotated[float, Role.OPERATION, commands.REFINE] = 0.6
+    labelers: Annotated[tuple[MemberConfig, ...], Role.OPERATION, commands.BAKE_OFF] = ()
+    sample: Annotated[int, Role.OPERATION, commands.BAKE_OFF] = 100
+    labels: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS, commands.LABELED] = None
+    human: Annotated[Path | None, Role.REPORTING, Role.ANNOTATIONS, commands.COMPARED] = None
+    images: Annotated[Path | None, Role.REPORTING, Role.PLACE, commands.SHOWN] = None
+    format: Annotated[ExportFormat | None, Role.OPERATION, commands.EXPORT] = None
+    image_url: Annotated[str | None, Role.OPERATION, Role.URL, commands.TASKS] = None
+    worst: Annotated[int | None, Role.OPERATION, commands.REVIEW] = None
+    share: Annotated[float | None, Role.OPERATION, commands.REVIEW] = None
+    corrections: Annotated[Path | None, Role.OPERATION, Role.FILE, commands.CORRECTED] = None
 
     def _require_possible(self) -> None:
         self._require_ranges()

@@ -1,7 +1,7 @@
 """Repaired copies of a run's annotation files; the files themselves stay as they are."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mal_core.config import SplitConfig
 from mal_core.data.coco import parse_coco
 from mal_core.data.images.headers import UNREADABLE, read_header
 from mal_core.data.images.loading import wrong_images
+from mal_core.data.inspection.name_repair import with_inner_names
 from mal_core.data.inspection.number_repair import with_numbers
 from mal_core.data.inspection.repair import RepairChange, Repaired, repair, same_classes
 from mal_core.data.inspection.size_repair import with_sizes
@@ -21,7 +22,7 @@ from mal_core.data.validation import ImageTable
 from mal_core.errors import ConfigError, DatasetError, raise_together
 from mal_core.formats import FORMATS
 from mal_core.geometry.mask_forms import is_mask
-from mal_core.processes.files import write_json
+from mal_core.processes.files import is_file, write_json
 
 CHANGES = "changes.json"
 Json = dict[str, Any]
@@ -105,14 +106,17 @@ def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
         changes.append(RepairChange(what=what, entry=entry, why=why))
 
     content = with_numbers(content, note, origins=numbered)
-    content["images"] = with_sizes(content, lambda name: _size(split, name), note)
+    own = split if alone.config.data.train is None else alone.config.data.train
+    roots = (split.images, own.images)  # the second has the files that names now mean
+    content["images"] = with_inner_names(content["images"], own.images, note)
+    content["images"] = with_sizes(content, lambda name: _size(_root_of(name, roots), name), note)
     masked = any(
         isinstance(entry, dict) and is_mask(entry.get("segmentation"))
         for entry in content["annotations"]
     )
     found = repair(
         content,
-        _unusable(alone, split, content["images"]),
+        _unusable(alone, roots, content["images"]),
         need_masks=need_masks and masked,
         origins=numbered,
     )
@@ -139,28 +143,34 @@ def _readable(alone: Run) -> SplitConfig:
         raise DatasetError(error.path, [*error.problems, able]) from error
 
 
-def _size(split: SplitConfig, name: str) -> tuple[int, int] | None:
+def _root_of(name: str, roots: Sequence[Path]) -> Path:
+    """The folder that has an image, else the last one."""
+    return next((root for root in roots if is_file(root / name)), roots[-1])
+
+
+def _size(root: Path, name: str) -> tuple[int, int] | None:
     try:
-        return read_header(split.images / name).size
+        return read_header(root / name).size
     except UNREADABLE:
         return None
 
 
-def _unusable(alone: Run, split: SplitConfig, images: list[Any]) -> dict[int, str]:
+def _unusable(alone: Run, roots: Sequence[Path], images: list[Any]) -> dict[int, str]:
     table, source = ImageTable(), alone.config.data
     for index, entry in enumerate(images):
         table.add(index, entry)
-    wrong = wrong_images(
-        split.images,
-        table.records,
-        decode=source.decode_images,
-        max_pixels=source.max_image_pixels,
-    )
-    return {
-        problem.record.image_id: f"{problem.record.file_name!r} "
-        f"{'is missing' if problem.missing else problem.text}"
-        for problem in wrong
-    }
+    found = {}
+    for root in dict.fromkeys(roots):
+        wrong = wrong_images(
+            root,
+            [one for one in table.records if _root_of(one.file_name, roots) == root],
+            decode=source.decode_images,
+            max_pixels=source.max_image_pixels,
+        )
+        for problem in wrong:
+            what = "is missing" if problem.missing else problem.text
+            found[problem.record.image_id] = f"{problem.record.file_name!r} {what}"
+    return found
 
 
 def _with_same_classes(found: dict[str, Repaired]) -> dict[str, Repaired]:

@@ -80,6 +80,17 @@ class Made:
     file: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Heeded:
+    """Mark of a setting of single commands: to all others it says nothing.
+
+    Attributes:
+        by: Those commands.
+    """
+
+    by: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
     """One field of a record of settings.
@@ -91,6 +102,7 @@ class Setting:
         record: The record in it, if it is one or may be one.
         records: The record that it is a tuple of.
         made: Which stage makes such a file, if one does.
+        heeded: The only commands that heed it; None: it is of stages.
     """
 
     key: str
@@ -99,6 +111,7 @@ class Setting:
     record: type | None
     records: type | None
     made: Made | None
+    heeded: tuple[str, ...] | None
 
     @property
     def is_free(self) -> bool:
@@ -127,6 +140,7 @@ def settings_of(kind: type, prefix: str = "") -> Iterator[Setting]:
             if typing.get_origin(hint) is tuple
             else None,
             made=next((mark for mark in marks if isinstance(mark, Made)), None),
+            heeded=next((mark.by for mark in marks if isinstance(mark, Heeded)), None),
         )
 
 

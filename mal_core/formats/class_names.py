@@ -14,6 +14,7 @@ PLAIN_TAGS = tuple(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")
 )
 LARGEST_YAML = 1 << 18
+SHOWN_GAPS = 3
 """Characters; Python's parser takes seconds for more. Objects365 has 10,000."""
 
 
@@ -123,7 +124,7 @@ def _of_yaml(path: Path, text: str) -> list[tuple[str, int]]:
         raise NamesError(message)
     nodes = names.value if isinstance(names, yaml.SequenceNode) else _in_order(names)
     if not nodes or not all(isinstance(node, yaml.ScalarNode) for node in nodes):
-        message = f"{path}: `names` must list the classes, or map 0, 1, ... to them."
+        message = f"{path}: `names` {_wanted(names)}"
         raise NamesError(message)
     stated = getattr(members.get("nc"), "value", "").strip()
     if stated.isascii() and stated.isdigit() and stated.lstrip("0") != str(len(nodes)):
@@ -150,19 +151,38 @@ def _all_nodes(names: yaml.Node | None) -> Iterator[yaml.Node]:
         yield from entry if isinstance(entry, tuple) else (entry,)
 
 
+def _wanted(names: yaml.Node | None) -> str:
+    gaps = ", ".join(map(str, _gaps(names)[:SHOWN_GAPS]))
+    if not gaps:
+        return "must list the classes, or map 0, 1, ... to them."
+    return f"has no class {gaps}, but numbers go from 0 without gaps. Add a name for each."
+
+
 def _in_order(names: yaml.Node | None) -> list[yaml.Node]:
     """The values of a mapping of 0, 1, ...; none where it is another."""
+    numbered = _numbered(names)
+    return [] if _gaps(names) else [numbered[number] for number in sorted(numbered)]
+
+
+def _gaps(names: yaml.Node | None) -> list[int]:
+    """Numbers without a name in a mapping of numbers."""
+    numbered = _numbered(names)
+    largest = min(max(numbered, default=-1), len(numbered) + SHOWN_GAPS)
+    return [number for number in range(largest) if number not in numbered]
+
+
+def _numbered(names: yaml.Node | None) -> dict[int, yaml.Node]:
+    """A mapping of numbers; empty where it is another."""
     if not isinstance(names, yaml.MappingNode):
-        return []
+        return {}
     numbered: dict[int, yaml.Node] = {}
     for key, value in names.value:
         if not isinstance(key, yaml.ScalarNode) or not key.value.isascii():
-            return []
+            return {}
         if not key.value.isdigit() or len(key.value) > 6 or int(key.value) in numbered:
-            return []
+            return {}
         numbered[int(key.value)] = value
-    whole = sorted(numbered) == list(range(len(numbered)))
-    return [numbered[number] for number in sorted(numbered)] if whole else []
+    return numbered
 
 
 def shown(text: str) -> str:

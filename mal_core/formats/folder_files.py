@@ -1,10 +1,15 @@
 """Which files of a folder of annotations are read, and how many are not."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from mal_core.data.images.names import link_to_nothing
+from mal_core.data.images.names import SUFFIXES, link_to_nothing
+
+IMAGE_SUFFIXES = (*sorted(SUFFIXES), ".avif")
+LIST_NAME = re.compile("(auto|train|val|test|all|image|list)[^/]*[.]txt", re.IGNORECASE)
+HEAD_BYTES = 4096
 
 
 def files_below(folder: Path, suffix: str) -> list[Path]:
@@ -19,6 +24,22 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
     )
 
 
+def label_texts(folder: Path) -> list[Path]:
+    """Text files below a folder but those that list photos, as darknet has them."""
+    return [path for path in files_below(folder, ".txt") if not _lists_photos(path)]
+
+
+def _lists_photos(path: Path) -> bool:
+    if not LIST_NAME.fullmatch(path.name) or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    lines = head.decode("utf-8", "replace").splitlines()
+    whole = lines if len(head) < HEAD_BYTES else lines[:-1]
+    names = [line.strip().lower() for line in whole if line.strip()]
+    return bool(names) and all(name.endswith(IMAGE_SUFFIXES) for name in names)
+
+
 def missing_folder(path: Path) -> str:
     """What is wrong with a path that is no folder, in words."""
     return "is a file, no folder" if path.exists() else link_to_nothing(path) or "does not exist"
@@ -28,10 +49,22 @@ def _is_hidden(name: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
 
 
-def unread_note(folder: Path, read: Iterable[Path]) -> list[str]:
-    """One line that counts the files of a folder that are not read; none where there are none."""
+def unread_note(folder: Path, read: Iterable[Path], photos: Path) -> list[str]:
+    """One line that counts the files of a folder that are not read; none where there are none.
+
+    Args:
+        folder: Of annotations.
+        read: Its files that are read.
+        photos: Folder of the photos; those that lie in both are no annotations.
+    """
     known = set(read)
-    left = [path for path in folder.rglob("*") if path not in known and path.is_file()]
+    left = [
+        path
+        for path in folder.rglob("*")
+        if path not in known
+        and path.is_file()
+        and not (path.suffix.lower() in IMAGE_SUFFIXES and path.is_relative_to(photos))
+    ]
     if not left:
         return []
     kinds = Counter(

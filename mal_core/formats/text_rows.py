@@ -8,13 +8,12 @@ from typing import Any
 
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
-from mal_core.data.images.names import SUFFIXES, canonical, link_to_nothing, without_upload_prefix
+from mal_core.data.images.names import canonical, link_to_nothing, without_upload_prefix
 from mal_core.data.text import TextError, read_text
 from mal_core.formats.class_names import NAME_FILES
-from mal_core.formats.folder_files import files_below
+from mal_core.formats.folder_files import IMAGE_SUFFIXES, files_below, label_texts
 
 Json = dict[str, Any]
-IMAGE_SUFFIXES = (*sorted(SUFFIXES), ".avif")
 Dropped = list[tuple[str, str]]
 """Places that were left out, and why."""
 ReadRow = Callable[[str, tuple[int, int]], Json | str | None]
@@ -133,7 +132,9 @@ def _orphan_problems(images: Path, orphans: Sequence[Path], *, alone: bool) -> I
         return
     for name in orphans:
         others = [
-            path.name for path in sorted((images / name).parent.glob(f"{escape(name.stem)}.*"))
+            path.name
+            for path in sorted((images / name).parent.glob(f"{escape(name.stem)}.*"))
+            if path.suffix.lower() != ".txt"  # itself, where photos and labels share a folder
         ]
         there = f": {others[0]!r} is no image that can be read. Convert it to PNG" if others else ""
         yield f"{name} has no image in {images}{there or '. Add it, or move the file away'}."
@@ -166,7 +167,7 @@ def _stem(name: Path) -> str:
 
 def _label_files(annotations: Path, problems: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in files_below(annotations, ".txt"):
+    for path in label_texts(annotations):
         if path.name in NAME_FILES:
             continue
         first = found.setdefault(_stem(path.relative_to(annotations)), path)

@@ -143,7 +143,7 @@ def voc_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     entries = content["annotations"]
     notes: list[str] = []
     if annotations.is_dir():
-        notes += [*unread_note(annotations, paths), *_bare_photos(images, content)]
+        notes += [*unread_note(annotations, paths, images), *_bare_photos(images, content)]
     masked = sum("segmentation" in entry for entry in entries)
     if 0 < masked < len(entries):
         notes.append(f"{masked} of {len(entries)} objects have a mask in {root.parent / OBJECTS}.")

@@ -15,7 +15,7 @@ from mal_core.data.images.frames import Orientation
 from mal_core.data.rotated_boxes import ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NamesError, class_names, name_files, shown
-from mal_core.formats.folder_files import files_below, missing_folder, unread_note
+from mal_core.formats.folder_files import files_below, label_texts, missing_folder, unread_note
 from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, spelling_notes
 from mal_core.formats.yolo_forms import (
     BOX_FIELDS,
@@ -127,11 +127,12 @@ def yolo_files(images: Path, annotations: Path) -> list[Path]:
     return [*name_files(annotations), *files_below(annotations, ".txt"), *pictures_below(images)]
 
 
-def yolo_notes(_images: Path, annotations: Path, content: Json) -> list[str]:
+def yolo_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about a folder that was read."""
     entries = content["annotations"]
     parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
-    notes = unread_note(annotations, [*name_files(annotations), *files_below(annotations, ".txt")])
+    read = [*name_files(annotations), *label_texts(annotations)]
+    notes = unread_note(annotations, read, images)
     rows: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for one in entries:
         rows[one["image_id"], one["category_id"], *one["bbox"]].append(one["origin"])

@@ -122,6 +122,19 @@ def _read_polygons(parts: Sequence[Any], height: int, width: int) -> Polygons | 
     return [part for part in parts if len(part) >= MIN_POLYGON_NUMBERS] or None
 
 
+def _no_coordinate(value: object) -> str:
+    if isinstance(value, list | dict):
+        return (
+            f"has a polygon of points such as {reprlib.repr(value)}, but COCO wants its numbers in "
+            "one list [x, y, x, y, ...]. Flatten it."
+        )
+    seen = "null" if value is None else reprlib.repr(value)
+    return (
+        f"has a polygon with {seen} for a coordinate, which must be a finite number. "
+        "Correct or drop the mask."
+    )
+
+
 def _is_point(part: object) -> bool:
     return isinstance(part, list) and len(part) == 2
 
@@ -133,12 +146,7 @@ def _check_polygon(part: object, height: int, width: int) -> None:
         return
     for value in part:
         if type(value) not in (int, float) or not _is_finite(value):
-            seen = "null" if value is None else reprlib.repr(value)
-            message = (
-                f"has a polygon with {seen} for a coordinate, which must be a finite number. "
-                "Correct or drop the mask."
-            )
-            raise MaskError(message)
+            raise MaskError(_no_coordinate(value))
     if len(part) % 2:
         message = (
             f"has a polygon of {len(part)} numbers, but points are pairs x, y. "

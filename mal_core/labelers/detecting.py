@@ -26,7 +26,8 @@ from mal_core.data.images.frames import turned
 from mal_core.data.images.headers import read_header
 from mal_core.data.images.loading import load_image
 from mal_core.errors import ConfigError, DatasetError, MalCoreError
-from mal_core.formats.text_rows import IMAGE_SUFFIXES, pictures_below
+from mal_core.formats.folder_files import IMAGE_SUFFIXES
+from mal_core.formats.text_rows import pictures_below
 from mal_core.labelers.weights import find_detector, require_transformers
 from mal_core.processes.files import write_json
 from mal_core.processes.places import FOLDER, check_place

@@ -26,6 +26,9 @@ SUFFIXES = frozenset(
 UPLOAD = re.compile(r"(?:^|(?<=/))[0-9a-f]{8}-(?=[^/]+$)")
 """What Label Studio puts before the name of a file that is uploaded to it."""
 UPLOAD_LENGTH = 9
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://[^/]*")
+LOCAL_FILE = "?d="
+"""Before the path of a file that Label Studio serves from a disk."""
 NEIGHBORS = 40
 SPLIT_WORDS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing"])
 
@@ -69,7 +72,7 @@ class ImageIndex:
 
         The whole name, in any spelling, with or without extension; then the end of a path in
         the folder; then the name without leading folders, unless these speak of another split;
-        then all that without the prefix of an upload.
+        then all that without what leads out of the folder, or the prefix of an upload.
         """
         parts = canonical(name).split("/")
         whole = "/".join(parts)
@@ -81,6 +84,9 @@ class ImageIndex:
             if found and not self._is_other_split(parts[:start]):
                 return self._narrowed(name, found)
         plain = without_upload_prefix(whole)
+        if leads_out(name):
+            inner = inner_name(name)
+            return self.fitting(inner) if inner else ()
         return () if plain == whole else self.fitting(plain)
 
     def find(self, name: str) -> Found | None:
@@ -88,7 +94,9 @@ class ImageIndex:
         fitting = self.fitting(name)
         if len(fitting) != 1:
             return None
-        return Found(file=fitting[0], how=tuple(_differences(name, fitting[0])))
+        outside = ("a place outside of the folder",) if leads_out(name) else ()
+        inner = inner_name(name) if outside else name
+        return Found(file=fitting[0], how=(*outside, *_differences(inner, fitting[0])))
 
     def closest(self, name: str) -> str | None:
         """The existing file whose name is the most alike, if any is alike at all."""
@@ -149,6 +157,22 @@ def canonical(name: str) -> str:
 def without_upload_prefix(name: str) -> str:
     """A canonical name without what Label Studio puts before names of uploaded files."""
     return UPLOAD.sub("", name)
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name is an address, or a path that begins elsewhere than in its folder."""
+    parts = name.replace("\\", "/").split("/")
+    return bool(ADDRESS.match(name)) or not parts[0] or ".." in parts or LOCAL_FILE in name
+
+
+def inner_name(name: str) -> str:
+    """A name without host and query, root and steps up."""
+    text = name.replace("\\", "/")
+    if LOCAL_FILE in text:
+        text = text.rpartition(LOCAL_FILE)[2]
+    elif address := ADDRESS.match(text):
+        text = text[address.end() :].partition("?")[0].partition("#")[0]
+    return "/".join(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
 def link_to_nothing(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Numbers that a COCO file writes as text or with a fraction of zero, and ids that are names.
+"""Numbers that a COCO file writes as text, packed or with a fraction of zero; ids that are names.
 
 Exports from tables and dictionaries of other languages have them. Each can mean one thing only,
 as long as whoever refers to an id does so in the same words.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from mal_core.data.foreign import is_number
+from mal_core.data.inspection.unpacking import UNPACKED
 from mal_core.data.validation import label_of
 
 Json = dict[str, Any]
@@ -85,7 +86,8 @@ def _read(entry: Json, ids: _Ids, plain: Sequence[str]) -> Json:
     }
     for key in plain:
         if key in entry:
-            read[key] = _nested(entry[key]) if key in NESTED else _whole(key, entry[key])
+            plain_value = UNPACKED[key](entry[key]) if key in UNPACKED else entry[key]
+            read[key] = _nested(plain_value) if key in NESTED else _whole(key, plain_value)
     return {key: value for key, value in read.items() if not _is_same(value, entry[key])}
 
 

@@ -278,3 +278,43 @@ def test_findings_replace_neither_an_input_nor_a_photo(
     for _ in range(2):  # the same command again replaces its own
         assert mal("check", *given(train, val), f"output={findings}")[0] == 0
     assert json.loads(findings.read_text())["fine"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "meant"),
+    [
+        (lambda c: c["images"][0].update(file_name="/data/upload/1/" + "1a2b3c4d-0.png"), "0.png"),
+        (lambda c: c["images"][0].update(file_name="..\\train\\0.png"), "0.png"),
+        (lambda c: c["annotations"][0].update(bbox={"x": 4, "y": 5, "w": 20, "h": 16}), "[4, 5"),
+        (lambda c: c["annotations"][0].update(bbox="[4, 5, 20, 16]"), "[4, 5, 20, 16]"),
+        (lambda c: c["annotations"][0].update(segmentation=[[[4, 5], [9, 5], [9, 9]]]), "mask"),
+        (
+            lambda c: c["annotations"][0].update(
+                segmentation=[{"x": 4, "y": 5}, {"x": 9, "y": 5}, {"x": 9, "y": 9}]
+            ),
+            "[[4, 5, 9, 5, 9, 9]]",
+        ),
+    ],
+)
+def test_what_has_one_meaning_is_refused_with_the_way_to_put_it_right(
+    change, meant, mal_in_folder, tmp_path
+):
+    files = write_coco(tmp_path / "data")
+    content = files.content()
+    for number, entry in enumerate(content["images"]):
+        entry["file_name"] = f"{number}.png"
+    change(content)
+    files.rewrite(content)
+    given = [f"data.train.images={files.images / 'train'}"]
+    given.append(f"data.train.annotations={files.annotations}")
+    status, _, err = mal_in_folder("check", *given)
+    assert status == 2
+    assert err.splitlines()[-1] == (
+        "fix=true output=DIR writes copies in which all that has one meaning is put right."
+    )
+    status, out, _ = mal_in_folder("check", *given, "fix=true", "output=fixed")
+    assert status == 0
+    assert "1 corrected" in out
+    assert meant in out
+    mended = json.loads((tmp_path / "fixed" / "train.json").read_text())
+    assert [len(mended[key]) for key in ("images", "annotations")] == [3, 6]

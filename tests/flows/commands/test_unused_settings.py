@@ -3,10 +3,8 @@
 import pytest
 
 from flows.commands.cli import HELP, main
-from flows.commands.unused_settings import CHECKED, USED_BY, refuse_unused, work_of
-from flows.settings.composing import known_keys
-from flows.settings.run_config import RunConfig
-from mal_core.config.roles import settings_of
+from flows.commands.unused_settings import heeded, refuse_unused, work_of
+from flows.settings.commands import CHECKED
 from mal_core.errors import ConfigError
 
 OVERRIDING = sorted(set(HELP) - {"cache", "verify"})
@@ -60,11 +58,9 @@ def test_a_setting_of_another_verb_is_refused_by_name(command, told, capsys):
     assert capsys.readouterr().err.startswith(f"mal: {told}")
 
 
-def test_the_table_knows_every_setting_that_stages_do_not_share():
-    keys, verbs = {setting.key for setting in settings_of(RunConfig)}, {*HELP}
-    assert {*USED_BY} <= keys <= {*known_keys()}
-    named = {verb for users in USED_BY.values() for verb in users}
-    assert named - verbs == {"review import", "evaluate labels="}
+def test_verbs_that_heed_a_setting_are_verbs():
+    named = {verb for users in heeded().values() for verb in users}
+    assert named - {*HELP} == {"review import", "evaluate labels="}
 
 
 def test_what_asks_for_nothing_may_be_said_anywhere():

@@ -46,7 +46,8 @@ BOMB = "a: &a [x]\n" + "".join(
         (
             "data.yaml",
             "names: {0: a, 2: b}",
-            "data.yaml: `names` must list the classes, or map 0, 1, ... to them.",
+            "data.yaml: `names` has no class 1, but numbers go from 0 without gaps. Add a name for "
+            "each.",
         ),
         ("data.yaml", "- cat", "data.yaml: no YAML mapping."),
         (

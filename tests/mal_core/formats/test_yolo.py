@@ -319,3 +319,21 @@ def test_a_label_file_that_is_a_link_to_nothing_is_called_that(tmp_path):
     assert caught.value.problems == (
         "a.txt: is a link to '/gone/a.txt', which is not there. Mend or remove it.",
     )
+
+
+@pytest.mark.parametrize("name", ["train.txt", "valid.txt", "Test_list.TXT", "autosplit_train.txt"])
+def test_a_list_of_photos_among_label_files_is_none_and_is_counted(name, tmp_path):
+    folder = write_yolo(tmp_path / "all")
+    draw(folder)
+    (folder / name).write_text("data/all/a.jpg\r\n\n./all/b.jpg\n")
+    content = YOLO.to_coco(folder, folder)
+    assert boxes_of(content) == EXPECTED
+    told = f"1 files of {folder}, such as {name!r}, are not read: 1 {name[-4:]}."
+    assert yolo_notes(folder, folder, content) == [told]
+
+
+def test_what_has_the_name_of_a_list_and_rows_is_of_a_photo_that_must_be_there(tmp_path):
+    images, annotations = draw(tmp_path / "images"), write_yolo(tmp_path / "labels")
+    (annotations / "train.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DatasetError, match=r"train\.txt has no image in"):
+        YOLO.to_coco(images, annotations)

@@ -196,7 +196,7 @@ def test_shares_of_another_form_are_told_from_those_of_ours(form: str, files: Co
     ("written", "problem"),
     [
         ([[4, 5], [24, 5], [24, 21], [4, 21]], "list of points"),
-        ([[[4, 5], [24, 5], [24, 21], [4, 21]]], "for a coordinate"),
+        ([[[4, 5], [24, 5], [24, 21], [4, 21]]], "Flatten it"),
         ([[x / side for x, side in zip(SQUARE, (64, 48) * 4, strict=True)]], "shares"),
     ],
 )
