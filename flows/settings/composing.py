@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
 from flows.settings import recipes, upstream
-from flows.settings.places import absolute
+from flows.settings.places import SHARED_STORE_VARIABLE, absolute, default_store
 from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
@@ -38,7 +38,6 @@ GROUPS = frozenset(
 )
 """Of which a run takes one choice each."""
 MISSING = "???"
-STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
 HISTORY = "history.jsonl"
 """Evaluations over time, in the store's root folder."""
 REVIEWS = "reviews.jsonl"
@@ -139,15 +138,6 @@ def compose_raw(overrides: Sequence[str]) -> dict[str, Any]:
         message = " ".join(str(error).split())
         raise ConfigError(message) from error
     return typing.cast(dict[str, Any], container)
-
-
-def default_store() -> str:
-    """The cache folder when the configuration names none."""
-    chosen = os.environ.get(STORE_VARIABLE)
-    if chosen:
-        return chosen
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return str(Path(cache) / "mal-pipeline" / "store")
 
 
 def known_keys() -> tuple[str, ...]:

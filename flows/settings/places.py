@@ -6,6 +6,8 @@ from pathlib import Path
 from mal_core.errors import ConfigError
 from mal_core.processes.files import longest_name
 
+STORE_VARIABLE, SHARED_STORE_VARIABLE = "MAL_STORE", "MAL_SHARED_STORE"
+
 
 def absolute(key: str, text: str) -> str:
     """A place by its setting, as an absolute path; links stay links.
@@ -29,3 +31,12 @@ def absolute(key: str, text: str) -> str:
     except RuntimeError as error:
         message = f"{key}={text}: there is no such user. Write the path without ~."
         raise ConfigError(message) from error
+
+
+def default_store() -> str:
+    """The cache folder when the configuration names none."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    if chosen:
+        return chosen
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(cache) / "mal-pipeline" / "store")

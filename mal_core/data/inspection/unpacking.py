@@ -1,10 +1,10 @@
 """Boxes and masks that are packed as tables and other tools pack them, with one meaning each."""
 
-import json
+import ast
 from collections.abc import Callable
 from typing import Any
 
-LONGEST_TEXT = 10_000_000
+LONGEST_TEXT = 1_000_000
 SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
@@ -50,8 +50,8 @@ def _of_text(value: object) -> object:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or value.lstrip()[:1] not in "[{":
         return value
     try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
+        found = ast.literal_eval(value.strip())  # JSON, or what pandas writes into a table
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
     return found if isinstance(found, list | dict) else value
 

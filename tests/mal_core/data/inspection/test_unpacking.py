@@ -23,6 +23,7 @@ BOX = [4, 5, 20, 16]
         {"x1": 4, "y1": 5, "x2": 24, "y2": 21},
         {"left": 4, "top": 5, "right": 24, "bottom": 21},
         '{"x": 4, "y": 5, "w": 20, "h": 16}',
+        " {'x': 4, 'y': 5, 'w': 20, 'h': 16}",
     ],
 )
 def test_a_box_has_one_meaning_however_it_is_packed(given: Any) -> None:
