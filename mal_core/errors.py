@@ -239,6 +239,10 @@ SPACE_ADVICE = (
 )
 
 
+NO_SPACE = "no space is left on this disk. Free some, or choose another place."
+"""Of what a command leaves once, and does not continue."""
+
+
 def lacks_space(error: BaseException) -> bool:
     """Whether this, or what caused it, is how the system says that a disk or a quota is full."""
     seen: BaseException | None = error

@@ -5,9 +5,11 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flows.settings.run_config import RunConfig
 from flows.stages import examining, repairing, targets
 from flows.stages.run import Run
 from mal_core.data.inspection.findings import (
+    BEYOND_REPAIR,
     EXAMPLES,
     Finding,
     report_json,
@@ -16,8 +18,9 @@ from mal_core.data.inspection.findings import (
 )
 from mal_core.data.inspection.repair import Repaired
 from mal_core.errors import ConfigError, DatasetError
+from mal_core.formats import FORMATS
 from mal_core.processes.files import write_json
-from mal_core.processes.places import FOLDER, check_place
+from mal_core.processes.places import FOLDER, check_place, leaving_nothing
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
     errors = [shortened_finding(finding) for finding in findings if finding.severity == "error"]
     if errors:
         error = _error(errors)
-        raise error if as_json else _with(error, "", ADVICE)
+        raise error if as_json else _with(error, "", _advice(config, errors))
     _say_warnings(run, findings)
     if not as_json:
         say("the input is fine")
@@ -73,13 +76,20 @@ def _error(errors: Sequence[Finding]) -> DatasetError:
     return error
 
 
+def _advice(config: RunConfig, errors: Sequence[Finding]) -> str:
+    """How a copy is put right, where one can be."""
+    formats = {config.data.train_format, config.data.val_format}
+    able = all(name == "coco" or FORMATS[name].leaves_out for name in formats)
+    return ADVICE if able and all(one.kind not in BEYOND_REPAIR for one in errors) else ""
+
+
 def _with(error: DatasetError, before: str, after: str) -> DatasetError:
     error.args = ("\n".join(filter(None, [before, str(error), after])),)
     return error
 
 
 def _fix(run: Run, folder: Path) -> str:
-    with targets.writable(folder):
+    with targets.writable(folder), leaving_nothing(folder):
         found = repairing.write_repaired(run, folder)
     lines = [line for name, repaired in found.items() for line in _summary(folder, name, repaired)]
     again = repairing.repaired_run(run, folder)

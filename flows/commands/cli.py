@@ -14,12 +14,14 @@ from typing import TextIO
 from flows.commands import text_encoding
 from flows.lifetime import interruption
 from mal_core.errors import (
+    NO_SPACE,
     CheckpointError,
     ConfigError,
     DatasetError,
     MalCoreError,
     TimeIsUpError,
     WorkerError,
+    lacks_space,
     printable,
 )
 
@@ -251,7 +253,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (MalCoreError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
             raise
-        return _say(str(error), exit_status(error))
+        return _say(_sentence(error), exit_status(error))
     return 0
 
 
@@ -268,6 +270,14 @@ def _is_dashed(text: str) -> bool:
     """Whether a setting is written as other programs have their options."""
     key, equals, _ = text.lstrip("-").partition("=")
     return text.startswith("--") and (bool(equals) or "." in key)
+
+
+def _sentence(error: BaseException) -> str:
+    """What to say of an error: of a full disk which one, where the system knows."""
+    if isinstance(error, OSError) and lacks_space(error):
+        place = error.filename2 or error.filename or "the working folder or the output"
+        return f"{place}: {NO_SPACE}"
+    return str(error)
 
 
 def exit_status(error: BaseException) -> int:

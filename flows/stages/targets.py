@@ -13,7 +13,7 @@ from flows.stages.run import Run
 from flows.store.manifest import manifest_of
 from mal_core.config.roles import Role, settings_of
 from mal_core.data.pseudo_labels import ledger_of
-from mal_core.errors import ConfigError, lacks_space
+from mal_core.errors import NO_SPACE, ArtifactError, ConfigError, lacks_space
 from mal_core.processes.files import atomic_path
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.processes.places import FOLDER, JSON, Kind, check_place
@@ -137,12 +137,14 @@ def writable(target: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: It cannot be written to.
+        ArtifactError: Its disk is full.
     """
     try:
         yield
     except OSError as error:
         if lacks_space(error):
-            raise
+            message = f"{target}: {NO_SPACE}"
+            raise ArtifactError(message) from error
         message = f"{target} cannot be written ({error.strerror}): choose another place."
         raise ConfigError(message) from error
 
@@ -160,5 +162,8 @@ def write_config(text: str, workdir: Path) -> None:
         with atomic_path(target) as temporary:
             temporary.write_text(text)
     except OSError as error:
+        if lacks_space(error):
+            message = f"workdir={workdir}: {NO_SPACE}"
+            raise ArtifactError(message) from error
         message = f"workdir={workdir} cannot be written to ({error.strerror}). Choose another."
         raise ConfigError(message) from error

@@ -102,7 +102,7 @@ def _is_scored(entry: Mapping[str, Any]) -> bool:
 def _too_few(count: int, human: Path) -> str:
     return (
         f"{count} labels with score_components have a human mask in {human}, but {FEWEST} are "
-        "needed. Label again with this version, or give more human masks."
+        "needed. `mal score` writes such labels; or give more human masks."
     )
 
 

@@ -14,6 +14,7 @@ from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
 
 IMAGE = "wanted an array of RGB pixels, uint8, shape (H, W, 3)"
 BOXES = "wanted x0, y0, x1, y1 in px per box, shape (N, 4)"
+LEAST_SHARES_SIDE = 4
 MASKS = "wanted full-image masks of bool or 0 and 1, shape (N, H, W)"
 
 
@@ -57,6 +58,7 @@ def checked_boxes(boxes_xyxy: object, width: int, height: int) -> NDArray[np.flo
         message = f"boxes_xyxy has dtype {boxes.dtype}; {BOXES}, as numbers."
         raise ArgumentError(message)
     corners = boxes.astype(np.float64)
+    _refuse_shares(corners, width, height)
     problems = [
         f"box {index} (counted from 0) is {list(box)}, which {problem}."
         for index, box in enumerate(corners.tolist())
@@ -65,6 +67,17 @@ def checked_boxes(boxes_xyxy: object, width: int, height: int) -> NDArray[np.flo
     if problems:
         raise ArgumentError("\n".join(problems))
     return corners.clip(0, [width, height, width, height])
+
+
+def _refuse_shares(corners: NDArray[np.float64], width: int, height: int) -> None:
+    """Boxes of a pixel or less, all of them in the first one, are none that anybody draws."""
+    in_shares = corners.min() >= 0 and corners.max() <= 1 and bool((corners % 1).any())
+    if in_shares and min(width, height) > LEAST_SHARES_SIDE:
+        message = (
+            "boxes_xyxy holds numbers from 0 to 1 only, which look like shares of the image's "
+            "size; wanted px. Multiply x by the width of the image and y by its height."
+        )
+        raise ArgumentError(message)
 
 
 def checked_masks(masks: object, count: int, width: int, height: int) -> list[NDArray[np.bool_]]:

@@ -12,7 +12,8 @@ from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.labelers.files import normal_split
 from mal_core.labelers.mal import Labeler, load_labeler
 from mal_core.labelers.recipes import encoder_recipe, labeler_recipe
-from mal_core.processes.files import Place, path_of, sha256_file
+from mal_core.models.encoder_names import check_encoder_name
+from mal_core.processes.files import Place, is_file, path_of, sha256_file
 from mal_core.processes.places import FOLDER, check_place, leaving_nothing
 from mal_core.processes.records import read_record
 
@@ -55,6 +56,7 @@ def train_labeler(
     given = path_of(annotations, "annotations").absolute()
     chosen = _settings(mal, MalConfig, labeler_recipe, "mal")
     network = _settings(encoder, EncoderConfig, encoder_recipe, "encoder")
+    _require_files(chosen, network)
     checked_seed = _checked_seed(seed)
     check_place(folder, [own, given], kind=FOLDER, told=f"output_dir={output_dir}")
     fresh = folder / "boxes.new.json"
@@ -92,6 +94,15 @@ def _settings(
         )
         raise ArgumentError(message)
     return given
+
+
+def _require_files(mal: MalConfig, encoder: EncoderConfig) -> None:
+    """Refuse an encoder that does not exist and files that are not there, before any work."""
+    check_encoder_name(encoder.name)
+    for key, path in (("encoder.weights", encoder.weights), ("mal.guide", mal.guide)):
+        if path is not None and not is_file(path):
+            message = f"{key}={path}: no such file."
+            raise ConfigError(message)
 
 
 def _checked_seed(seed: object) -> int:

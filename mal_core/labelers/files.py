@@ -14,7 +14,7 @@ from mal_core.data.images.frames import Orientation
 from mal_core.data.images.plan import plan_images, show_plan, write_all_pixels
 from mal_core.data.pseudo_labels import ledger_of
 from mal_core.data.view import read_view
-from mal_core.errors import ConfigError, told_of
+from mal_core.errors import ArgumentError, ConfigError, told_of
 from mal_core.formats import FORMATS, align_classes
 from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.labeling.protocol import PhotoLabeler
@@ -77,7 +77,7 @@ def normal_split(
         DatasetError: The annotations are not what `format` says.
         ConfigError: There is no such format or orientation.
     """
-    if format not in FORMATS:
+    if not isinstance(format, str) or format not in FORMATS:
         message = f"format={format}: there is no such format. Available: {', '.join(FORMATS)}."
         raise ConfigError(message)
     if orientation not in get_args(Orientation):
@@ -120,14 +120,15 @@ def _normal_form(
     return target
 
 
-def output_of(given: object, format_name: str) -> Path:
+def output_of(given: object, format_name: object) -> Path:
     """Where labels go: in the folder that a text with a slash at its end names, if they are a file.
 
     Raises:
         ArgumentError: It is no path.
     """
     place = path_of(given, "output")
-    returns_folder = format_name in FORMATS and FORMATS[format_name].returns_folder
+    known = isinstance(format_name, str) and format_name in FORMATS
+    returns_folder = known and FORMATS[str(format_name)].returns_folder
     slashed = isinstance(given, str) and given.endswith("/")
     return place / "train.json" if slashed and not returns_folder else place
 
@@ -144,6 +145,7 @@ def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) ->
     Raises:
         DatasetError: Carries every problem of the annotations and of their images.
         ConfigError: The output cannot be written, or would replace what is not its own.
+        ArgumentError: `strict` is neither True nor False.
     """
     own = _check_output(work)
     output = work.output.absolute()
@@ -191,7 +193,11 @@ def _check_output(work: Labeling) -> OwnFolder | None:
     """Refuse an output that cannot be written; returns it where it is a folder."""
     output, read = work.output.absolute(), [work.images, work.annotations]
     own = None
-    if work.format in FORMATS and FORMATS[work.format].returns_folder:
+    if not isinstance(work.strict, bool):
+        message = f"strict is {work.strict!r}; wanted True or False."
+        raise ArgumentError(message)
+    known = isinstance(work.format, str) and work.format in FORMATS
+    if known and FORMATS[work.format].returns_folder:
         own = OwnFolder(output, f"mal label data={work.format}", read)
         own.check()
     else:

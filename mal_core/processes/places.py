@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mal_core.errors import ConfigError, lacks_space
+from mal_core.errors import NO_SPACE, ArtifactError, ConfigError, lacks_space
 from mal_core.processes.files import new_file_beside
 
 STREAMS = Path("/proc")
@@ -60,6 +60,7 @@ def check_place(
 
     Raises:
         ConfigError: Writing there would fail, or destroy what lies there.
+        ArtifactError: The disk is full.
     """
     problem = None
     if any(os.path.realpath(place) == os.path.realpath(source) for source in sources):
@@ -71,7 +72,8 @@ def check_place(
             _try(place)
     except OSError as error:
         if lacks_space(error):
-            raise
+            message = f"{told or f'output={place}'}: {NO_SPACE}"
+            raise ArtifactError(message) from error
         problem = f"cannot be written ({error.strerror}): choose another place."
     if problem is not None:
         message = f"{told or f'output={place}'} {problem}"

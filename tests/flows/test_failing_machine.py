@@ -55,6 +55,35 @@ def test_full_disk_is_said_and_the_run_continues_when_there_is_room(
     assert torn == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "given", "place"),
+    [
+        ("evaluate", "labels={labels} human={labels}", "m.json"),
+        ("export-labels", "labels={labels} format=yolo", "y"),
+        ("review", "labels={labels} images={images}", "r"),
+        ("label", "labeler=box {data}", "o.json"),
+        ("check", "{data}", "c.json"),
+        ("check", "{data} fix=true", "copies"),
+    ],
+)
+def test_a_full_disk_under_an_output_is_named_and_nothing_is_left_on_it(
+    verb: str, given: str, place: str, disk: Disk, drawn: Path, fresh_mal
+) -> None:
+    labels, images = drawn / "train" / "annotations.json", drawn / "train" / "images"
+    data = f"data.train.images={images} data.train.annotations={labels}"
+    words = given.format(labels=labels, images=images, data=data).split()
+    fill = disk.path / "fill"
+    with fill.open("wb") as stream, pytest.raises(OSError, match="No space"):
+        stream.write(bytes(4 * MEGABYTE))
+    status, output = fresh_mal.inside(verb, *words, f"output={disk.path / place}")
+    assert status == 1, output
+    said = [line for line in output.splitlines() if line.startswith("mal: ")]
+    assert len(said) == 1
+    assert said[0].endswith(": no space is left on this disk. Free some, or choose another place.")
+    assert str(disk.path) in said[0]
+    assert [*disk.path.iterdir()] == [fill]
+
+
 def test_full_disk_in_phase_2_is_said_too(disk: Disk, fresh_mal, tiny) -> None:
     assert disk.mount(f"remount,size={12 * MEGABYTE}")
     settings = [*tiny, "human_arm=none", f"store={disk.path / 'store'}"]

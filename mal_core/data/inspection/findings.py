@@ -55,6 +55,18 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("field-form", r"but it must be|but must be"),
     ("text-encoding", r"encod|UTF-8|NUL character|surrogate"),
 )
+BEYOND_REPAIR = frozenset(
+    (
+        "permission",
+        "not-coco",
+        "unreadable-file",
+        "key-twice",
+        "empty-dataset",
+        "text-encoding",
+        "other",
+    )
+)
+"""Kinds of which a repaired copy cannot be made, or would be empty."""
 _KINDS = tuple((name, re.compile(pattern)) for name, pattern in KINDS)
 _VARIABLE = re.compile(
     r"\S+\.(?:xml|txt|png)\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\d.,e+-]*|\S*/\S*"

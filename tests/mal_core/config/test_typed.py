@@ -77,6 +77,22 @@ def test_what_is_of_the_type_and_impossible_is_refused_as_before() -> None:
         ),
         ({"encoder": mal()}, "encoder is of type MalConfig; wanted the name of a recipe, or a Enc"),
         ({"mal": "cpuu"}, "mal=cpuu: there is no such choice. Available: cpu"),
+        (
+            {"encoder": encoder(name="vitt")},
+            "encoder.name='vitt' is no timm model; similar names: ",
+        ),
+        (
+            {"encoder": encoder(name="deit_tiny_patch16_224", weights="absent.pth")},
+            "encoder.weights=absent.pth: no such file",
+        ),
+        (
+            {
+                "mal": mal(
+                    guide="absent.json", self_training=mal_core.labeler_recipe().self_training
+                )
+            },
+            "mal.guide=absent.json: no such file",
+        ),
         ({"seed": "x"}, "seed is 'x'; wanted a whole number from 0 to 4294967295"),
         ({"seed": -1}, "seed is -1; wanted"),
         ({"seed": True}, "seed is True; wanted"),

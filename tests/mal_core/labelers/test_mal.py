@@ -189,6 +189,7 @@ def test_wrong_images_are_refused(labeler, wrong, words):
         ([[1, 1, WIDTH + 3, 5]], "reaches 3 px over the border of the image of 64 x 48 px"),
         ([[WIDTH + 9, 1, WIDTH + 20, 5]], "lies wholly outside"),
         ([[WIDTH + 1, 1, WIDTH + 2, 5]], "lies wholly outside"),
+        ([[0.1, 0.2, 0.5, 1], [0, 0, 1, 1]], "look like shares of the image's size; wanted px"),
     ],
 )
 def test_wrong_boxes_are_refused(labeler, image, wrong, words):
@@ -366,3 +367,19 @@ def test_an_unknown_orientation_is_refused_as_an_unknown_format_is(tmp_path, lab
     for choice in ({"orientation": "up"}, {"format": "cocoo"}):
         with pytest.raises(mal_core.ConfigError, match="there is no such"):
             labeler.label_file(files.images, files.annotations, tmp_path / "o.json", **choice)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"format": ["coco"]}, r"format=\['coco'\]: there is no such format"),
+        ({"strict": "no"}, "strict is 'no'; wanted True or False"),
+        ({"strict": 1}, "strict is 1; wanted True or False"),
+        ({"orientation": ["shown"]}, "there is no such choice. Available: auto, shown, stored"),
+    ],
+)
+def test_choices_of_a_file_are_refused_before_it_is_read(given, words, tmp_path):
+    labeler = mal_core.load_labeler(labeler="box")
+    with pytest.raises(mal_core.MalCoreError, match=words):
+        labeler.label_file(tmp_path, tmp_path / "absent.json", tmp_path / "out.json", **given)
+    assert not [*tmp_path.iterdir()]
