@@ -171,7 +171,8 @@ class TrainBatches(Dataset[BoxCropBatch]):
     resumed run sees exactly the batches that an uninterrupted one sees.
 
     With `labels`, masks by annotation id, batches carry targets, and only boxes with a label
-    are drawn.
+    are drawn; `first`, the first crop of a round, begins an epoch, so that every one of them is
+    seen before one is seen again.
     """
 
     def __init__(
@@ -180,6 +181,8 @@ class TrainBatches(Dataset[BoxCropBatch]):
         config: MalConfig,
         seed: int,
         labels: Mapping[int, Rle] | None = None,
+        *,
+        first: int = 0,
     ) -> None:
         self.boxes = trainable_boxes(dataset, config)
         self.records = {record.image_id: record for record in dataset.images}
@@ -189,6 +192,7 @@ class TrainBatches(Dataset[BoxCropBatch]):
             self.boxes = [box for box in self.boxes if box.annotation_id in labels]
         self.config = config
         self.seed = seed
+        self.first = first
         self._cache = ImageCache()
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
@@ -211,9 +215,9 @@ class TrainBatches(Dataset[BoxCropBatch]):
 
     def _box_at(self, position: int) -> BoxAnnotation:
         """The box at a position of the endless sequence of shuffled epochs."""
-        epoch, index = divmod(position, len(self.boxes))
+        epoch, index = divmod(position - self.first, len(self.boxes))
         if self._order is None or self._order[0] != epoch:
-            generator = np.random.default_rng([self.seed, 0, epoch])
+            generator = np.random.default_rng([self.seed, 0, epoch, self.first])
             self._order = epoch, generator.permutation(len(self.boxes))
         return self.boxes[self._order[1][index]]
 

@@ -29,7 +29,7 @@ from mal_core.training.familiar import familiar_crops
 from mal_core.training.guide import read_guide
 from mal_core.training.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.training.scalars import Scalars, check_trackers
-from mal_core.training.schedule import learning_rate_at, peak_rate, ramp
+from mal_core.training.schedule import crops_per_step, learning_rate_at, peak_rate, ramp
 from mal_core.training.self_training import RoundLabels, mask_losses
 from mal_core.types import BoxDataset
 
@@ -300,7 +300,12 @@ def train_labeler(
             raise ConfigError(message)
         guide = None if config.guide is None else read_guide(config.guide, dataset)
         rounds = RoundLabels(
-            dataset=dataset, config=config, group=group, folder=output_dir, guide=guide
+            dataset=dataset,
+            config=config,
+            seed=seed,
+            group=group,
+            folder=output_dir,
+            guide=guide,
         )
         trainer = LabelerTrainer(labeler, config, seed, group)
         state_path = output_dir / STATE
@@ -338,7 +343,8 @@ def _run_round(number: int, trainer: LabelerTrainer, rounds: RoundLabels) -> Non
     labels = rounds.of_round(number, trainer.labeler)
     if trainer.step == end - length:
         trainer.start_optimizer(ROUND_BETAS)
-    batches = TrainBatches(rounds.dataset, config, trainer.seed, labels)
+    first = (end - length) * crops_per_step(config, group.world_size)
+    batches = TrainBatches(rounds.dataset, config, trainer.seed, labels, first=first)
     _run(trainer, batches, rounds.folder, end)
 
 

@@ -11,6 +11,11 @@ def peak_rate(config: MalConfig, world_size: int) -> float:
     return config.learning_rate * growth
 
 
+def crops_per_step(config: MalConfig, world_size: int) -> int:
+    """Crops that all processes together see in one optimiser step."""
+    return config.batch_size * config.accumulate_steps * world_size
+
+
 def learning_rate_at(step: int, config: MalConfig, world_size: int = 1) -> float:
     """Linear warm-up, then cosine to `final_rate` (spec section 5); set before the step.
 

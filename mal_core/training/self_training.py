@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +32,8 @@ from mal_core.processes.progress import Progress
 from mal_core.processes.ranks import Group
 from mal_core.training.guide import Guide, guided_outcomes
 from mal_core.training.losses import dice_loss
-from mal_core.types import BoxDataset, PseudoLabel, Rle
+from mal_core.training.schedule import crops_per_step
+from mal_core.types import BoxAnnotation, BoxDataset, PseudoLabel, Rle
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class RoundLabels:
     Attributes:
         dataset: The boxes of the training.
         config: Its settings.
+        seed: Of the training; decides which boxes are labeled where a round learns but some.
         group: Its processes; each labels its share of the photos.
         folder: Keeps the masks, for a training that is continued inside a round.
         guide: Another labeler's masks, heard beside the network; None: there are none.
@@ -62,12 +65,15 @@ class RoundLabels:
 
     dataset: BoxDataset
     config: MalConfig
+    seed: int
     group: Group
     folder: Path
     guide: Guide | None = None
 
     def of_round(self, number: int, labeler: MaskAutoLabeler) -> dict[int, Rle]:
         """The masks of one round, by annotation id; written once, then read.
+
+        No more boxes are labeled than the round has crops to learn from.
 
         Raises:
             TrainingError: No box got a mask.
@@ -77,7 +83,7 @@ class RoundLabels:
         known = group.share(_read(path) if group.is_main else None)
         if known is not None:
             return known
-        boxes = tuple(trainable_boxes(self.dataset, config))
+        boxes = self._chosen(number)
         of_boxes = dataclasses.replace(self.dataset, boxes=boxes)
         labels = group.gather(_label(of_boxes, labeler, config, group, number, self.guide))
         if not labels:
@@ -94,6 +100,16 @@ class RoundLabels:
                 number, len(labels), len(boxes),
             )  # fmt: skip
         return labels
+
+    def _chosen(self, number: int) -> tuple[BoxAnnotation, ...]:
+        """The boxes that a round can learn: all, or as many as its steps have crops."""
+        boxes = trainable_boxes(self.dataset, self.config)
+        crops = self.config.round_steps * crops_per_step(self.config, self.group.world_size)
+        if len(boxes) <= crops:
+            return tuple(boxes)
+        generator = np.random.default_rng([self.seed, 2, number])
+        drawn = np.sort(generator.choice(len(boxes), crops, replace=False))
+        return tuple(boxes[place] for place in drawn)
 
 
 def labeling_of_rounds(config: MalConfig) -> MalConfig:

@@ -150,7 +150,7 @@ def large_photo(tmp_path: Path) -> BoxDataset:
 
 def test_a_reduced_photo_gives_the_crop_of_the_whole_one(large_photo: BoxDataset, monkeypatch):
     """But for what its JPEG blocks leave out below the crop's own pixels."""
-    config = tiny_mal(batch_size=8, max_steps=2, max_box_area=float("inf"))
+    config = tiny_mal(batch_size=8, max_steps=2, max_box_area=1e10)
     decoded: list[int] = []
     load = crops.load_image
     monkeypatch.setattr(
@@ -171,5 +171,5 @@ def test_a_reduced_photo_gives_the_crop_of_the_whole_one(large_photo: BoxDataset
 
 def test_the_published_code_is_compared_with_on_whole_photos(large_photo: BoxDataset, monkeypatch):
     monkeypatch.setattr(crops, "decoding_for", None)  # would fail when called
-    config = tiny_mal(compat_official=True, max_box_area=float("inf"))
+    config = tiny_mal(compat_official=True, max_box_area=1e10)
     assert TrainBatches(large_photo, config, seed=0)[0].image.shape == (4, 64, 64, 3)

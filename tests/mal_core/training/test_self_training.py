@@ -52,6 +52,36 @@ def test_only_boxes_with_a_label_are_drawn(tmp_path):
     assert {batches._box_at(position).annotation_id for position in range(9)} == set(labels)
 
 
+def test_a_round_begins_an_epoch_of_its_labels(tmp_path):
+    dataset, _ = draw_ellipses(tmp_path, 6)
+    labels, seen = filled_boxes(dataset), []
+    for first in (0, 8, 9):
+        batches = TrainBatches(dataset, tiny_mal(), 0, labels, first=first)
+        seen.append([batches._box_at(first + place).annotation_id for place in range(6)])
+    assert [sorted(epoch) for epoch in seen] == [sorted(labels)] * 3
+    assert len(set(map(tuple, seen))) == 3
+
+
+def test_a_round_labels_as_many_boxes_as_it_has_crops_to_learn_from(tmp_path, monkeypatch):
+    dataset, _ = draw_ellipses(tmp_path / "images", 12)
+    config, label, labeled = with_rounds(batch_size=2), self_training._label, []
+
+    def noted(of_boxes, *rest):
+        labeled.append([box.annotation_id for box in of_boxes.boxes])
+        return label(of_boxes, *rest)
+
+    monkeypatch.setattr(self_training, "_label", noted)
+    for folder in ("once", "again"):
+        train_labeler(dataset, TINY_ENCODER, config, seed=0, output_dir=tmp_path / folder)
+    crops = config.round_steps * config.batch_size
+    assert [len(set(round_)) for round_ in labeled] == [crops] * 4
+    assert crops < len(dataset.boxes)
+    first, second, *again = labeled
+    assert again == [first, second]
+    assert first != second
+    assert first == sorted(first)
+
+
 def test_the_outline_head_says_nothing_until_it_is_trained():
     labeler, _ = build_labeler(TINY_ENCODER, with_rounds())
     network = labeler.student.eval()
