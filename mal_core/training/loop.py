@@ -29,7 +29,13 @@ from mal_core.training.familiar import familiar_crops
 from mal_core.training.guide import read_guide
 from mal_core.training.losses import dice_loss, mean_field, mil_loss, shrink_image
 from mal_core.training.scalars import Scalars, check_trackers
-from mal_core.training.schedule import crops_per_step, learning_rate_at, peak_rate, ramp
+from mal_core.training.schedule import (
+    batch_numbers,
+    crops_per_step,
+    learning_rate_at,
+    peak_rate,
+    ramp,
+)
 from mal_core.training.self_training import RoundLabels, mask_losses
 from mal_core.types import BoxDataset
 
@@ -300,12 +306,7 @@ def train_labeler(
             raise ConfigError(message)
         guide = None if config.guide is None else read_guide(config.guide, dataset)
         rounds = RoundLabels(
-            dataset=dataset,
-            config=config,
-            seed=seed,
-            group=group,
-            folder=output_dir,
-            guide=guide,
+            dataset=dataset, config=config, seed=seed, group=group, folder=output_dir, guide=guide
         )
         trainer = LabelerTrainer(labeler, config, seed, group)
         state_path = output_dir / STATE
@@ -346,17 +347,6 @@ def _run_round(number: int, trainer: LabelerTrainer, rounds: RoundLabels) -> Non
     first = (end - length) * crops_per_step(config, group.world_size)
     batches = TrainBatches(rounds.dataset, config, trainer.seed, labels, first=first)
     _run(trainer, batches, rounds.folder, end)
-
-
-def batch_numbers(config: MalConfig, group: Group, first_step: int, end_step: int) -> range:
-    """Which batches of the endless sequence this process sees, `accumulate_steps` per step.
-
-    Batch n holds the crops at n * batch_size and after, so the processes of a step see
-    together what one process with a larger batch would see.
-    """
-    per_step = config.accumulate_steps * group.world_size
-    first, end = first_step * per_step + group.rank, end_step * per_step
-    return range(first, end, group.world_size)
 
 
 def _run(trainer: LabelerTrainer, batches: TrainBatches, output_dir: Path, end_step: int) -> None:

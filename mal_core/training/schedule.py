@@ -1,8 +1,9 @@
-"""What changes over the steps of phase 1: the learning rate and the weights of the losses."""
+"""What the steps of phase 1 see: their crops, the learning rate, the weights of the losses."""
 
 import math
 
 from mal_core.config import MalConfig
+from mal_core.processes.ranks import Group
 
 
 def peak_rate(config: MalConfig, world_size: int) -> float:
@@ -14,6 +15,17 @@ def peak_rate(config: MalConfig, world_size: int) -> float:
 def crops_per_step(config: MalConfig, world_size: int) -> int:
     """Crops that all processes together see in one optimiser step."""
     return config.batch_size * config.accumulate_steps * world_size
+
+
+def batch_numbers(config: MalConfig, group: Group, first_step: int, end_step: int) -> range:
+    """Which batches of the endless sequence this process sees, `accumulate_steps` per step.
+
+    Batch n holds the crops at n * batch_size and after, so the processes of a step see
+    together what one process with a larger batch would see.
+    """
+    per_step = config.accumulate_steps * group.world_size
+    first, end = first_step * per_step + group.rank, end_step * per_step
+    return range(first, end, group.world_size)
 
 
 def learning_rate_at(step: int, config: MalConfig, world_size: int = 1) -> float:

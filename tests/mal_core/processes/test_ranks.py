@@ -15,7 +15,8 @@ import torch
 from mal_core.config import SelfTrainingConfig
 from mal_core.jobs.phase1 import TrainJob, train_in_child
 from mal_core.processes.ranks import joined_group, without_exchange
-from mal_core.training.loop import batch_numbers, train_labeler
+from mal_core.training.loop import train_labeler
+from mal_core.training.schedule import batch_numbers
 from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
 from tests.mal_core.worker_runs import train_job, wait_for_step
 
