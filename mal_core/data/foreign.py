@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 KEYS_OF = (
@@ -26,6 +28,7 @@ KEYS_OF = (
     (("predictions", "image"), "a prediction of Roboflow", "convert it to COCO"),
     (("imgHeight", "imgWidth", "objects"), "Cityscapes JSON", "convert the files to COCO"),
     (("data_row", "projects"), "Labelbox JSON", "convert it to COCO"),
+    (("source-ref",), "a manifest of SageMaker", "convert it to COCO"),
     (
         ("labels", "mapping", "version"),
         "Mapillary's list of classes",
@@ -43,6 +46,20 @@ ENTRIES = (
     ("coco_url", "images have a coco_url and no file_name, as LVIS has", "use data=lvis"),
 )  # fmt: skip
 """Keys of entries of COCO's relatives, what has them, and what to do; the first one counts."""
+LISTS = (
+    (("task_id", "response"), "Scale JSON"),
+    (("name", "labels"), "BDD100K or Scalabel JSON"),
+    (("filename", "ann"), "mmdetection's own list of images"),
+    (("source-ref",), "a manifest of SageMaker"),
+)
+"""Keys of the objects of a list, and whose list it is."""
+FILES_ASKED = 10_000
+FOLDERS = (
+    (".xml", "for those of Pascal VOC use data=voc"),
+    (".txt", "for rows of YOLO use data=yolo or data=yolo_obb, for DOTA's data=dota"),
+    (".json", "give one COCO file; what has a JSON file per image is to be exported as COCO"),
+)
+"""Suffixes of annotation files, and what to do with a folder of them."""
 ROOTS = {
     "annotations": ("CVAT XML", "export it as COCO 1.0 or Pascal VOC"),
     "dataset": ("dlib's XML", "convert it to COCO"),
@@ -201,15 +218,38 @@ def _foreign_list(first: Mapping[str, Any]) -> str | None:
         )
     if {"images", "annotations", "categories"} <= first.keys():
         return "this is a list with a COCO file in it; take the object out of the list"
-    if "task_id" in first and "response" in first:
-        return "this is Scale JSON; convert it to COCO"
+    for keys, what in LISTS:
+        if first.keys() >= set(keys):
+            return f"this is {what}; convert it to COCO"
     if ("image" in first and "annotations" in first) or "imagefilename" in first:
         return "this is CreateML JSON; convert it to COCO"
-    if "name" in first and "labels" in first:
-        return "this is BDD100K or Scalabel JSON; convert it to COCO"
     if not {"data_row", "External ID", "DataRow ID"}.isdisjoint(first):
         return "this is Labelbox JSON; convert it to COCO"
     return None
+
+
+def folder_advice(folder: Path, wanted: str) -> str:
+    """What a folder holds that is given for other annotations, and what to do with it.
+
+    Args:
+        folder: The folder.
+        wanted: Suffix of the files that would be right, of which it has none.
+    """
+    files = (path for path in islice(folder.rglob("*"), FILES_ASKED) if path.is_file())
+    counts = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
+    for suffix, advice in FOLDERS:
+        if suffix != wanted and counts[suffix]:
+            return f"it has {counts[suffix]} {suffix} files: {advice}"
+    return ""
+
+
+def no_file(path: Path) -> str:
+    """What is wrong with a path that is there and no file."""
+    if not path.is_dir():
+        return "cannot be read: it is no regular file. Give a file."
+    advice = folder_advice(path, "")
+    wanted = f"a file is wanted; {advice}" if advice else "a file is wanted"
+    return f"cannot be read: it is a folder, and {wanted}."
 
 
 def foreign_xml(root: str) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mal_core.data.foreign import foreign_text, json_obstacle
+from mal_core.data.foreign import foreign_text, json_obstacle, no_file
 from mal_core.data.images.names import link_to_nothing
 from mal_core.data.text import GZIP, TextError, unpacked
 from mal_core.errors import DatasetError
@@ -177,7 +177,7 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise DatasetError(path, [f"cannot be read: {_kind(path)}. Give a file."])
+            raise DatasetError(path, [no_file(path)])
         with path.open("rb") as stream:
             start = stream.read(4)
             if start.startswith(GZIP):
@@ -207,10 +207,6 @@ def _in_utf8(stream: BinaryIO) -> Iterator[BinaryIO]:
         return
     text = stream.read().decode(encoding)
     yield io.BytesIO(text.lstrip("\ufeff").encode("utf-8", "surrogatepass"))
-
-
-def _kind(path: Path) -> str:
-    return "Is a directory" if path.is_dir() else "it is no regular file"
 
 
 class _Walker:

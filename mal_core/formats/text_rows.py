@@ -6,6 +6,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from mal_core.data.foreign import folder_advice
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
 from mal_core.data.images.names import canonical, link_to_nothing, without_upload_prefix
@@ -47,8 +48,8 @@ def rows_to_coco(
     if not pictures:
         problems.append(f"no images in {images}. Correct data.*.images.")
     label_files = _label_files(annotations, problems)
-    if not label_files and not problems:
-        problems.append("no label files (*.txt) in it. Give the folder that has them.")
+    if not label_files:
+        _refuse_none(annotations, problems)
     file_of = _matched([path.relative_to(images) for path in pictures], label_files, problems)
     for number, picture in enumerate(pictures, start=1):
         name = picture.relative_to(images)
@@ -77,6 +78,15 @@ def rows_to_coco(
         return content
     problems += _orphan_problems(images, below, alone=not used)
     return content
+
+
+def _refuse_none(annotations: Path, problems: list[str]) -> None:
+    """Say that there is no label file; what else is wrong is so for that reason."""
+    advice = folder_advice(annotations, ".txt") if annotations.is_dir() else ""
+    if advice:
+        problems[:] = [f"no label files (*.txt) in it; {advice}."]
+    elif not problems:
+        problems.append("no label files (*.txt) in it. Give the folder that has them.")
 
 
 def _matched(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mal_core.data.foreign import foreign_xml, is_number
+from mal_core.data.foreign import folder_advice, foreign_xml, is_number
 from mal_core.data.images.names import SUFFIXES, canonical, link_to_nothing, without_upload_prefix
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
@@ -180,7 +180,8 @@ def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]
     if annotations.is_dir():
         files = files_below(annotations, ".xml")
         if not files:
-            problems.append(f"no XML files. {GIVE}")
+            advice = folder_advice(annotations, ".xml")
+            problems.append(f"no XML files{f'; {advice}' if advice else ''}. {GIVE}")
         return annotations, files
     if annotations.suffix.lower() == ".xml":
         return annotations.parent, [annotations]

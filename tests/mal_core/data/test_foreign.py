@@ -40,6 +40,11 @@ def problems_of(read, *arguments) -> tuple[str, ...]:
         ([{"imagefilename": "a.jpg"}], "this is CreateML JSON; convert it to COCO."),
         ([{"task_id": "1", "response": {}}], "this is Scale JSON; convert it to COCO."),
         ([{"DataRow ID": "1"}], "this is Labelbox JSON; convert it to COCO."),
+        (
+            [{"filename": "a.jpg", "width": 1, "height": 1, "ann": {"bboxes": []}}],
+            "this is mmdetection's own list of images; convert it to COCO.",
+        ),
+        ({"source-ref": "s3://a"}, "this is a manifest of SageMaker; convert it to COCO."),
         ({"frames": [], "groups": []}, "this is BDD100K or Scalabel JSON; convert it to COCO."),
         ({"_via_img_metadata": {}}, "this is a VIA project; export COCO from it."),
         ([{"image": "a.jpg", "annotations": []}], "this is CreateML JSON; convert it to COCO."),

@@ -1,0 +1,49 @@
+"""Folders of one format that are given as another are named as what they are."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mal_core.data.view import read_view
+from mal_core.errors import DatasetError
+from mal_core.formats import FORMATS
+from tests.mal_core.formats.drawn_formats import draw
+
+XML = "it has 2 .xml files: for those of Pascal VOC use data=voc"
+TXT = "it has 2 .txt files: for rows of YOLO use data=yolo or data=yolo_obb, for DOTA's data=dota"
+JSON = (
+    "it has 2 .json files: give one COCO file; what has a JSON file per image is to be exported as "
+    "COCO"
+)
+NO_FILE = "cannot be read: it is a folder, and a file is wanted"
+NO_ROWS = "no label files (*.txt) in it"
+GIVE = "Give the folder `Annotations`, or a list in ImageSets."
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "said"),
+    [
+        ("coco", ".xml", f"{NO_FILE}; {XML}."),
+        ("coco", ".txt", f"{NO_FILE}; {TXT}."),
+        ("coco", ".json", f"{NO_FILE}; {JSON}."),
+        ("coco", ".png", f"{NO_FILE}."),
+        ("yolo", ".XML", f"{NO_ROWS}; {XML}."),
+        ("yolo_obb", ".json", f"{NO_ROWS}; {JSON}."),
+        ("dota", ".xml", f"{NO_ROWS}; {XML}."),
+        ("voc", ".txt", f"no XML files; {TXT}. {GIVE}"),
+        ("voc", ".json", f"no XML files; {JSON}. {GIVE}"),
+    ],
+)
+def test_a_folder_of_another_format_is_named(
+    name: str, suffix: str, said: str, tmp_path: Path
+) -> None:
+    images, folder = draw(tmp_path / "images"), tmp_path / "labels" / "below"
+    folder.mkdir(parents=True)
+    for file in ("a", "b", "._a"):
+        (folder / f"{file}{suffix}").write_text("{}")
+    read = read_view if name == "coco" else partial(FORMATS[name].read, images)
+    arguments = [tmp_path / "labels", *([] if name == "coco" else ["auto"])]
+    with pytest.raises(DatasetError) as caught:
+        read(*arguments)
+    assert caught.value.problems == (said,)
