@@ -18,6 +18,8 @@ sized_from_data = dict(
     crowded=dict(
         imports=["phase2_configs.heads.local_mask2former"],
         model=dict(
+            # A small object hides between 1,024 random points.
+            train_cfg=dict(num_points=3136),
             panoptic_head=dict(
                 type="LocalMask2FormerHead",
                 cell_px=16.0,

@@ -3,7 +3,8 @@
 A short training does not teach hundreds of free queries which object of a crowd each is for.
 Here a query starts at the middle of its cell, with a window of attention and of masks around
 it (see `places`), so that the assignment knows from the first step who is near; it may shift
-and widen its window. Decoder, assignment and losses are Mask2Former's.
+and widen its window. Nor does it teach queries to leave an object to a neighbor: in prediction
+matrix NMS does. Decoder, assignment and losses are Mask2Former's.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import Mask2FormerHead
+from mmdet.models.layers import mask_matrix_nms
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,6 +25,8 @@ STRIDE = 4
 UNIT_CELLS = 1.6
 FIRST_SHARPNESS, FIRST_HEIGHT = 1.9, 0.5
 """Of the windows before training: they reach half a unit far."""
+SIGMA = 6.0
+"""Of matrix NMS: equal masks keep a four hundredth of their score."""
 
 
 class _Rows(nn.Module):
@@ -71,10 +75,24 @@ class LocalMask2FormerHead(Mask2FormerHead):
         classes, masks = super().forward(x, batch_data_samples)
         if self.training:
             return classes, masks
-        scores = classes[-1].softmax(-1)[..., :-1].amax(-1)
-        kept = scores.topk(min(self.least_queries, scores.shape[1]), dim=1).indices
-        rows = torch.arange(len(kept), device=kept.device)[:, None]
-        return [classes[-1][rows, kept]], [masks[-1][rows, kept]]
+        best = [self._best(*image) for image in zip(classes[-1], masks[-1], strict=True)]
+        kept_classes, kept_masks = zip(*best, strict=True)
+        return [torch.stack(kept_classes)], [torch.stack(kept_masks)]
+
+    def _best(self, classes: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """The queries of an image that may be kept, their scores less what others see as well."""
+        scores = classes.float().softmax(-1)[:, :-1]
+        kept = scores.amax(-1).topk(min(self.least_queries, len(scores))).indices
+        scores, masks = scores[kept], masks[kept]
+        best, labels = scores.max(-1)
+        binary = masks > 0
+        areas = binary.sum((1, 2)).float().clamp(min=1)
+        # As mmdet scores them in the end: a mask that is sure of its pixels goes first.
+        best = best * (masks.float().sigmoid() * binary).sum((1, 2)) / areas
+        lowered, _, _, order = mask_matrix_nms(binary, labels, best, sigma=SIGMA, mask_area=areas)
+        scores = scores[order] * (lowered / best[order].clamp(min=1e-9))[:, None]
+        nothing = 1 - scores.sum(-1, keepdim=True)
+        return torch.cat([scores, nothing], -1).clamp(min=1e-9).log(), masks[order]
 
     def _place_queries(self, finest: Tensor) -> None:
         """Queries for images of this feature map of stride 4, shape (B, C, h, w)."""

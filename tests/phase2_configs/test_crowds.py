@@ -18,9 +18,9 @@ from tests.phase2_configs.jobs import run_runner, write_job
 
 RECIPES = {
     "solov2_lite0": ("LocalSOLOV2Head", 0.35),
-    "mask2former_lite0": ("LocalMask2FormerHead", 0.2),
+    "mask2former_lite0": ("LocalMask2FormerHead", 0.3),
 }
-"""Head for crowds, and an AP that it is sure to reach (0.48 and 0.38 were seen)."""
+"""Head for crowds, and an AP that it is sure to reach (0.48 and 0.52 were seen)."""
 SIDE, RADIUS, SPACING = 128, 7, 18
 
 

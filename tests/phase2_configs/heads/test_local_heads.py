@@ -103,3 +103,17 @@ def test_queries_look_around_their_places_from_the_start() -> None:
     inside = (masks[0][0] > 0).flatten(1)
     assert inside.any(0).all()  # together they see all of the image
     assert inside.float().mean() < 0.1  # and each a small part
+
+
+def test_queries_with_the_mask_of_a_better_one_lose_their_scores() -> None:
+    head, _ = head_of("mask2former_lite0", "panoptic_head")
+    masks = torch.full((3, 16, 16), -9.0)
+    masks[:2, 2:8, 2:8] = 9.0
+    masks[2, 10:14, 10:14] = 9.0
+    scores = torch.tensor([0.9, 0.6, 0.5])
+    classes = torch.stack([scores, 1 - scores], -1).log()
+    found, kept = head._best(classes, masks)
+    found = found.softmax(-1)[:, 0]
+    assert found[:2].tolist() == pytest.approx([0.9, 0.5], abs=1e-4)
+    assert found[2] < 0.01
+    assert torch.equal(kept[1], masks[2])
