@@ -21,6 +21,8 @@ from mal_core.config.roles import Role, deciding
 from mal_core.processes.records import from_json
 
 NO_THRESHOLD = 0.5
+WEIGHING = ("phase2_configs.runner.weighted_data", "phase2_configs.runner.weighted_heads")
+"""Modules that only a training with weights runs; its recipe names them, nothing imports them."""
 MMDET = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 
 
@@ -101,6 +103,7 @@ def _segmenter_key(
     run: Run, recipe: SegmenterConfig, annotations: str, seed: int, objects: Mapping[str, Any]
 ) -> StageKey:
     train = inputs(run).train
+    weighing = () if recipe.label_weights == "none" else WEIGHING
     weights = recipe.weights
     if weights is not None and Path(weights).is_absolute():
         weights = run.store.digests.digest(Path(weights))
@@ -123,6 +126,7 @@ def _segmenter_key(
                 "mal_core.jobs.segmenter",
                 "phase2_configs.runner.train",
                 "phase2_configs.mmcv_compat.mmcv_ops",
+                *weighing,
             ],
             packages=MMDET,
         ),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from figures import Figures, details, figures
-from runs import run_figures
+from watched_runs import run_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 BEFORE = "4445ce3"

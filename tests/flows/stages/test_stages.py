@@ -14,6 +14,7 @@ from flows.store import contents, stage_names
 from flows.store.stage_names import EVALUATE
 from mal_core.errors import ConfigError
 from mal_core.review.corrections import import_corrections
+from phase2_configs.runner.label_weights import MODULES
 from tests.flows.stand_ins import (
     EVERYTHING,
     HUMAN,
@@ -202,6 +203,18 @@ def test_the_content_of_a_guide_decides_the_labeler_and_its_place_does_not(
     run = Run(pipeline.config(f"mal.guide={one}"))
     (report,) = graph.perform(run, EVALUATE)
     assert report.context["phase 1"].endswith("px, guided by the masks of one.json")
+
+
+def test_the_code_that_weighs_labels_decides_trainings_with_weights_alone(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sorted(phase2.WEIGHING) == sorted(MODULES)
+    weighed = "segmenter.label_weights=threshold"
+    pipeline.run()
+    assert pipeline.run(weighed) == {PSEUDO}
+    monkeypatch.setattr(phase2, "WEIGHING", phase2.WEIGHING[:1])
+    assert pipeline.run() == NOTHING
+    assert pipeline.run(weighed) == {PSEUDO}
 
 
 def test_a_guide_of_a_training_that_does_not_happen_is_refused(pipeline: Pipeline) -> None:
