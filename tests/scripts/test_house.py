@@ -175,7 +175,7 @@ def test_the_life_of_a_box_names_the_modules_that_a_box_passes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(SCRIPT))
-    runs = importlib.import_module("runs")
+    runs = importlib.import_module("watched_runs")
     text = (ROOT / "docs" / "architecture.md").read_text()
     life = text.split("## The life of a box")[1].split("\n## ")[0]
     rows = [line.split(" | ")[-1] for line in life.splitlines() if line.startswith("| **")]
