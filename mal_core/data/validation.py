@@ -106,6 +106,12 @@ def field_problems(entry: object, fields: Fields) -> Iterator[str]:
             yield f"has {name}={seen}, but it must be {wanted}."
 
 
+def _name_problems(name: str) -> Iterator[str]:
+    if not name.strip():
+        yield "has an empty name, which labels in YOLO or VOC could not say. Name the class."
+    yield from _text_problems("name", name)
+
+
 class CategoryTable:
     """The categories of a file, checked."""
 
@@ -120,9 +126,7 @@ class CategoryTable:
     def add(self, index: int, entry: Entry) -> None:
         """Take one entry or note what is wrong with it."""
         label = label_of("category", index, entry, origins=self._origins)
-        wrong = list(field_problems(entry, CATEGORY_FIELDS)) or list(
-            _text_problems("name", entry["name"])
-        )
+        wrong = list(field_problems(entry, CATEGORY_FIELDS)) or list(_name_problems(entry["name"]))
         self.problems.extend(f"{label} {problem}" for problem in wrong)
         # A known id stays known when its name is broken: one mistake, one message.
         category_id = entry.get("id") if isinstance(entry, dict) else None

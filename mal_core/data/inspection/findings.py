@@ -29,6 +29,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("key-twice", r"\boccurs twice\b|key .* twice"),
     ("empty-dataset", r"^empty dataset"),
     ("duplicate-id", r"occurs more than once\. Give every"),
+    ("empty-class-name", r"has an empty name"),
     ("duplicate-class-name", r"has the name .* of category"),
     ("unknown-image", r"has image_id=.*no image has that id"),
     ("unknown-class", r"has category_id=.*no category has that id|class \S+, but there are"),

@@ -131,6 +131,10 @@ class _Repair:
             if entry["id"] in self._category_of:
                 self.note("dropped", label, "its id is that of an earlier category")
                 continue
+            if not name:
+                name = f"class {entry['id']}"
+                self.note("corrected", label, f"has an empty name; is {name!r} now")
+                entry = {**entry, "name": name}
             first = number_of.setdefault(name, entry["id"])
             self._category_of[entry["id"]] = first
             if first != entry["id"]:

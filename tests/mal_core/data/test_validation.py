@@ -200,6 +200,14 @@ def test_two_categories_of_one_name_are_refused(files: CocoFiles) -> None:
     assert "'disc'" in problem
 
 
+@pytest.mark.parametrize("name", ["", " \t"])
+def test_a_category_of_an_empty_name_is_refused(files: CocoFiles, name: str) -> None:
+    change = change_coco(files, lambda c: c["categories"][1].update(name=name))
+    assert only_problem_of(change) == (
+        "category 90 has an empty name, which labels in YOLO or VOC could not say. Name the class."
+    )
+
+
 @pytest.mark.parametrize("field", ["image_id", "category_id"])
 def test_references_to_nothing_are_refused(files: CocoFiles, field: str) -> None:
     problem = only_problem_of(change_coco(files, lambda c: c["annotations"][0].update({field: 91})))

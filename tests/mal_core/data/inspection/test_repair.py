@@ -72,6 +72,10 @@ BROKEN: dict[str, tuple[Callable[[Content], object], dict[str, int]]] = {
         lambda c: c["categories"].append({"id": 5, "name": " disc "}),
         {"merged": 1},
     ),
+    "a class of an empty name": (
+        lambda c: c["categories"].append({"id": 5, "name": " "}),
+        {"corrected": 1},
+    ),
     "a class without a name": (lambda c: c["categories"].append({"id": 5}), {"dropped": 1}),
     "an image twice": (lambda c: c["images"].append(dict(c["images"][0])), {"dropped": 1}),
     "a name out of the folder": (
