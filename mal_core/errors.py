@@ -243,6 +243,11 @@ NO_SPACE = "no space is left on this disk. Free some, or choose another place."
 """Of what a command leaves once, and does not continue."""
 
 
+def full_disk(place: object) -> ArtifactError:
+    """What to raise of a place whose disk is full, named as the user knows it."""
+    return ArtifactError(f"{place}: {NO_SPACE}")
+
+
 def lacks_space(error: BaseException) -> bool:
     """Whether this, or what caused it, is how the system says that a disk or a quota is full."""
     seen: BaseException | None = error

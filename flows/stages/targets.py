@@ -13,7 +13,7 @@ from flows.stages.run import Run
 from flows.store.manifest import manifest_of
 from mal_core.config.roles import Role, settings_of
 from mal_core.data.pseudo_labels import ledger_of
-from mal_core.errors import NO_SPACE, ArtifactError, ConfigError, lacks_space
+from mal_core.errors import ConfigError, full_disk, lacks_space
 from mal_core.processes.files import atomic_path
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.processes.places import FOLDER, JSON, Kind, check_place
@@ -143,8 +143,7 @@ def writable(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if lacks_space(error):
-            message = f"{target}: {NO_SPACE}"
-            raise ArtifactError(message) from error
+            raise full_disk(target) from error
         message = f"{target} cannot be written ({error.strerror}): choose another place."
         raise ConfigError(message) from error
 
@@ -163,7 +162,6 @@ def write_config(text: str, workdir: Path) -> None:
             temporary.write_text(text)
     except OSError as error:
         if lacks_space(error):
-            message = f"workdir={workdir}: {NO_SPACE}"
-            raise ArtifactError(message) from error
+            raise full_disk(f"workdir={workdir}") from error
         message = f"workdir={workdir} cannot be written to ({error.strerror}). Choose another."
         raise ConfigError(message) from error

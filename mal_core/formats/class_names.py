@@ -14,8 +14,8 @@ PLAIN_TAGS = tuple(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")
 )
 LARGEST_YAML = 1 << 18
-SHOWN_GAPS = 3
 """Characters; Python's parser takes seconds for more. Objects365 has 10,000."""
+SHOWN_GAPS = 3
 
 
 class NamesError(ValueError):

@@ -127,10 +127,14 @@ def output_of(given: object, format_name: object) -> Path:
         ArgumentError: It is no path.
     """
     place = path_of(given, "output")
-    known = isinstance(format_name, str) and format_name in FORMATS
-    returns_folder = known and FORMATS[str(format_name)].returns_folder
     slashed = isinstance(given, str) and given.endswith("/")
-    return place / "train.json" if slashed and not returns_folder else place
+    return place / "train.json" if slashed and not _returns_folder(format_name) else place
+
+
+def _returns_folder(format_name: object) -> bool:
+    """Whether labels in a format are a folder; False of what is no format, refused later."""
+    known = isinstance(format_name, str) and format_name in FORMATS
+    return known and FORMATS[str(format_name)].returns_folder
 
 
 def label_into(work: Labeling, writer: PhotoLabeler, settings: Sequence[Any]) -> PseudoLabelSet:
@@ -196,8 +200,7 @@ def _check_output(work: Labeling) -> OwnFolder | None:
     if not isinstance(work.strict, bool):
         message = f"strict is {work.strict!r}; wanted True or False."
         raise ArgumentError(message)
-    known = isinstance(work.format, str) and work.format in FORMATS
-    if known and FORMATS[work.format].returns_folder:
+    if _returns_folder(work.format):
         own = OwnFolder(output, f"mal label data={work.format}", read)
         own.check()
     else:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mal_core.errors import NO_SPACE, ArtifactError, ConfigError, lacks_space
+from mal_core.errors import ConfigError, full_disk, lacks_space
 from mal_core.processes.files import new_file_beside
 
 STREAMS = Path("/proc")
@@ -72,8 +72,7 @@ def check_place(
             _try(place)
     except OSError as error:
         if lacks_space(error):
-            message = f"{told or f'output={place}'}: {NO_SPACE}"
-            raise ArtifactError(message) from error
+            raise full_disk(told or f"output={place}") from error
         problem = f"cannot be written ({error.strerror}): choose another place."
     if problem is not None:
         message = f"{told or f'output={place}'} {problem}"

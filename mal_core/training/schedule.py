@@ -8,13 +8,18 @@ from mal_core.processes.ranks import Group
 
 def peak_rate(config: MalConfig, world_size: int) -> float:
     """The configured rate, times the growth of the batch over processes and accumulation."""
-    growth = world_size * config.accumulate_steps if config.scale_learning_rate else 1
+    growth = batches_per_step(config, world_size) if config.scale_learning_rate else 1
     return config.learning_rate * growth
 
 
+def batches_per_step(config: MalConfig, world_size: int) -> int:
+    """Batches that all processes together see in one optimiser step."""
+    return config.accumulate_steps * world_size
+
+
 def crops_per_step(config: MalConfig, world_size: int) -> int:
-    """Crops that all processes together see in one optimiser step."""
-    return config.batch_size * config.accumulate_steps * world_size
+    """Crops of these batches."""
+    return config.batch_size * batches_per_step(config, world_size)
 
 
 def batch_numbers(config: MalConfig, group: Group, first_step: int, end_step: int) -> range:
@@ -23,7 +28,7 @@ def batch_numbers(config: MalConfig, group: Group, first_step: int, end_step: in
     Batch n holds the crops at n * batch_size and after, so the processes of a step see
     together what one process with a larger batch would see.
     """
-    per_step = config.accumulate_steps * group.world_size
+    per_step = batches_per_step(config, group.world_size)
     first, end = first_step * per_step + group.rank, end_step * per_step
     return range(first, end, group.world_size)
 

@@ -18,11 +18,17 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phase2_configs.heads.places import GAIN, PLACES, centers, place_features, place_kernels
+from phase2_configs.heads.places import (
+    GAIN,
+    PLACES,
+    UNIT_CELLS,
+    centers,
+    place_features,
+    place_kernels,
+)
 
 STRIDE = 4
 """Of mask features, px."""
-UNIT_CELLS = 1.6
 FIRST_SHARPNESS, FIRST_HEIGHT = 1.9, 0.5
 """Of the windows before training: they reach half a unit far."""
 SIGMA = 6.0

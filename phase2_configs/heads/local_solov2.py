@@ -13,10 +13,7 @@ from mmdet.models.dense_heads import SOLOV2Head
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from phase2_configs.heads.places import PLACES, centers, place_features, place_kernels
-
-UNIT_CELLS = 1.6
-"""Cells of a level in its unit of length: about the side of its smallest objects."""
+from phase2_configs.heads.places import PLACES, UNIT_CELLS, centers, place_features, place_kernels
 
 
 @MODELS.register_module()

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 PLACES = 4
 """Channels that places take: x, y, x^2 + y^2, 1."""
+UNIT_CELLS = 1.6
+"""Cells in the length in which a head counts: about the side of the smallest objects."""
 GAIN = 4.0
 """The four numbers are learned so much faster than other weights, from zero."""
 

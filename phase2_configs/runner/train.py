@@ -55,7 +55,7 @@ from mal_core.processes.ranks import Group, joined_group, record_hardware
 from mal_core.processes.records import write_record
 from phase2_configs.backbones.explained_weights import load_backbone
 from phase2_configs.backbones.timm_backbone import TimmBackbone
-from phase2_configs.heads import local_mask2former, local_solov2  # noqa: F401 - registered
+from phase2_configs.heads import local_mask2former, local_solov2  # noqa: F401 - keys count them
 from phase2_configs.runner import detections, instances, plain_weights, recipe, sizing
 from phase2_configs.runner.formatted import FormattedConfig
 from phase2_configs.runner.label_weights import weigh_labels
