@@ -164,16 +164,16 @@ def _human_masks(run: Run, dataset: "BoxDataset") -> _Human:
         )
         if found.problems:
             raise DatasetError(plain, found.problems)
-        crowds = {key for key in found.masks if found.entries[key].get("iscrowd")}
-        kept = {key: found.masks[key] for key in found.masks.keys() - crowds - found.apart}
+        kept = {key: found.masks[key] for key in found.masks.keys() - found.apart}
         if not kept:
-            problem = "has no mask for any box of the sample but crowds. Is it the right file?"
+            problem = "its masks are not where the boxes of the sample are. Is it the right file?"
             raise DatasetError(plain, [problem])
+    seen = found.masks.keys() | found.empty | found.crowds
     left = (
-        (crowds, "are crowds"),
-        (found.apart - crowds, "are not where the boxes of their ids are"),
+        (found.crowds, "are crowds"),
+        (found.apart, "are not where the boxes of their ids are"),
         (found.empty, "have no pixel"),
-        ({one.annotation_id for one in sampled.boxes} - found.masks.keys() - found.empty, ""),
+        ({one.annotation_id for one in sampled.boxes} - seen, ""),
     )
     return _Human(masks=kept, notes=[_left_out(ids, why) for ids, why in left if ids])
 

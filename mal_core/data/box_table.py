@@ -4,7 +4,6 @@ Runs of sound entries pass in a few numpy operations; where one entry looks wron
 looked at by itself, which also finds the words.
 """
 
-import reprlib
 from array import array
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from mal_core.data.validation import (
     box_problem,
     clip_box,
     column,
+    crowd_problem,
     field_problems,
     label_of,
     overhang,
@@ -284,7 +284,7 @@ class BoxTable:
                 "Add the category or drop the box."
             )
         if crowd not in (0, 1):
-            yield f"has iscrowd={reprlib.repr(crowd)}, but it must be 0 or 1."
+            yield crowd_problem(crowd)
         elif crowd and self._strict:
             yield "is a crowd, which data.strict=true refuses."
 

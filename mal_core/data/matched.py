@@ -12,12 +12,16 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import by_id, parse_coco
 from mal_core.data.mask_census import LEAST_BOX_IOU
+from mal_core.data.validation import crowd_problem
 from mal_core.errors import MaskError
 from mal_core.geometry.mask_forms import read_mask
 from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Rle
 
 logger = logging.getLogger(__name__)
+
+ALL_CROWDS = "Give iscrowd=0 to masks of one object; RLE may have it, too."
+"""What to do with a file of crowds only: some converters say iscrowd=1 of every RLE."""
 
 
 @dataclass(kw_only=True)
@@ -28,6 +32,7 @@ class MatchedMasks:
         entries: All its annotations by id.
         masks: Of boxes for which it has a mask with a pixel, by annotation id.
         empty: Annotation ids for which it has a mask without one.
+        crowds: Annotation ids for which it has a crowd, whose mask is of no single object.
         apart: Annotation ids whose masks are not where their boxes are; they are in `masks`, too.
         problems: What is wrong with it, a sentence each.
     """
@@ -35,11 +40,18 @@ class MatchedMasks:
     entries: Mapping[int, dict[str, Any]]
     masks: dict[int, Rle] = field(default_factory=dict)
     empty: set[int] = field(default_factory=set)
+    crowds: set[int] = field(default_factory=set)
     apart: set[int] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def tell(self, labels: Path) -> None:
         """Log what is odd about the file and does not keep it from being used."""
+        if self.crowds:
+            logger.info(
+                "note: %d annotations of %s are crowds, but objects in the file of the boxes, the "
+                "first is annotation %d: their masks are left out",
+                len(self.crowds), labels, min(self.crowds),
+            )  # fmt: skip
         if self.apart:
             logger.info(
                 "note: %d of %d masks of %s are not where the boxes of their ids are, the first is "
@@ -64,34 +76,61 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> M
     found = MatchedMasks(entries=by_id(content["annotations"], labels))
     used = {box.image_id for box in dataset.boxes if box.annotation_id in found.entries}
     found.problems += _size_problems(content["images"], image_of, used, boxes_of)
-    fits = []
-    for box in dataset.boxes:
-        key = box.annotation_id
-        other = found.entries.get(key, {}).get("image_id", box.image_id)
-        if other != box.image_id:
-            found.problems.append(
-                f"annotation {key} is on image {reprlib.repr(other)}, but on image "
-                f"{box.image_id} of {boxes_of}. Is it the right file?"
-            )
-            continue
-        rle = _mask(found, key, image_of[box.image_id])
-        if rle is not None and coco_mask.area(rle):
-            found.masks[key] = rle
-            fits.append(_fit(rle, box))
-            if fits[-1] < LEAST_BOX_IOU:
-                found.apart.add(key)
-        elif rle is not None:
-            found.empty.add(key)
-    if not found.masks and not found.problems:
+    fits = [
+        _fit(found.masks[box.annotation_id], box)
+        for box in dataset.boxes
+        if _take(found, box, image_of[box.image_id], boxes_of)
+    ]
+    found.problems += _place_problems(found, fits, boxes_of)
+    return found
+
+
+def _take(
+    found: MatchedMasks, box: BoxAnnotation, image: ImageRecord, boxes_of: Path | str
+) -> bool:
+    """Put what the file has for a box where it belongs; whether that is a mask with a pixel."""
+    key = box.annotation_id
+    entry = found.entries.get(key, {})
+    other, crowd = entry.get("image_id", box.image_id), entry.get("iscrowd", 0)
+    if other != box.image_id:
         found.problems.append(
-            f"no annotation has the id of a box in {boxes_of} and a mask. Is it the right file?"
+            f"annotation {key} is on image {reprlib.repr(other)}, but on image "
+            f"{box.image_id} of {boxes_of}. Is it the right file?"
         )
+        return False
+    if crowd not in (0, 1):
+        found.problems.append(f"annotation {key} {crowd_problem(crowd)}")
+        return False
+    rle = _mask(found, key, image)
+    if rle is None:
+        return False
+    if crowd:
+        found.crowds.add(key)
+    elif not coco_mask.area(rle):
+        found.empty.add(key)
+    else:
+        found.masks[key] = rle
+        if _fit(rle, box) < LEAST_BOX_IOU:
+            found.apart.add(key)
+    return key in found.masks
+
+
+def _place_problems(
+    found: MatchedMasks, fits: Sequence[float], boxes_of: Path | str
+) -> Iterator[str]:
+    """Whether there are masks, and where the boxes are."""
+    if found.crowds and not found.masks and not found.problems:
+        yield (
+            f"its {len(found.crowds)} masks of boxes of {boxes_of} are crowds (iscrowd=1), which "
+            f"are masks of no single object. {ALL_CROWDS}"
+        )
+    elif not found.masks and not found.problems:
+        yield f"no annotation has the id of a box in {boxes_of} and a mask. Is it the right file?"
     if fits and np.mean(fits) < LEAST_BOX_IOU:
-        found.problems.append(
+        yield (
             f"its masks are not those of the boxes of {boxes_of}: the boxes around them have a "
             f"mean IoU of {np.mean(fits):.2f} with the boxes of the same ids. Is it the right file?"
         )
-    return found
 
 
 def _size_problems(

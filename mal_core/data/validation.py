@@ -294,6 +294,11 @@ def constant_problem(entry: Mapping[str, Any], but: Container[str] = ()) -> str 
     )
 
 
+def crowd_problem(crowd: object) -> str:
+    """What is wrong with an `iscrowd` that says neither yes nor no."""
+    return f"has iscrowd={reprlib.repr(crowd)}, but it must be 0 or 1."
+
+
 def box_problem(box_xywh: list[Any]) -> str | None:
     """What is wrong with a box by itself, if anything."""
     if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):

@@ -8,9 +8,16 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import by_id, parse_coco
+from mal_core.data.matched import ALL_CROWDS
 from mal_core.data.view import view_of
 from mal_core.errors import DatasetError
-from mal_core.evaluation.label_pairs import SPLIT, Pair, pair_notes, pair_problems
+from mal_core.evaluation.label_pairs import (
+    SPLIT,
+    Pair,
+    label_crowds,
+    pair_notes,
+    pair_problems,
+)
 from mal_core.evaluation.masked import MaskedObject, masked_of
 from mal_core.geometry.boundary import boundary_iou
 from mal_core.geometry.boxes import box_area, size_bin
@@ -53,7 +60,8 @@ def measure_agreement(labeled: Path, human: Path) -> Comparison:
     """Compare every object of a human file with the label of the same annotation id.
 
     Crowds, boxes of zero size and human masks without a pixel are left out; an object without
-    a label counts as 0, so that leaving out hard ones cannot raise a mean.
+    a label counts as 0, so that leaving out hard ones cannot raise a mean. A label that is a
+    crowd is none of one object: a segmenter is not trained on it either.
 
     Args:
         labeled: COCO file with masks in any of the three encodings.
@@ -82,12 +90,21 @@ def measure_agreement(labeled: Path, human: Path) -> Comparison:
 
 def _usable(pair: Pair, labeled: Path, human: Path) -> dict[int, object]:
     """The masks of the labels, all sound, at least one of them of a judged object."""
-    found = {
+    masks = {
         key: entry["segmentation"]
         for key, entry in pair.labels.items()
         if is_mask(entry.get("segmentation"))
     }
-    if not any(each.annotation_id in found for each in pair.judged):
+    crowds = label_crowds(pair.labels) & masks.keys()
+    found = {key: mask for key, mask in masks.items() if key not in crowds}
+    judged = {each.annotation_id for each in pair.judged}
+    if crowds & judged and not found.keys() & judged:
+        problem = (
+            f"its {len(crowds & judged)} masks are crowds (iscrowd=1), which label no single "
+            f"object. {ALL_CROWDS}"
+        )
+        raise DatasetError(labeled, [problem])
+    if not found.keys() & judged:
         same = any(each.annotation_id in pair.labels for each in pair.judged)
         problem = (
             "no annotation has a mask (polygons of at least three points, or RLE)."

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mal_core.data.images.names import canonical
-from mal_core.data.validation import box_problem, constant_problem
+from mal_core.data.validation import box_problem, constant_problem, crowd_problem
 from mal_core.errors import MaskError
 from mal_core.evaluation.masked import MaskedObject
 from mal_core.geometry.mask_forms import is_mask, read_mask
@@ -37,6 +37,7 @@ def pair_problems(pair: Pair) -> list[str]:
     """Why labels cannot be scored by the human objects of their ids."""
     return [
         *_number_problems(pair.labels),
+        *_crowd_problems(pair.labels),
         *_misplaced(pair),
         *_size_problems(pair),
         *_name_problems(pair),
@@ -57,11 +58,20 @@ def pair_notes(pair: Pair) -> list[str]:
         *_class_notes(pair),
         *_score_notes(pair.labels),
         _counted(crowds, "crowds of the human file are left out"),
+        _counted(
+            judged & label_crowds(pair.labels),
+            "labels are crowds, but objects in the human file: they count as absent",
+        ),
         _counted(left, "objects of the human file have no mask or no size and are left out"),
         _counted(unmatched, "labels are of no object of the human file and are left out"),
         _counted(renamed, "images have another file_name than in the human file", known=renamed),
     ]
     return [note for note in notes if note]
+
+
+def label_crowds(labels: Mapping[int, Json]) -> set[int]:
+    """Ids of labels that stand for many objects, and are therefore a label of none."""
+    return {key for key, entry in labels.items() if entry.get("iscrowd") in (1, True)}
 
 
 def _counted(ids: Iterable[int], what: str, known: Mapping[int, str] | None = None) -> str:
@@ -77,6 +87,12 @@ def _number_problems(labels: Mapping[int, Json]) -> Iterator[str]:
         problem = constant_problem(entry, ("segmentation",))
         if problem is not None:
             yield f"annotation {key} {problem}"
+
+
+def _crowd_problems(labels: Mapping[int, Json]) -> Iterator[str]:
+    for key, entry in labels.items():
+        if (crowd := entry.get("iscrowd", 0)) not in (0, 1):
+            yield f"annotation {key} {crowd_problem(crowd)}"
 
 
 def _misplaced(pair: Pair) -> Iterator[str]:

@@ -9,8 +9,14 @@ from mal_core.data.images.frames import Orientation
 from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import shown
-from mal_core.formats.folder_files import files_below, label_texts, missing_folder, unread_note
-from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, spelling_notes
+from mal_core.formats.folder_files import files_below, missing_folder, unread_note
+from mal_core.formats.text_rows import (
+    Dropped,
+    pictures_below,
+    rows_to_coco,
+    spelling_notes,
+    texts_read,
+)
 
 Json = dict[str, Any]
 HEADERS = (*DOTA_HEADERS, "acquisition dates:")
@@ -58,7 +64,7 @@ def dota_files(images: Path, annotations: Path) -> list[Path]:
 
 def dota_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about a folder that was read."""
-    notes = unread_note(annotations, label_texts(annotations), images)
+    notes = unread_note(annotations, texts_read(annotations, content), images)
     return [*notes, *spelling_notes(content)]
 
 

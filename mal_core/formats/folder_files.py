@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mal_core.data.images.names import SUFFIXES, link_to_nothing
@@ -24,19 +24,33 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
     )
 
 
-def label_texts(folder: Path) -> list[Path]:
-    """Text files below a folder but those that list photos, as darknet has them."""
-    return [path for path in files_below(folder, ".txt") if not _lists_photos(path)]
+def label_texts(folder: Path, is_known: Callable[[Path], bool] = lambda _: False) -> list[Path]:
+    """Text files below a folder but those that list photos, as darknet has them.
+
+    Args:
+        folder: Of annotations.
+        is_known: Whether a file is no such list, or is looked at later: it is not opened here.
+    """
+    return [path for path in files_below(folder, ".txt") if is_known(path) or not _is_list(path)]
 
 
-def _lists_photos(path: Path) -> bool:
-    if not LIST_NAME.fullmatch(path.name) or not path.is_file():
+def _is_list(path: Path) -> bool:
+    if not may_list_photos(path) or not path.is_file():
         return False
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     lines = head.decode("utf-8", "replace").splitlines()
-    whole = lines if len(head) < HEAD_BYTES else lines[:-1]
-    names = [line.strip().lower() for line in whole if line.strip()]
+    return lists_photos(lines if len(head) < HEAD_BYTES else lines[:-1])
+
+
+def may_list_photos(path: Path) -> bool:
+    """Whether a text file is called as lists of photos are."""
+    return LIST_NAME.fullmatch(path.name) is not None
+
+
+def lists_photos(lines: Iterable[str]) -> bool:
+    """Whether the lines of a text are names of photos, all of them."""
+    names = [line.strip().lower() for line in lines if line.strip()]
     return bool(names) and all(name.endswith(IMAGE_SUFFIXES) for name in names)
 
 

@@ -1,7 +1,7 @@
 """Formats of one text file per photo, a row per object: which file is of which photo."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
 from mal_core.data.images.names import canonical, link_to_nothing, without_upload_prefix
 from mal_core.data.text import TextError, read_text
 from mal_core.formats.class_names import NAME_FILES
-from mal_core.formats.folder_files import IMAGE_SUFFIXES, files_below, label_texts
+from mal_core.formats.folder_files import (
+    IMAGE_SUFFIXES,
+    files_below,
+    label_texts,
+    lists_photos,
+    may_list_photos,
+)
 
 Json = dict[str, Any]
 Dropped = list[tuple[str, str]]
@@ -47,10 +53,11 @@ def rows_to_coco(
     pictures = pictures_below(images)
     if not pictures:
         problems.append(f"no images in {images}. Correct data.*.images.")
-    label_files = _label_files(annotations, problems)
+    names = [path.relative_to(images) for path in pictures]
+    label_files = _label_files(annotations, {*map(_stem, names)}, problems)
     if not label_files:
         _refuse_none(annotations, problems)
-    file_of = _matched([path.relative_to(images) for path in pictures], label_files, problems)
+    file_of = _matched(names, label_files, problems)
     for number, picture in enumerate(pictures, start=1):
         name = picture.relative_to(images)
         size = _size(picture, orientation, problems)
@@ -150,6 +157,12 @@ def _orphan_problems(images: Path, orphans: Sequence[Path], *, alone: bool) -> I
         yield f"{name} has no image in {images}{there or '. Add it, or move the file away'}."
 
 
+def texts_read(annotations: Path, content: Json) -> list[Path]:
+    """The label files of a folder that was read; those with objects are not opened again."""
+    with_objects = {entry["origin"].rpartition(", line ")[0] for entry in content["annotations"]}
+    return label_texts(annotations, lambda path: path.name in with_objects)
+
+
 def spelling_notes(content: Json) -> Iterator[str]:
     """A line that counts the label files whose names are spelled otherwise than their photos'."""
     file_of = {image["id"]: Path(image["file_name"]) for image in content["images"]}
@@ -175,9 +188,14 @@ def _stem(name: Path) -> str:
     return str(name.with_suffix(""))
 
 
-def _label_files(annotations: Path, problems: list[str]) -> dict[str, Path]:
+def _label_files(annotations: Path, photos: Set[str], problems: list[str]) -> dict[str, Path]:
+    """Label files by stem; what has the stem of a photo is opened once, when it is read."""
+
+    def is_known(path: Path) -> bool:
+        return _stem(path.relative_to(annotations)) in photos
+
     found: dict[str, Path] = {}
-    for path in label_texts(annotations):
+    for path in label_texts(annotations, is_known):
         if path.name in NAME_FILES:
             continue
         first = found.setdefault(_stem(path.relative_to(annotations)), path)
@@ -211,6 +229,8 @@ def _add_objects(
     except (TextError, FileNotFoundError) as error:
         link = link_to_nothing(path)
         problems.append(f"{path.name}: {error if link is None else f'{link}. Mend or remove it.'}")
+        return
+    if may_list_photos(path) and lists_photos(lines):
         return
     image_id, size = image
     for number, line in enumerate(lines, start=1):

@@ -15,8 +15,14 @@ from mal_core.data.images.frames import Orientation
 from mal_core.data.rotated_boxes import ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NamesError, class_names, name_files, shown
-from mal_core.formats.folder_files import files_below, label_texts, missing_folder, unread_note
-from mal_core.formats.text_rows import Dropped, pictures_below, rows_to_coco, spelling_notes
+from mal_core.formats.folder_files import files_below, missing_folder, unread_note
+from mal_core.formats.text_rows import (
+    Dropped,
+    pictures_below,
+    rows_to_coco,
+    spelling_notes,
+    texts_read,
+)
 from mal_core.formats.yolo_forms import (
     BOX_FIELDS,
     OBB_FIELDS,
@@ -131,7 +137,7 @@ def yolo_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about a folder that was read."""
     entries = content["annotations"]
     parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
-    read = [*name_files(annotations), *label_texts(annotations)]
+    read = [*name_files(annotations), *texts_read(annotations, content)]
     notes = unread_note(annotations, read, images)
     rows: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for one in entries:

@@ -156,9 +156,16 @@ def _fetched(name: str, key: str, patterns: Sequence[str]) -> Path:
         message = f"{key}{name}: no such folder or file, and no name on the hub."
         raise ConfigError(message)
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from mal_core.models.hub import hub_or_cache, out_of_reach
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        with hub_or_cache():
+            return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except LocalEntryNotFoundError as error:
+        message = f"{key}{name}: no folder here; {out_of_reach(name)}."
+        raise ConfigError(message) from error
     except (OSError, ValueError) as error:  # also what the hub answers and a lost connection
         reason = " ".join(str(error).split())
         message = f"{key}{name}: neither a folder here nor to be had from the hub: {reason}"

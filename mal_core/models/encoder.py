@@ -20,6 +20,7 @@ from mal_core.config import EncoderConfig
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.models import lite_names
 from mal_core.models.encoder_names import check_encoder_name
+from mal_core.models.encoder_options import drop_path_arguments, sketch
 from mal_core.models.hierarchical import HierarchicalEncoder, hierarchical_arguments
 from mal_core.models.pretrained import (
     LoadReport,
@@ -116,7 +117,7 @@ def build_encoder(
             out of reach.
     """
     check_encoder_name(config.name)
-    arguments = {**_arguments(config, crop_size), "drop_path_rate": config.drop_path}
+    arguments = _arguments(config, crop_size)  # what does not suit is refused before a download
     tensors, unused = _pretrained(config)
     model = _create(config, tensors, {**arguments, **config.options})
     random_parts: list[str] = []
@@ -156,9 +157,15 @@ def _source(config: EncoderConfig) -> str:
 
 
 def _arguments(config: EncoderConfig, crop_size: int) -> dict[str, Any]:
-    """What this family of models has to be told about the size of its images."""
-    with torch.device("meta"):
-        model = _create(config, {}, config.options)
+    """What this family of models has to be told: the size of its images, dropped paths."""
+    model = sketch(config.name, config.options)
+    return {
+        **_size_arguments(model, config, crop_size),
+        **drop_path_arguments(config.name, config.options, config.drop_path),
+    }
+
+
+def _size_arguments(model: nn.Module, config: EncoderConfig, crop_size: int) -> dict[str, Any]:
     if not isinstance(model, VisionTransformer | Eva):
         if config.stem == "conv":
             message = f"encoder.stem=conv: {config.name!r} is no plain Vision Transformer."
@@ -190,7 +197,9 @@ def _pretrained(config: EncoderConfig) -> tuple[dict[str, Tensor], tuple[str, ..
     except (RuntimeError, OSError, KeyError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise CheckpointError(_refusal(config, f"{type(error).__name__}: {error}")) from error
+        told = isinstance(error, ConnectionError)  # by our own words
+        reason = str(error) if told else f"{type(error).__name__}: {error}"
+        raise CheckpointError(_refusal(config, reason)) from error
     kept, unused = split_tensors(_in_timms_names(tensors, config.name))
     if not kept:
         raise CheckpointError(_refusal(config, "it has no tensors of an encoder"))

@@ -7,11 +7,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import load_state_dict_from_hf
 from timm.models._hub import download_cached_file
 from torch import Tensor
 
 from mal_core.errors import CheckpointError
+from mal_core.models.hub import hub_or_cache, out_of_reach
 from mal_core.models.safe_weights import read_weights, refusal
 
 CONTAINERS = ("state_dict", "model", "model_state", "teacher", "student")
@@ -114,7 +116,10 @@ def hub_tensors(settings: Mapping[str, Any]) -> dict[str, Tensor]:
 def _from_hugging_face(repository: str, filename: str | None) -> dict[str, Tensor]:
     named = {"filename": filename} if filename else {}
     try:
-        return dict(load_state_dict_from_hf(repository, weights_only=True, **named))
+        with hub_or_cache():
+            return dict(load_state_dict_from_hf(repository, weights_only=True, **named))
+    except LocalEntryNotFoundError as error:
+        raise ConnectionError(out_of_reach(repository)) from error
     except (RuntimeError, UnpicklingError) as error:
         found = error if isinstance(error, UnpicklingError) else error.__cause__
         if not isinstance(found, UnpicklingError):

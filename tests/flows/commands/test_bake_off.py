@@ -123,7 +123,7 @@ def crowds(content):
     [
         (one_image_on, "Is it the right file?"),
         (twice_as_wide, "(width x height). Is it the right file?"),
-        (crowds, "has no mask for any box of the sample but crowds. Is it the right file?"),
+        (crowds, "are crowds (iscrowd=1), which are masks of no single object."),
     ],
 )
 def test_human_masks_of_other_objects_are_refused(data, change, words, tmp_path, capsys):

@@ -50,6 +50,17 @@ def test_boxes_without_a_mask_are_counted_with_their_reason(adopt):
     assert [entry["annotation_id"] for entry in ledger["skipped"]] == [1, 2]
 
 
+def test_a_crowd_of_the_given_labels_is_no_mask_of_an_object(adopt, caplog, tmp_path):
+    caplog.set_level("INFO")
+    result, labeled, _ = adopt(lambda c: c["annotations"][1].update(iscrowd=1))
+    assert [entry["id"] for entry in labeled["annotations"]] == [1, 3]
+    assert dict(result.num_skipped) == {"the given labels have no mask for it": 1}
+    assert caplog.messages == [
+        f"note: 1 annotations of {tmp_path / 'given.json'} are crowds, but objects in the file of "
+        "the boxes, the first is annotation 2: their masks are left out"
+    ]
+
+
 def no_masks(content):
     for entry in content["annotations"]:
         del entry["segmentation"]
@@ -72,6 +83,15 @@ def no_masks(content):
             r"annotation 1 occurs more than once\. Give every annotation its own id\.",
         ),
         (lambda c: c.pop("annotations"), "the list 'annotations' is missing"),
+        (
+            lambda c: c["annotations"][0].update(iscrowd=2),
+            r"annotation 1 has iscrowd=2, but it must be 0 or 1\.",
+        ),
+        (
+            lambda c: [one.update(iscrowd=1) for one in c["annotations"]],
+            r"its 3 masks of boxes of \S+source\.json are crowds \(iscrowd=1\), which are masks of "
+            r"no single object\. Give iscrowd=0 to masks of one object; RLE may have it, too\.",
+        ),
         (
             lambda c: c["annotations"][0].update(image_id="0"),
             r"annotation 1 is on image '0', but on image 0 of \S+source\.json\. Is it the right",

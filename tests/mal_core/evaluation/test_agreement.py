@@ -137,6 +137,15 @@ def no_masks(content):
         ),
         (lambda c: c.pop("images"), "the list 'images' is missing"),
         (
+            lambda c: c["annotations"][1].update(iscrowd="no"),
+            r"annotation 2 has iscrowd='no', but it must be 0 or 1\.",
+        ),
+        (
+            lambda c: [one.update(iscrowd=1) for one in c["annotations"]],
+            r"its 3 masks are crowds \(iscrowd=1\), which label no single object\. Give iscrowd=0 "
+            r"to masks of one object; RLE may have it, too\.",
+        ),
+        (
             other_ids,
             r"annotation 1 has the box \[20, 2, 15, 25\], but \[4, 5, 12, 10\] in the human file, "
             r"which is another object\. Are both files of the same split\? Give each label the id "
@@ -198,6 +207,15 @@ def notes_of(tmp_path, human, change):
 )
 def test_what_differs_and_what_is_left_out_is_counted(change, said, tmp_path, human):
     assert notes_of(tmp_path, human, change) == (() if said is None else (said,))
+
+
+def test_a_crowd_is_no_label_of_an_object(tmp_path, human):
+    labels = written(tmp_path, lambda c: c["annotations"][1].update(iscrowd=1))
+    found = measure_agreement(labels, human)
+    assert [(one.mask_iou, one.labeled) for one in found.objects] == [(1, True), (0, False), (1, 1)]
+    assert found.notes == (
+        "1 labels are crowds, but objects in the human file: they count as absent, the first is 2",
+    )
 
 
 def test_what_the_human_file_does_not_judge_is_left_out_and_counted(tmp_path):

@@ -1,5 +1,7 @@
 """YOLO: normalised boxes in, polygons out."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -337,3 +339,31 @@ def test_what_has_the_name_of_a_list_and_rows_is_of_a_photo_that_must_be_there(t
     (annotations / "train.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     with pytest.raises(DatasetError, match=r"train\.txt has no image in"):
         YOLO.to_coco(images, annotations)
+
+
+opened: list[str] = []
+sys.addaudithook(lambda event, found: opened.append(str(found[0])) if event == "open" else None)
+
+
+def test_label_files_that_are_called_as_lists_are_are_opened_once(tmp_path):
+    """Frames of videos are often called image_1.jpg, as darknet calls its lists."""
+    annotations = write_yolo(tmp_path / "labels")
+    for old, new in (("a", "image_1"), ("b", "val_2")):
+        (annotations / f"{old}.txt").rename(annotations / f"{new}.txt")
+    images = draw(tmp_path / "images", ("image_1.jpg", "val_2.jpg"))
+    opened.clear()
+    content = yolo_to_coco(images, annotations)
+    assert yolo_notes(images, annotations, content) == []
+    texts = sorted(name for name in opened if name.endswith(("image_1.txt", "val_2.txt")))
+    assert texts == [str(annotations / "image_1.txt"), str(annotations / "val_2.txt")]
+    assert len(content["annotations"]) == 3
+
+
+def test_a_list_that_has_the_name_of_a_photo_is_no_label_file(tmp_path):
+    annotations = write_yolo(tmp_path / "labels")
+    (annotations / "train.txt").write_text("data/a.jpg\ndata/b.jpg\n")
+    images = draw(tmp_path / "images", ("a.jpg", "b.jpg", "train.jpg"))
+    content = yolo_to_coco(images, annotations)
+    assert len(content["annotations"]) == 3
+    (note,) = yolo_notes(images, annotations, content)
+    assert note == f"1 files of {annotations}, such as 'train.txt', are not read: 1 .txt."
