@@ -27,6 +27,15 @@ CODE: dict[Kind, str] = {
 }
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
 MMDET = ("onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
+FIELDS = {
+    "kind": str,
+    "file": str,
+    "sha256": str,
+    "settings": dict,
+    "digests": dict,
+    "versions": dict,
+}
+"""Of a manifest beside a published file, those that are compared."""
 Json = dict[str, Any]
 
 
@@ -144,10 +153,20 @@ def _read(path: Path) -> Json:
     except FileNotFoundError as error:
         message = f"{path}: no such file. `mal train`, `label` and `segment` leave one."
         raise ConfigError(message) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         message = f"{path} is no manifest ({error})."
         raise ConfigError(message) from error
     return found if isinstance(found, dict) else {}
+
+
+def _require_complete(path: Path, told: Json) -> None:
+    """Refuse what is sealed as a manifest is, and is none of a published file."""
+    wrong = [key for key, kind in FIELDS.items() if not isinstance(told.get(key), kind)]
+    if not wrong and (told["kind"] not in CODE or Path(told["file"]).name != told["file"]):
+        wrong = ["kind" if told["kind"] not in CODE else "file"]
+    if wrong:
+        message = f"{path} is no manifest of a published file: see {', '.join(wrong)} in it."
+        raise ConfigError(message)
 
 
 def differences(file: Path) -> list[str]:
@@ -163,6 +182,7 @@ def differences(file: Path) -> list[str]:
     told = _read(path)
     if not is_intact(told):
         return [f"{path.name}: the manifest itself was altered"]
+    _require_complete(path, told)
     found = []
     made = path.with_name(str(told["file"]))
     seen = sha256_file(made) if made.is_file() else None

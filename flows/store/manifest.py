@@ -59,7 +59,10 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 def is_intact(content: Mapping[str, Any]) -> bool:
     """Whether content is as it was sealed."""
     rest = {key: value for key, value in content.items() if key != SEAL}
-    return bool(content.get(SEAL) == sha256_json(rest))
+    try:
+        return bool(content.get(SEAL) == sha256_json(rest))
+    except ValueError:  # NaN, which no digest is made of
+        return False
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -81,7 +84,7 @@ def parse_manifest(text: bytes, what: object) -> Manifest:
     """
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{what} is no JSON: {error}"
         raise RecordError(message) from error
     found = isinstance(content, dict)

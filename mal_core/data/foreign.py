@@ -29,6 +29,10 @@ KEYS_OF = (
     (("imgHeight", "imgWidth", "objects"), "Cityscapes JSON", "convert the files to COCO"),
     (("data_row", "projects"), "Labelbox JSON", "convert it to COCO"),
     (("source-ref",), "a manifest of SageMaker", "convert it to COCO"),
+    (("metainfo", "data_list"), "mmdetection's own list of images", "convert it to COCO"),
+    (("name", "annotation"), "a Supervisely annotation", "export COCO from the project"),
+    (("image", "objects"), "JSON of Hugging Face's datasets", "convert it to COCO"),
+    (("cells", "nbformat"), "a notebook", "give the annotation file"),
     (
         ("labels", "mapping", "version"),
         "Mapillary's list of classes",
@@ -51,6 +55,10 @@ LISTS = (
     (("name", "labels"), "BDD100K or Scalabel JSON"),
     (("filename", "ann"), "mmdetection's own list of images"),
     (("source-ref",), "a manifest of SageMaker"),
+    (("token", "category_token"), "nuImages JSON"),
+    (("data_hash", "data_units"), "Encord JSON"),
+    (("externalId", "labels"), "Kili JSON"),
+    (("image", "objects"), "JSON of Hugging Face's datasets"),
 )
 """Keys of the objects of a list, and whose list it is."""
 FILES_ASKED = 10_000
@@ -93,13 +101,17 @@ STARTS = (
     (b"train:", "YAML, as of YOLO", "use data=yolo with the folder of its labels"),
     (b"\x80\x04", "a pickle of Python", "write it as JSON"),
     (b"\x80\x05", "a pickle of Python", "write it as JSON"),
+    (b"matlab 5.0", "a file of MATLAB", "convert it to COCO"),
+    (b"\x89hdf\r\n", "an HDF5 file", "convert it to COCO"),
+    (b"arrow1", "a file of Apache Arrow", "convert it to COCO"),
+    (b"rar!\x1a\x07", "a RAR archive", "unpack it"),
 )
 """How files begin that are no JSON, in lower case."""
 PYTHON_WORDS = {"None": "null", "True": "true", "False": "false", "'": '"'}
 TAR_PLACE = 257
 CSV_SEPARATORS = (",", ";", "\t")
 DOTA_HEADERS = ("imagesource:", "gsd:")
-DOTA_WORDS, KITTI_WORDS, CORNERS = (9, 10), (15, 16), 8
+DOTA_WORDS, KITTI_WORDS, CORNERS, FEWEST_WORDS = (9, 10), (15, 16), 8, 5
 
 
 def foreign_json(content: object) -> str | None:
@@ -165,7 +177,20 @@ def foreign_text(text: str | bytes) -> str | None:
     lines = start.decode(errors="replace").splitlines()
     if begun[:1] == b"{" and len(lines) > 1 and _is_object(lines[0]) and _is_object(lines[1]):
         return "this is JSON Lines (one object per line); convert it to one COCO file"
-    return _foreign_table(lines)
+    return _foreign_table(lines) or _foreign_rows(lines)
+
+
+def _foreign_rows(lines: Sequence[str]) -> str | None:
+    """What text of a row per object is, in place of JSON."""
+    first = next((line for line in lines if line.strip()), "")
+    words = first.split()
+    if first.lower().startswith(DOTA_HEADERS) or _is_dota(words):
+        return "this is DOTA text; use data=dota with the folder of such files"
+    if _is_kitti(words):
+        return "this is KITTI text; convert it to COCO or YOLO"
+    if len(words) >= FEWEST_WORDS and all(map(is_number, words)):
+        return "this is rows of numbers, as YOLO has; use data=yolo with the folder of such files"
+    return None
 
 
 def json_obstacle(text: str, place: int, where: str, found: str) -> str:
@@ -263,7 +288,7 @@ def foreign_row(line: str) -> str | None:
     words = line.split()
     if line.lower().startswith(DOTA_HEADERS) or _is_dota(words):
         return "this is DOTA text (eight corners, class, difficulty); use data=dota"
-    if len(words) in KITTI_WORDS and not is_number(words[0]) and all(map(is_number, words[1:])):
+    if _is_kitti(words):
         return "this is KITTI text; convert it to COCO or YOLO"
     if "," in line and all(is_number(word) for word in line.strip(" ,").split(",")):
         return "numbers are separated by commas, as in MOT and VisDrone; YOLO has blanks"
@@ -276,6 +301,11 @@ def foreign_row(line: str) -> str | None:
     if line.lstrip()[:1] == "<":
         return "this is XML; use data=voc"
     return None
+
+
+def _is_kitti(words: list[str]) -> bool:
+    some = len(words) in KITTI_WORDS and not is_number(words[0])
+    return some and all(map(is_number, words[1:]))
 
 
 def _is_dota(words: list[str]) -> bool:

@@ -33,6 +33,8 @@ START_BYTES = 4096
 """By which another kind of file is recognised."""
 MAX_DEPTH = 100
 """No annotation format nests deeper; Python's own parsers end somewhere near 1000."""
+LONG_NUMBER = re.compile(rb"[0-9]{4301,}")
+"""Digits of a whole number that Python does not turn into one."""
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = b" \t\n\r"
 BLANK_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
@@ -368,7 +370,12 @@ def _loads(path: Path, text: bytes, place: Callable[[int], int]) -> Any:
             f"{line_and_column(path, place(error.start))} is not UTF-8. Save the file as UTF-8."
         )
         raise DatasetError(path, [problem]) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:  # of Python's limit on the digits of whole numbers
+        number = LONG_NUMBER.search(text)
+        spot = "" if number is None else f" at {line_and_column(path, place(number.start()))}"
+        problem = f"is no JSON text that can be read: a number of too many digits{spot}. Correct it."
+        raise DatasetError(path, [problem]) from error
+    except RecursionError as error:
         raise DatasetError(path, [f"is no JSON text: {error}."]) from error
     raise DatasetError(path, [problem])
 

@@ -11,7 +11,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from mal_core.data.crowding import has_frequency, num_federated
+from mal_core.data.crowding import FEDERATED_FIELDS, has_frequency, num_federated
 from mal_core.data.foreign import Relatives, foreign_json
 from mal_core.geometry.boxes import ALLOWED_OVERHANG, ROUNDING
 from mal_core.processes.files import LONGEST_NAME, longest_name
@@ -40,6 +40,11 @@ ANNOTATION_FIELDS: Fields = {
     "category_id": (int, "a whole number"),
     "bbox": (list, "a list [x, y, width, height] in px"),
 }
+LENGTH_HINTS = {
+    5: " Is the fifth an angle? Write its four corners as rotated_box, and what is around as bbox",
+    8: " Are these four corners? Write them as rotated_box, and what is around as bbox",
+}
+"""What a `bbox` of so many numbers may be."""
 LARGEST = 2**53
 """Px; whole numbers beyond lose digits as floats, those beyond 2^1024 are none."""
 
@@ -190,12 +195,15 @@ class ImageTable:
             return False
         if min(chain(heights, widths)) <= 0 or not _are_plain_names(names):
             return False
+        federated = num_federated(entries)
+        if federated and any(map(any, map(_federated_problems, entries))):
+            return False
         self.size_of.update(fresh)
         before = len(self._names)
         self._names.update(names)
         self._num_shared += len(names) - (len(self._names) - before)
         self.records += map(_record, ids, names, heights, widths)
-        self.num_federated += num_federated(entries)
+        self.num_federated += federated
         return True
 
     def add(self, index: int, entry: Entry) -> None:
@@ -258,6 +266,21 @@ def image_entry_problems(entry: Entry) -> Iterator[str]:
     if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
         yield (f"has file_name={name!r}, which leaves the images folder. Write a path inside it.")
     yield from _text_problems("file_name", name)
+    yield from _federated_problems(entry)
+
+
+def _federated_problems(entry: Entry) -> Iterator[str]:
+    """Lists of classes that were looked for, as LVIS has them, that are none."""
+    for field in sorted(FEDERATED_FIELDS) if num_federated([entry]) else ():
+        if not _are_ids(entry[field]):
+            yield (
+                f"has {field}={reprlib.repr(entry[field])}, but it must be a list of category ids. "
+                "Write [] where there are none."
+            )
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and {*map(type, value)} <= {int}
 
 
 def _text_problems(field: str, text: str) -> Iterator[str]:
@@ -294,6 +317,10 @@ def constant_problem(entry: Mapping[str, Any], but: Container[str] = ()) -> str 
     )
 
 
+def _is_real(value: object) -> bool:
+    return type(value) in (int, float)
+
+
 def crowd_problem(crowd: object) -> str:
     """What is wrong with an `iscrowd` that says neither yes nor no."""
     return f"has iscrowd={reprlib.repr(crowd)}, but it must be 0 or 1."
@@ -303,7 +330,9 @@ def box_problem(box_xywh: list[Any]) -> str | None:
     """What is wrong with a box by itself, if anything."""
     if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):
         seen = reprlib.repr(box_xywh)
-        return f"has bbox={seen}, but it must be four numbers [x, y, width, height] in px."
+        hint = LENGTH_HINTS.get(len(box_xywh)) if all(map(_is_real, box_xywh)) else None
+        told = f"{hint}." if hint else ""
+        return f"has bbox={seen}, but it must be four numbers [x, y, width, height] in px.{told}"
     if any(abs(value) > LARGEST for value in box_xywh if type(value) is int):
         return f"has bbox={reprlib.repr(box_xywh)}, which lies wholly outside of any image."
     if not all(map(math.isfinite, box_xywh)):
@@ -337,7 +366,9 @@ def place_problem(box_xywh: list[float], size: tuple[int, int]) -> str | None:
         )
     x0, y0, x1, y1 = clip_box(box_xywh, size)
     if width > 0 and height > 0 and (x1 <= x0 or y1 <= y0):
-        return f"has bbox={box_xywh}, which lies wholly outside {where}. Correct or drop the box."
+        thin = x + width == x or y + height == y
+        seen = "is too thin to be of anything in" if thin else "lies wholly outside"
+        return f"has bbox={box_xywh}, which {seen} {where}. Correct or drop the box."
     return None
 
 

@@ -4,6 +4,7 @@ A third of the human masks is kept out of the fit: it measures how far scores ar
 what the intervals are made of (split conformal prediction), and whether the fit helped.
 """
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ HELD_OUT = 3
 RIDGE = 10.0
 """Human masks' worth of pull that the library's own curve has."""
 SEED = 11
+LARGEST = 1e9
+"""Of a component, which lie near 1."""
+ANEW = "`mal score` writes both anew."
 Json = dict[str, Any]
 
 
@@ -74,6 +78,13 @@ def calibrate(labels: Path, human: Path, output: Path) -> Calibration:
     }
     if len(iou_of) < FEWEST:
         raise DatasetError(labels, [_too_few(len(iou_of), human)])
+    problems = [
+        f"annotation {key} {problem}"
+        for key, entry in entries.items()
+        if _is_scored(entry) and (problem := _score_problem(entry))
+    ]
+    if problems:
+        raise DatasetError(labels, problems)
     known = [entries[key] for key in iou_of]
     ious = np.array(list(iou_of.values()))
     held = np.random.default_rng(SEED).permutation(len(ious)) % HELD_OUT == 0
@@ -97,6 +108,21 @@ def calibrate(labels: Path, human: Path, output: Path) -> Calibration:
 
 def _is_scored(entry: Mapping[str, Any]) -> bool:
     return bool(entry.get(COMPONENTS)) and entry.get("source") != HUMAN_SOURCE
+
+
+def _score_problem(entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with a score and with what it was made from, if anything."""
+    score, components = entry.get("score"), entry[COMPONENTS]
+    if not _is_number(score) or not 0 <= score <= 1:  # type: ignore[operator]
+        return f"has score={reprlib.repr(score)}, but a score is a number from 0 to 1. {ANEW}"
+    if not isinstance(components, dict) or not all(map(_is_number, components.values())):
+        seen = reprlib.repr(components)
+        return f"has {COMPONENTS}={seen}, but they are numbers by their names. {ANEW}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and -LARGEST < value < LARGEST  # type: ignore[operator]
 
 
 def _too_few(count: int, human: Path) -> str:

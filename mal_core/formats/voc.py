@@ -17,6 +17,7 @@ from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.formats.folder_files import files_below, unread_note
 from mal_core.formats.text_rows import Dropped, pictures_below
+from mal_core.formats.voc_forms import class_of, deletion, form_problem
 from mal_core.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
 from mal_core.geometry.box_forms import CORNERS as CORNER_FORM
 from mal_core.geometry.box_forms import XYWH, BoxForms
@@ -235,10 +236,9 @@ def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) ->
         "objects": [],
     }
     for index, element in enumerate(root.iter("object"), start=1):
-        where, wrong = f"{name}: object {index}", list[str]()
-        kind = (element.findtext("name") or "").strip()
-        if not kind:
-            wrong.append(f"{where} has no <name>. Add its class.")
+        where = f"{name}: object {index}"
+        wrong = deletion(element, where)
+        kind = class_of(element, where, wrong)
         box, polygon = _box(element, where, wrong), _polygon(element, where, wrong)
         seen = {"name": kind, **box, **polygon, **_flags(element), "object": index}
         file["objects"].append({**seen, WRONG: wrong})
@@ -294,6 +294,10 @@ def _root(path: Path, name: str, problems: list[str]) -> ElementTree.Element | N
         element.tag = str(element.tag).rpartition("}")[2]
     if root.tag != "annotation":
         problems.append(f"{name}: no VOC file, its root is <{root.tag}>: {foreign_xml(root.tag)}.")
+        return None
+    problem = form_problem(root)
+    if problem is not None:
+        problems.append(f"{name}: {problem}.")
         return None
     return root
 

@@ -111,6 +111,8 @@ def box_form_problem(words: Sequence[str]) -> str | None:
         return f"{wanted}. Is the {_confidence(words)} a confidence? Drop it."
     if len(words) > LEAST_POLYGON_FIELDS and len(words) % 2 == 0:
         return f"{wanted}, but this has an odd number of coordinates. Is the last a confidence?"
+    if not is_number(words[0]) and len(words) >= BOX_FIELDS and all(map(is_number, words[1:])):
+        return f"{wanted}. Is {words[0]!r} a name? Write the number of its class, from 0."
     return f"{wanted}."
 
 

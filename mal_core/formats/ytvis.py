@@ -9,6 +9,7 @@ from mal_core.data.foreign import foreign_json
 from mal_core.data.json_lists import read_whole
 from mal_core.data.validation import constant_problem, label_of
 from mal_core.errors import DatasetError
+from mal_core.geometry.mask_forms import is_mask
 from mal_core.processes.files import write_json
 
 Json = dict[str, Any]
@@ -142,6 +143,14 @@ def _length_problems(label: str, track: Json, wanted: int) -> Iterator[str]:
     masks = track.get("segmentations")
     if masks is not None and (not isinstance(masks, list) or len(masks) != wanted):
         yield f"{label} has segmentations, but not one per frame ({wanted})."
+    elif masks is not None and isinstance(boxes, list):
+        pairs = enumerate(zip(boxes, masks, strict=False))
+        bare = [frame for frame, (box, mask) in pairs if box is None and is_mask(mask)]
+        if bare:
+            yield (
+                f"{label} has a mask and no box in {len(bare)} of its frames, the first is frame "
+                f"{bare[0]} (counted from 0). Write the box around the mask, or null for both."
+            )
 
 
 def _boxes(track: Json, image_of: dict[tuple[int, int], int], count: int) -> Iterator[Json]:

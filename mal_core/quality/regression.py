@@ -65,7 +65,8 @@ class QualityModel:
 
         A missing component is an average one.
         """
-        values = (table(rows, self.names) - np.array(self.means)) / np.array(self.spreads)
+        with np.errstate(over="ignore"):  # a component may be anything that a file says
+            values = (table(rows, self.names) - np.array(self.means)) / np.array(self.spreads)
         known = np.nan_to_num(values, nan=0.0).clip(-REACH, REACH)
         return np.column_stack([known, np.ones(len(rows))])
 

@@ -9,6 +9,7 @@ What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by 
 """
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -187,9 +188,11 @@ def _image_problem(
     problem: str | None = ""
     try:
         header = read_header(path)
+        too_large = max_pixels is not None and math.prod(header.size) > max_pixels
         problem = _header_problem(header, record, max_pixels)
         # One that was to be turned and was not is damaged: its size is not what is wrong.
-        if (problem is None and decode) or (problem and header.shown_size == record.size):
+        turned = header.shown_size == record.size != header.size and not too_large
+        if (problem is None and decode) or turned:
             check_pixels(path, header)
         if problem is None and not cv2.haveImageReader(str(path)):
             problem = f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."

@@ -244,3 +244,43 @@ def test_weights_of_segmenters_have_the_licence_of_whoever_publishes_them(
     recipe = dataclasses.replace(config.segmenters[0], weights=weights)
     (part,) = licensing.segmenter_parts(dataclasses.replace(config, segmenters=(recipe,)))
     assert part.licence.name == licence
+
+
+SOUND = {
+    "kind": "labels", "file": "train.json", "sha256": "0", "settings": {}, "digests": {},
+    "versions": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ('{"files": {"x.json": NaN}}', 1, "the manifest itself was altered"),
+        ("[]", 1, "the manifest itself was altered"),
+        ("[" * 100_000, 2, "train.manifest.json is no manifest (maximum recursion depth"),
+        ("\0", 2, "train.manifest.json is no manifest (Expecting value"),
+        (
+            json.dumps(sealed({"files": 5})),
+            2,
+            "is no manifest of a published file: see kind, file, sha256, settings, digests, "
+            "versions in it.",
+        ),
+        (
+            json.dumps(sealed({**SOUND, "kind": "other"})),
+            2,
+            "is no manifest of a published file: see kind in it.",
+        ),
+        (
+            json.dumps(sealed({**SOUND, "file": "../../etc/passwd"})),
+            2,
+            "is no manifest of a published file: see file in it.",
+        ),
+    ],
+)
+def test_what_is_no_manifest_is_told(
+    text: str, status: int, said: str, mal: Mal, tmp_path: Path
+) -> None:
+    (tmp_path / "train.json").write_text("{}")
+    (tmp_path / "train.manifest.json").write_text(text)
+    seen, _, err = mal("verify", str(tmp_path / "train.json"))
+    assert (seen, said in err) == (status, True), err

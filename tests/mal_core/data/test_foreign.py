@@ -91,6 +91,29 @@ def problems_of(read, *arguments) -> tuple[str, ...]:
             [{"image": "/a.jpg", "id": 1, "annotator": 1, "annotation_id": 1}],
             "this is Label Studio JSON; export COCO from it.",
         ),
+        (
+            {"metainfo": {"classes": ["a"]}, "data_list": []},
+            "this is mmdetection's own list of images; convert it to COCO.",
+        ),
+        (
+            {"name": "a.jpg", "annotation": {"size": {}, "objects": []}},
+            "this is a Supervisely annotation; export COCO from the project.",
+        ),
+        (
+            {"image_id": 1, "image": "a.jpg", "objects": {"bbox": []}},
+            "this is JSON of Hugging Face's datasets; convert it to COCO.",
+        ),
+        (
+            [{"image_id": 1, "image": "a.jpg", "objects": {"bbox": []}}],
+            "this is JSON of Hugging Face's datasets; convert it to COCO.",
+        ),
+        ({"cells": [], "nbformat": 4}, "this is a notebook; give the annotation file."),
+        (
+            [{"token": "a", "category_token": "b", "mask": None}],
+            "this is nuImages JSON; convert it to COCO.",
+        ),
+        ([{"data_hash": "a", "data_units": {}}], "this is Encord JSON; convert it to COCO."),
+        ([{"externalId": "a", "labels": []}], "this is Kili JSON; convert it to COCO."),
     ],
 )
 def test_json_of_other_tools_is_named(content, said, tmp_path):
@@ -124,6 +147,22 @@ def test_json_of_other_tools_is_named(content, said, tmp_path):
         (
             b'filename,size,"region_shape_attributes"\na.jpg,1,"{}"\n',
             "VIA's CSV; export COCO from the project",
+        ),
+        (b"MATLAB 5.0 MAT-file, Platform: GLNXA64\0", "a file of MATLAB; convert it to COCO"),
+        (b"\x89HDF\r\n\x1a\n\0", "an HDF5 file; convert it to COCO"),
+        (b"ARROW1\0\0", "a file of Apache Arrow; convert it to COCO"),
+        (b"Rar!\x1a\x07\x01\0", "a RAR archive; unpack it"),
+        (
+            b"Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59",
+            "KITTI text; convert it to COCO or YOLO",
+        ),
+        (
+            b"imagesource:GoogleEarth\ngsd:0.1\n",
+            "DOTA text; use data=dota with the folder of such files",
+        ),
+        (
+            b"\n0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\n",
+            "rows of numbers, as YOLO has; use data=yolo with the folder of such files",
         ),
         (b"path,x0,y0,x1,y1,class\na.jpg,1,2,3,4,cat\n", "a table (CSV); convert it to COCO"),
         (

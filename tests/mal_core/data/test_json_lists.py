@@ -175,3 +175,14 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(DatasetError, match=r"cannot be read: it is no regular file\. Give a file"):
         read_whole(path)
+
+
+def test_a_number_of_too_many_digits_is_told_with_its_place(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"images": [],\n "annotations": [{"id": 1' + "0" * 5000 + "}]}")
+    with pytest.raises(DatasetError) as caught:
+        read_whole(path)
+    assert caught.value.problems == (
+        "is no JSON text that can be read: a number of too many digits at line 2, column 25. "
+        "Correct it.",
+    )

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from mal_core.data.view import read_view
 from mal_core.types import SkipReason
-from tests.builders import WIDTH, CocoFiles, change_coco, problems_of, write_coco
+from tests.builders import HEIGHT, WIDTH, CocoFiles, change_coco, problems_of, write_coco
 
 Content = dict[str, Any]
 
@@ -229,3 +230,65 @@ def test_a_number_that_json_does_not_have_is_named_with_its_entry(files: CocoFil
     found = problems_of(change_coco(files, change))
     assert [p.split(" has ")[0] for p in found] == ["image 10", "annotation 1000"]
     assert "weights" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        (
+            [4, 5, 1e-300, 10],
+            "annotation 1000 has bbox=[4, 5, 1e-300, 10], which is too thin to be of anything in "
+            f"the image of {WIDTH} x {HEIGHT} px. Correct or drop the box.",
+        ),
+        (
+            [4, 5, 8, 5e-324],
+            "annotation 1000 has bbox=[4, 5, 8, 5e-324], which is too thin to be of anything in "
+            f"the image of {WIDTH} x {HEIGHT} px. Correct or drop the box.",
+        ),
+        (
+            [4, 5, 12, 10, 30.5],
+            "annotation 1000 has bbox=[4, 5, 12, 10, 30.5], but it must be four numbers [x, y, "
+            "width, height] in px. Is the fifth an angle? Write its four corners as rotated_box, "
+            "and what is around as bbox.",
+        ),
+        (
+            [4, 5, 16, 5, 16, 15, 4, 15],
+            "annotation 1000 has bbox=[4, 5, 16, 5, 16, 15, ...], but it must be four numbers "
+            "[x, y, width, height] in px. Are these four corners? Write them as rotated_box, and "
+            "what is around as bbox.",
+        ),
+        (
+            ["4", 5, 12, 10, 3],
+            "annotation 1000 has bbox=['4', 5, 12, 10, 3], but it must be four numbers [x, y, "
+            "width, height] in px.",
+        ),
+    ],
+)
+def test_boxes_that_are_none_are_told_with_what_they_may_be(
+    files: CocoFiles, box: object, said: str
+) -> None:
+    change_coco(files, lambda c: c["annotations"][0].update(bbox=box))
+    assert only_problem_of(files) == said
+
+
+@pytest.mark.parametrize("field", ["neg_category_ids", "not_exhaustive_category_ids"])
+@pytest.mark.parametrize("value", [None, "1", 5, {}, [[1]], ["1"], [1.0], [True]])
+def test_lists_of_lvis_that_are_none_are_refused_before_anything_is_scored(
+    files: CocoFiles, field: str, value: object
+) -> None:
+    def change(content: Content) -> None:
+        for image in content["images"]:
+            image.update(neg_category_ids=[], not_exhaustive_category_ids=[1])
+        content["images"][1][field] = value
+
+    change_coco(files, change)
+    image_id = files.content()["images"][1]["id"]
+    assert only_problem_of(files) == (
+        f"image {image_id} has {field}={value!r}, but it must be a list of category ids. Write [] "
+        "where there are none."
+    )
+
+
+def test_one_of_the_lists_of_lvis_alone_is_just_a_key(files: CocoFiles) -> None:
+    change_coco(files, lambda c: c["images"][1].update(neg_category_ids=None))
+    assert read_view(files.annotations).problems == ()

@@ -73,3 +73,60 @@ def test_too_few_human_masks_are_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"(?s)labels\.json.*20 labels.*30 are needed"):
         calibrate(labels, human, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
+
+
+ANEW = "`mal score` writes both anew."
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"score": None},
+            f"has score=None, but a score is a number from 0 to 1. {ANEW}",
+        ),
+        (
+            {"score": "0.9"},
+            f"has score='0.9', but a score is a number from 0 to 1. {ANEW}",
+        ),
+        ({"score": 87}, f"has score=87, but a score is a number from 0 to 1. {ANEW}"),
+        ({"score": True}, f"has score=True, but a score is a number from 0 to 1. {ANEW}"),
+        (
+            {COMPONENTS: "edges"},
+            f"has score_components='edges', but they are numbers by their names. {ANEW}",
+        ),
+        (
+            {COMPONENTS: [0.5]},
+            f"has score_components=[0.5], but they are numbers by their names. {ANEW}",
+        ),
+        (
+            {COMPONENTS: {"edges": "far"}},
+            f"has score_components={{'edges': 'far'}}, but they are numbers by their names. {ANEW}",
+        ),
+        (
+            {COMPONENTS: {"edges": 1e300}},
+            f"has score_components={{'edges': 1e+300}}, but they are numbers by their names. "
+            f"{ANEW}",
+        ),
+    ],
+)
+def test_scores_and_components_that_are_none_are_told_by_annotation(change, said, tmp_path):
+    labels, human = write_pair(tmp_path)
+    content = json.loads(labels.read_text())
+    content["annotations"][4].update(change)
+    labels.write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as caught:
+        calibrate(labels, human, tmp_path / "out.json")
+    assert caught.value.problems == (f"annotation 5 {said}",)
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_labels_without_scores_are_told_where_they_come_from(tmp_path):
+    labels, human = write_pair(tmp_path)
+    content = json.loads(labels.read_text())
+    for entry in content["annotations"]:
+        del entry["score"]
+    labels.write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as caught:
+        calibrate(labels, human, tmp_path / "out.json")
+    assert len(caught.value.problems) == COUNT

@@ -61,6 +61,11 @@ SHARES = "is no share of the image's size. Divide x by its width and y by its he
         ),
         ("0 0_1 0.5 0.1 0.1", f"'0 0_1 0.5 0.1 0.1': {WANTED}."),
         (
+            "cat 0.5 0.5 0.1 0.1",
+            f"'cat 0.5 0.5 0.1 0.1': {WANTED}. Is 'cat' a name? Write the number of its class, "
+            "from 0.",
+        ),
+        (
             "imagesource:GoogleEarth",
             "this is DOTA text (eight corners, class, difficulty); use data=dota.",
         ),

@@ -116,3 +116,37 @@ def test_keys_of_a_track_that_we_use_ourselves_have_no_meaning_and_return(tmp_pa
     assert own.items() <= first.items()
     assert [mask is None for mask in first["segmentations"]] == [False, True]
     assert [mask is None for mask in second["segmentations"]] == [True, False]
+
+
+MASK = {"size": [30, 40], "counts": [125, 10, 1065]}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "masks", "count", "first"),
+    [
+        ([[4, 5, 1, 10], None], [None, MASK], 1, 1),
+        ([None, None], [MASK, MASK], 2, 0),
+        ([None, [4, 5, 1, 10]], [[[4, 5, 9, 5, 9, 9]], MASK], 1, 0),
+    ],
+)
+def test_a_mask_in_a_frame_without_a_box_is_not_lost_in_silence(
+    boxes, masks, count, first, tmp_path
+):
+    video = {"id": 1, "width": 40, "height": 30, "file_names": ["a.jpg", "b.jpg"]}
+    track = {"id": 9, "video_id": 1, "category_id": 1, "bboxes": boxes, "segmentations": masks}
+    content = {"videos": [video], "annotations": [track], "categories": [{"id": 1, "name": "cat"}]}
+    with pytest.raises(DatasetError) as caught:
+        YTVIS.to_coco(tmp_path, write_json(tmp_path / "x.json", content))
+    assert caught.value.problems == (
+        f"annotation 9 has a mask and no box in {count} of its frames, the first is frame {first} "
+        "(counted from 0). Write the box around the mask, or null for both.",
+    )
+
+
+def test_an_empty_mask_in_a_frame_without_a_box_is_none(tmp_path):
+    video = {"id": 1, "width": 40, "height": 30, "file_names": ["a.jpg", "b.jpg"]}
+    track = {"id": 9, "video_id": 1, "category_id": 1, "bboxes": [[4, 5, 1, 10], None]}
+    track["segmentations"] = [MASK, []]
+    content = {"videos": [video], "annotations": [track], "categories": [{"id": 1, "name": "cat"}]}
+    found = YTVIS.to_coco(tmp_path, write_json(tmp_path / "x.json", content))
+    assert [one["frame"] for one in found["annotations"]] == [0]

@@ -307,3 +307,18 @@ def test_an_absent_photo_is_named_whatever_the_path_is_made_of(tmp_path):
             DatasetError, match=r"nope\.jpg: 1 problem\n  - the image does not exist"
         ):
             load_image(path)
+
+
+def test_what_is_larger_than_allowed_is_never_decoded(tmp_path, monkeypatch):
+    """A file of a few bytes may say that it needs all memory there is."""
+    picture().save(tmp_path / "a.png")
+    decoded: list[object] = []
+    monkeypatch.setattr(images_module, "check_pixels", lambda *given: decoded.append(given))
+    (problem,) = image_problems(tmp_path, [record("a.png")], decode=True, max_pixels=1000)
+    assert problem == (
+        f"image 1: {str(tmp_path / 'a.png')!r} is 96 x 64 px = 6144 pixels, more than the 1,000 "
+        "that data.max_image_pixels allows: cut it into tiles, or raise the limit."
+    ).replace("6144", "6,144")
+    assert decoded == []
+    assert image_problems(tmp_path, [record("a.png")], decode=True, max_pixels=6144) == []
+    assert len(decoded) == 1
