@@ -373,7 +373,7 @@ def _loads(path: Path, text: bytes, place: Callable[[int], int]) -> Any:
     except ValueError as error:  # of Python's limit on the digits of whole numbers
         number = LONG_NUMBER.search(text)
         spot = "" if number is None else f" at {line_and_column(path, place(number.start()))}"
-        problem = f"is no JSON text that can be read: a number of too many digits{spot}. Correct it."
+        problem = f"is no JSON text that can be read: a number of too many digits{spot}."
         raise DatasetError(path, [problem]) from error
     except RecursionError as error:
         raise DatasetError(path, [f"is no JSON text: {error}."]) from error
