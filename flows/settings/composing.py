@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
 from flows.settings import recipes, upstream
-from flows.settings.places import SHARED_STORE_VARIABLE, absolute, default_store
+from flows.settings.places import SHARED_STORE_VARIABLE, absolute, default_store, what_is_there
 from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
@@ -332,8 +332,7 @@ def _require_files(config: RunConfig) -> None:
             continue
         key, path = setting.key, attrgetter(setting.key)(config)
         if path is not None and not path.is_file() and not _is_wanted_folder(config, setting, path):
-            seen = "a folder; a file is wanted" if path.is_dir() else "no such file"
-            message = f"{key}={path}: {seen}.{_instead(setting, path)}"
+            message = f"{key}={path}: {what_is_there(path)}.{_instead(setting, path)}"
             raise ConfigError(message)
 
 

@@ -40,3 +40,14 @@ def default_store() -> str:
         return chosen
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(cache) / "mal-pipeline" / "store")
+
+
+def what_is_there(path: Path) -> str:
+    """What a path is that is no file, in words."""
+    if path.is_dir():
+        return "a folder; a file is wanted"
+    if path.exists():
+        return "a pipe or a device; a file is wanted"
+    if path.is_symlink():
+        return f"a link to {str(path.readlink())!r}, which is not there"
+    return "no such file"

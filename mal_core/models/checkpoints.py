@@ -10,8 +10,9 @@ from mal_core.config import EncoderConfig, MalConfig
 from mal_core.errors import CheckpointError
 from mal_core.models.labeler import MaskAutoLabeler, build_labeler
 from mal_core.models.official import is_official, labeler_from_official, official_config
+from mal_core.models.pretrained import shorten
 from mal_core.models.provenance import EncoderOrigin, official_origin, origin_of
-from mal_core.models.safe_weights import read_weights
+from mal_core.models.safe_weights import not_finite, read_weights
 from mal_core.processes.files import atomic_path, is_file
 from mal_core.processes.records import from_json
 from mal_core.quality.familiarity import FamiliarCrops
@@ -66,18 +67,52 @@ def load_labeler(path: Path) -> tuple[MaskAutoLabeler, MalConfig]:
         mal = from_json(MalConfig, content["mal"], "mal")
         networks = {name: content[name] for name in ("student", "teacher")}
         familiar = _unpacked(content.get(FAMILIAR))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"checkpoint={path}: its settings cannot be read ({error}). {RETRAIN}"
         raise CheckpointError(message) from error
+    _require_fit(encoder, mal, networks, path)
     labeler, _ = build_labeler(encoder, mal)
     for name, tensors in networks.items():
-        try:
-            getattr(labeler, name).load_state_dict(tensors)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            message = f"{path}: the {name}'s tensors do not fit its settings: {error}"
-            raise CheckpointError(message) from error
+        getattr(labeler, name).load_state_dict(tensors)
     labeler.familiar = familiar
     return labeler.eval(), mal
+
+
+def _require_fit(
+    encoder: EncoderConfig, mal: MalConfig, networks: Mapping[str, Any], path: Path
+) -> None:
+    """Refuse tensors that are not those of the settings, before anything is built of these.
+
+    Raises:
+        CheckpointError: It names tensors.
+    """
+    with torch.device("meta"):  # settings that ask for all memory get none
+        sketch, _ = build_labeler(encoder, mal)
+    for name, tensors in networks.items():
+        wanted = {key: value.shape for key, value in getattr(sketch, name).state_dict().items()}
+        given = {
+            key: getattr(value, "shape", None)
+            for key, value in (tensors.items() if isinstance(tensors, Mapping) else ())
+        }
+        parts = (
+            ("missing", wanted.keys() - given.keys()),
+            ("unexplained", given.keys() - wanted.keys()),
+            (
+                "of another shape",
+                {key for key in wanted.keys() & given.keys() if wanted[key] != given[key]},
+            ),
+        )
+        said = "; ".join(f"{what}: {shorten(sorted(keys))}" for what, keys in parts if keys)
+        if said:
+            message = f"{path}: the {name}'s tensors do not fit its settings: {said}."
+            raise CheckpointError(message)
+        wrong = not_finite(tensors)
+        if wrong is not None:
+            message = (
+                f"checkpoint={path} holds a NaN or an infinity in {name}.{wrong}: its training "
+                "went astray, or the file is damaged. Train it again."
+            )
+            raise CheckpointError(message)
 
 
 def _packed(familiar: FamiliarCrops | None) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ from mal_core.models.pretrained import (
     read_tensors,
     split_tensors,
 )
+from mal_core.models.safe_weights import not_finite
 from mal_core.models.weight_packages import packaged_weights
 
 logger = logging.getLogger(__name__)
@@ -201,9 +202,16 @@ def _pretrained(config: EncoderConfig) -> tuple[dict[str, Tensor], tuple[str, ..
         reason = str(error) if told else f"{type(error).__name__}: {error}"
         raise CheckpointError(_refusal(config, reason)) from error
     kept, unused = split_tensors(_in_timms_names(tensors, config.name))
-    if not kept:
-        raise CheckpointError(_refusal(config, "it has no tensors of an encoder"))
+    _require_usable(config, kept)
     return kept, unused
+
+
+def _require_usable(config: EncoderConfig, tensors: dict[str, Tensor]) -> None:
+    if not tensors:
+        raise CheckpointError(_refusal(config, "it has no tensors of an encoder"))
+    wrong = not_finite(tensors)
+    if wrong is not None:
+        raise CheckpointError(_refusal(config, f"{wrong} holds a NaN or an infinity"))
 
 
 def _in_timms_names(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ logs). Nobody's additions to torch's list count while a file is read, and nothin
 """
 
 import argparse
+import errno
 import re
 import sys
 import threading
@@ -135,11 +136,24 @@ def read_weights(
     except UnpicklingError as error:
         raise CheckpointError(refusal(error, what, _seen(source))) from error
     except (OSError, MemoryError) as error:
-        message = f"{what} cannot be read ({error or 'memory ran out'})."
+        if isinstance(error, OSError) and error.errno == errno.EINVAL:  # torch, of half a zip
+            message = f"{what} is no readable file of weights: {_seen(source)}. {WANTED}"
+        else:
+            message = f"{what} cannot be read ({error or 'memory ran out'})."
         raise CheckpointError(message) from error
     except Exception as error:  # torch raises half a dozen unrelated types here
         message = f"{what} is no readable file of weights: {_seen(source)}. {WANTED}"
         raise CheckpointError(message) from error
+
+
+def not_finite(tensors: Mapping[str, Any]) -> str | None:
+    """The first of named tensors that holds a NaN or an infinity; None where none does."""
+    floats = (
+        (name, value)
+        for name, value in tensors.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+    )
+    return next((name for name, value in floats if not torch.isfinite(value).all()), None)
 
 
 def _seen(source: Source) -> str:
@@ -155,6 +169,10 @@ def _seen(source: Source) -> str:
     kind = next((kind for sign, kind in NO_WEIGHTS if start.lstrip().lower().startswith(sign)), "")
     if kind:
         return f"it is {kind}"
+    if start[8:10] == b'{"' and not str(source).endswith(".safetensors"):
+        return "it looks like safetensors; end its name with .safetensors"
+    if start.startswith(b"PK\x03\x04") and str(source).endswith(".safetensors"):
+        return "it looks like a PyTorch file; end its name with .pth"
     text = start.decode("utf-8", errors="ignore")
     if text.replace("\n", " ").replace("\t", " ").replace("\r", " ").isprintable():
         return f"it is text, which begins with {text[:SHOWN_CHARACTERS]!r}"

@@ -173,7 +173,7 @@ def test_the_root_of_rows_is_answered_with_the_folder_that_has_them(yolo, tmp_pa
         (["data=yolo"], "{root}/human is YOLO, which states no sizes of images: give images=DIR"),
         (["data=yolo_obb"], "{root}/human has rotated boxes, which are no masks. Give labels/train."
          "json, which `mal label data=yolo_obb` writes, and human masks with the same ids."),
-        (["labels=/dev/null"], "labels=/dev/null: no such file."),
+        (["labels=/dev/null"], "labels=/dev/null: a pipe or a device; a file is wanted."),
     ],
 )  # fmt: skip
 def test_folders_without_their_format_are_refused(overrides, said, yolo, tmp_path):

@@ -31,3 +31,17 @@ def test_other_places_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert absolute("images", "ä/😀 x.json") == os.path.join(tmp_path, "ä/😀 x.json")  # noqa: PTH118
     assert absolute("images", "~/a/../b") == str(tmp_path / "home" / "b")
+
+
+def test_what_is_no_file_is_told_as_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to("gone.json")
+    for name, said in (
+        ("pipe.json", "a pipe or a device; a file is wanted."),
+        ("link.json", "a link to 'gone.json', which is not there."),
+        ("absent.json", "no such file."),
+        (".", "a folder; a file is wanted."),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            composing.compose([f"labels={tmp_path / name}"])
+        assert str(caught.value).endswith(said), name

@@ -149,3 +149,16 @@ def test_every_weight_that_trains_gets_a_gradient(family):
     encoder(torch.randn(1, 3, 96, 96)).square().sum().backward()
     without = [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_file_with_numbers_that_are_none_is_refused_by_name(value, tmp_path):
+    encoder, _ = build_encoder(encoder_config("deit"), 96)
+    tensors = {key: kept.clone() for key, kept in encoder.vit.state_dict().items()}
+    tensors["blocks.1.norm2.bias"][3] = value
+    torch.save(tensors, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError) as caught:
+        build_encoder(encoder_config("deit", weights=tmp_path / "weights.pth"), 96)
+    assert "could not be loaded (blocks.1.norm2.bias holds a NaN or an infinity)." in str(
+        caught.value
+    )

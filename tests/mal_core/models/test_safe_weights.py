@@ -80,6 +80,10 @@ UNREADABLE = {
     "gzip": (b"\x1f\x8b\x08", "it is packed by gzip; unpack it"),
     "a newer pickle": (bare_pickle(Path("/nowhere"), 4), ODD),
     "half a zip": (b"PK\x03\x04" + bytes(60), ODD),
+    "safetensors by another name": (
+        b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32"}}',
+        "it looks like safetensors; end its name with .safetensors",
+    ),
 }
 
 
@@ -92,6 +96,25 @@ def test_a_file_of_something_else_is_named(case: str, tmp_path: Path) -> None:
         read_weights(path, f"w={path}")
     assert str(caught.value).startswith(f"w={path} is no readable file of weights: {seen}")
     assert str(caught.value).endswith(f". {WANTED}")
+
+
+def test_a_file_of_torch_that_is_called_safetensors_is_named(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(tmp_path / "a.safetensors", "w")
+    assert str(caught.value) == (
+        "w is no readable file of weights: it looks like a PyTorch file; end its name with .pth. "
+        f"{WANTED}"
+    )
+
+
+def test_a_file_that_lost_its_end_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(path, "w")
+    assert str(caught.value) == f"w is no readable file of weights: {ODD}. {WANTED}"
 
 
 def test_arrays_of_python_objects_are_refused(tmp_path: Path) -> None:
