@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from flows.settings.run_config import RunConfig
 from flows.stages import session
 from flows.store import contents, shared_contents
+from flows.store.local import StageKey
 from flows.store.shared import SharedStore, connect
 from flows.store.stage_names import CHECK
 from mal_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from flows.stages.graph import Job
+    from flows.stages.graph import Job, Stage
     from flows.stages.run import Run
 
 DEFAULT_DAYS = 30.0
@@ -124,26 +125,30 @@ def why(overrides: Sequence[str]) -> str:
     with session.joined() as opened:
         run = opened.run(overrides, graph.BY_NAME[CHECK].required, _looking)
     lines, blocked = [], False
-    for job in _jobs(run):
+    told: dict[str, str] = {}  # stages that would run, by their keys
+    for stage, job in _jobs(run):
         try:
             job.ask()
         except contents.WouldRunError as would:
             blocked = True
             lines.append(f"{job.name}: would run")
-            if would.key.stage in job.name:
-                lines += [
-                    f"  {difference}"
-                    for difference in contents.differences(would.key, run.store.root)
-                ]
-                if run.store.attempt(would.key).is_dir():
-                    lines.append("  an interrupted attempt is there and will be continued")
+            own = would.key.stage == (stage.kept_as or stage.name)
+            if own and told.setdefault(would.key.digest, job.name) == job.name:
+                lines += _reasons(run, would.key)
             else:
-                lines.append(f"  after {would.key.stage}")
+                lines.append(f"  after {told.get(would.key.digest, would.key.stage)}")
         else:
             lines.append(f"{job.name}: stored")
     if not blocked:
         lines.append("nothing would run")
     return "\n".join(lines)
+
+
+def _reasons(run: "Run", key: StageKey) -> Iterator[str]:
+    """What makes a stage run, a line each."""
+    yield from (f"  {difference}" for difference in contents.differences(key, run.store.root))
+    if run.store.attempt(key).is_dir():
+        yield "  an interrupted attempt is there and will be continued"
 
 
 def _looking(config: RunConfig) -> "Run":
@@ -155,12 +160,12 @@ def _looking(config: RunConfig) -> "Run":
     return Run(config, store=contents.LookingStore(config.store, PREPARATIONS, beyond=beyond))
 
 
-def _jobs(run: "Run") -> Iterator["Job"]:
-    """What a run asks the store for, as far as its settings go."""
+def _jobs(run: "Run") -> Iterator[tuple["Stage", "Job"]]:
+    """What a run asks the store for, as far as its settings go, with the stage that it is of."""
     from flows.stages import graph
 
     for stage in graph.walk(run.config):
         if stage.name == CHECK:
             stage.work(run)
         if not stage.quick and (run.config.data.scores or not stage.scored):
-            yield from stage.jobs(run)
+            yield from ((stage, job) for job in stage.jobs(run))

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -22,7 +23,7 @@ from flows.stages.run import Run
 from flows.stages.trainings import Training, trainings
 from flows.store.local import Store
 from flows.store.manifest import read_manifest
-from flows.store.stage_names import CHECK, LABEL, SEGMENT, TRAIN
+from flows.store.stage_names import CHECK, GUIDE, LABEL, SEGMENT, TRAIN
 from mal_core.data.coco import parse_coco
 from mal_core.errors import WorkerError
 from mal_core.evaluation.costs import Estimate
@@ -116,6 +117,8 @@ def measure(run: Run, *, seconds: float, scored: bool) -> Iterator[Estimate]:
     # Beside the store: a disk of the same kind, with links to nothing that could be harmed.
     with tempfile.TemporaryDirectory(dir=run.store.root, prefix=".estimate-") as folder:
         work = _Measured(run, Path(folder), seconds)
+        if run.config.guide is not None:
+            yield work.guiding()
         if run.config.trains_labeler:
             yield work.training()
         if run.config.pseudo_labels is None:
@@ -155,7 +158,9 @@ class _Measured:
         root = self._folder / str(self._count)
         return Run(change(config) if change else config, store=Store(root))
 
-    def _watched(self, stage: str, title: str, run: Run, work: Callable[[], Any]) -> Estimate:
+    def _watched(
+        self, stage: str, title: str, run: Run, work: Callable[[], Any], kept_as: str = ""
+    ) -> Estimate:
         """Begin a stage and end it; what it takes by its rate."""
         watch = Watch(self._seconds)
         with watch.over(title):
@@ -167,13 +172,27 @@ class _Measured:
             hours=total / 3600,
             rate=rate,
             units=units,
-            disk_bytes=_size(run.store.root / stage.split(",")[0]),
+            disk_bytes=_size(run.store.root / (kept_as or stage.split(",")[0])),
             memory_bytes=_memory(),
         )
 
+    def guiding(self) -> Estimate:
+        """Masks by the labeler that `mal.guide` names."""
+        run = self._begun(lambda config: dataclasses.replace(config, label_shards=1))
+        inputs.check(run, need_val=False)
+        phase1.boxes(run)
+        work = partial(phase1.draw_guide, run)
+        return self._side_by_side(self._watched(GUIDE, "label boxes", run, work, LABEL))
+
+    def _side_by_side(self, alone: Estimate) -> Estimate:
+        """What labeling in one process takes, in as many as the run has."""
+        return dataclasses.replace(
+            alone, hours=alone.hours / self._run.config.labelers_side_by_side
+        )
+
     def training(self) -> Estimate:
-        """Phase 1."""
-        run = self._begun()
+        """Phase 1; what is learned takes as long with a guide's masks as without."""
+        run = self._begun(lambda config: dataclasses.replace(config, guide=None))
         inputs.check(run, need_val=False)
         phase1.boxes(run)
         return self._watched(TRAIN, "train MAL", run, lambda: phase1.train_mal(run))
@@ -182,16 +201,14 @@ class _Measured:
         """Labels of a network of one step: as slow as those of a good one."""
 
         def short(config: RunConfig) -> RunConfig:
-            return dataclasses.replace(
-                config, mal=dataclasses.replace(config.mal, max_steps=SHORT), label_shards=1
-            )
+            mal = dataclasses.replace(config.mal, max_steps=SHORT)
+            return dataclasses.replace(config, mal=mal, guide=None, label_shards=1)
 
         run = self._begun(short)
         if run.config.trains_labeler:
             phase1.train_mal(run)
-        found = self._watched(LABEL, "label boxes", run, lambda: phase1.generate_pseudo_labels(run))
-        side = self._run.config.labelers_side_by_side
-        return dataclasses.replace(found, hours=found.hours / side) if side > 1 else found
+        work = partial(phase1.generate_pseudo_labels, run)
+        return self._side_by_side(self._watched(LABEL, "label boxes", run, work))
 
     def segmenters(self) -> Iterator[Estimate]:
         """Phase 2: steps of each recipe, and its predictions, on filled boxes."""
@@ -208,7 +225,10 @@ class _Measured:
         name = training.recipe.name
 
         def filled(config: RunConfig) -> RunConfig:
-            return dataclasses.replace(config, pseudo_labels=boxes, checkpoint=None, boxes=None)
+            mal = dataclasses.replace(config.mal, guide=None)
+            return dataclasses.replace(
+                config, mal=mal, pseudo_labels=boxes, checkpoint=None, boxes=None, guide=None
+            )
 
         run = self._begun(filled)
         title = f"{SEGMENT}, {name}"

@@ -27,7 +27,7 @@ from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
 from mal_core.config import SplitConfig
-from mal_core.config.labelers import LabelerName
+from mal_core.config.labelers import UNTRAINED, LabelerName
 from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
@@ -100,6 +100,7 @@ def compose_for(overrides: Sequence[str], *, required: Sequence[str] = ()) -> Co
     raw["segmenters"] = recipes.chosen(raw["segmenters"], changes)
     raw["labeler"] = recipes.labeler(raw["labeler"])
     raw["labelers"] = recipes.labelers(raw["labelers"])
+    raw["guide"] = recipes.take_guide(raw)
     raw["store"] = raw["store"] or default_store()
     upstream.resolve(raw, Path(raw["store"]).expanduser().absolute(), _settings())
     raw["shared_store"] = raw["shared_store"] or os.environ.get(SHARED_STORE_VARIABLE) or None
@@ -338,6 +339,8 @@ def _require_files(config: RunConfig) -> None:
 
 def _instead(setting: Setting, path: Path) -> str:
     """What to give for a file that is not there, as a sentence after a blank, if that is known."""
+    if setting.key == "mal.guide":
+        return f" Wanted a COCO file of masks, or a labeler: {', '.join(UNTRAINED)} or ensemble."
     if path.name in typing.get_args(LabelerName):
         made = f"`mal label labeler={path.name} output=masks.json` makes one of that labeler"
         return f" A file of masks is wanted: {made}; then {setting.key}=masks.json."

@@ -12,10 +12,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from flows.settings.run_config import SegmenterChanges
+from mal_core.config.labelers import LabelerName
 from mal_core.errors import ConfigError
-from mal_core.labelers.recipes import member_values
+from mal_core.labelers.recipes import drawer_recipe, member_values
 from mal_core.models.encoder_names import check_encoder_name
 from mal_core.models.weight_packages import packaged_weights
+from mal_core.processes.records import to_json
 
 CONFIG_MODULE = "conf"
 SEGMENTER_GROUP = "segmenter"
@@ -80,6 +82,30 @@ def labelers(chosen: Any) -> list[dict[str, Any]]:
     """
     listed = chosen if isinstance(chosen, list) else [chosen] if chosen else []
     return [_with_local_weights(member_values(member)) for member in listed]
+
+
+def take_guide(raw: dict[str, Any]) -> dict[str, Any] | None:
+    """Take the labeler that `mal.guide` names out of a run's values, as plain data; None: a file.
+
+    A name of a labeler goes before a file of that name, which is written ./NAME.
+
+    Raises:
+        ConfigError: `guide` is not what the settings of that labeler can be.
+    """
+    named, changes = raw["mal"].get("guide"), raw["guide"] or {}
+    known = named in typing.get_args(LabelerName)
+    fits = isinstance(changes, dict) and changes.get("name", named) == named
+    if changes and not (known and fits):
+        first = f".{next(iter(changes))}" if isinstance(changes, dict) else f"={changes}"
+        message = (
+            f"guide{first}: `guide` has settings of the labeler that mal.guide=NAME names, such as "
+            f"guide.weights=DIR with mal.guide=sam2; mal.guide is {named or 'not given'}."
+        )
+        raise ConfigError(message)
+    if not known:
+        return None
+    raw["mal"]["guide"] = None
+    return labeler({**to_json(drawer_recipe(named)), **changes})
 
 
 def _with_local_weights(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mal_core.config import (
     SegmenterConfig,
     SplitConfig,
 )
-from mal_core.config.labelers import LabelerConfig, MemberConfig
+from mal_core.config.labelers import GuideConfig, LabelerConfig, MemberConfig
 from mal_core.config.roles import (
     Data,
     Labeling,
@@ -77,6 +77,7 @@ class RunConfig(Config):
     Attributes:
         segmenters: Selected recipes with the changes of this run.
         labeler: Who draws the masks: our own network, which phase 1 trains, or another one.
+        guide: The labeler of `mal.guide=NAME`, whose masks of the training boxes teach that network.
         seed: Of all that is random: weights, batches, the first training of each arm.
         segmenter_jobs: Trainings of phase 2 that run side by side; None means as many as
             there are GPUs for, one without GPUs.
@@ -135,6 +136,7 @@ class RunConfig(Config):
     store: Annotated[Path, Role.OPERATION, Role.PLACE]
     shared_store: Annotated[str | None, Role.OPERATION, Role.URL] = None
     labeler: Labeling[LabelerConfig] = field(default_factory=LabelerConfig)
+    guide: Training[GuideConfig | None] = None
     seed: Training[int] = 0
     segmenter_jobs: Operation[int | None] = None
     num_nodes: Operation[int] = 1
@@ -213,7 +215,15 @@ class RunConfig(Config):
 
     def _require_training_to_guide(self) -> None:
         """Refuse a guide where nothing is trained that could follow it."""
-        if self.mal.guide is None or self.trains_labeler:
+        if self.guided_by is None:
+            return
+        if self.guide is not None and self.mal.self_training.rounds == 0:
+            message = (
+                f"mal.self_training.rounds=0 is not possible with {self.guide.asked}: it must be "
+                "at least 1, since a round learns the guide's masks."
+            )
+            raise ConfigError(message)
+        if self.trains_labeler:
             return
         given = ("pseudo_labels", "checkpoint")
         keys = [key for key in given if getattr(self, key) is not None]
@@ -221,7 +231,7 @@ class RunConfig(Config):
             f"{keys[0]}=FILE replaces that" if keys else f"labeler={self.labeler.name} has none"
         )
         message = (
-            f"mal.guide={self.mal.guide} guides the training of labeler=mal, and {reason}. Leave "
+            f"mal.guide={self.guided_by} guides the training of labeler=mal, and {reason}. Leave "
             "one of the two out."
         )
         raise ConfigError(message)
@@ -340,6 +350,11 @@ class RunConfig(Config):
         """Whether phase 1 trains a network."""
         given = self.checkpoint is not None or self.pseudo_labels is not None
         return self.labeler.is_trained and not given
+
+    @property
+    def guided_by(self) -> Path | str | None:
+        """Whose masks teach our network: those of a file, or those that a labeler draws first."""
+        return self.mal.guide if self.guide is None else self.guide.name
 
     @property
     def labelers_side_by_side(self) -> int:

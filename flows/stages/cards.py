@@ -53,6 +53,7 @@ def write_card(
     """
     card = card_of(_parts(run, kind))
     of_store = read_manifest(stored.path)
+    stages = {name: _place(one) for name, one in _readers(run, stored, kind).items()}
     content = {
         "kind": kind,
         "file": file.name,
@@ -69,7 +70,7 @@ def write_card(
         "versions": versions(kind),
         "licences": to_json(card),
         "phase_1_read": {
-            name: {**to_json(one), "clean": one.clean}
+            name: {**to_json(one), "clean": one.clean, "stage": stages[name]}
             for name, one in reads(run, stored, kind).items()
         },
         "settings": composing.plain(run.config),
@@ -82,15 +83,27 @@ def write_card(
 
 
 def reads(run: Run, stored: Stored, kind: Kind) -> dict[str, ReadCertificate]:
-    """What phase 1 has read for an output: in training, in labeling."""
+    """What phase 1 has read for an output: for a guide, in training, in labeling."""
+    found = _readers(run, stored, kind)
+    certificates = {name: read_certificate(one.path) for name, one in found.items()}
+    return {name: one for name, one in certificates.items() if one is not None}
+
+
+def _readers(run: Run, stored: Stored, kind: Kind) -> dict[str, Stored]:
     config = run.config
     found: dict[str, Stored] = {}
+    if config.guide is not None:
+        found["guide"] = phase1.draw_guide(run)
     if config.trains_labeler:
         found["training"] = phase1.train_mal(run)
     if kind != "labeler" and config.pseudo_labels is None:
         found["labeling"] = stored if kind == "labels" else phase1.generate_pseudo_labels(run)
-    certificates = {name: read_certificate(one.path) for name, one in found.items()}
-    return {name: one for name, one in certificates.items() if one is not None}
+    return found
+
+
+def _place(stored: Stored) -> str:
+    """An output as `mal cache ls` lists it, with its whole key."""
+    return f"{stored.stage}/{stored.path.name}"
 
 
 def label_card(run: Run) -> LicenceCard:

@@ -59,9 +59,10 @@ def check_labeler(config: RunConfig) -> None:
         raise ConfigError(message)
     if config.pseudo_labels is not None:
         return
-    for drawer in config.labeler.drawn_by:
+    guides = () if config.guide is None else config.guide.drawn_by
+    for drawer in (*config.labeler.drawn_by, *guides):
         if drawer.name in FOUNDATIONS:
-            require_package(drawer.name)
+            require_package(drawer)
             find_weights(drawer)
 
 

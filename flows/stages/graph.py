@@ -31,6 +31,7 @@ from flows.store.stage_names import (
     BOXES,
     CHECK,
     EVALUATE,
+    GUIDE,
     IMAGES,
     LABEL,
     NORMAL_FORM,
@@ -74,6 +75,7 @@ class Stage:
 
     Attributes:
         name: In the store, in flows and for `--force`.
+        kept_as: The stage under whose name the store has its output, where that is another.
         title: What it does.
         inputs: Stages whose output it reads.
         files: Settings that name files it reads.
@@ -99,6 +101,7 @@ class Stage:
     files: tuple[str, ...] = ()
     decided_by: Role
     work: Callable[..., Any]
+    kept_as: str | None = None
     publish: Callable[..., Any] = results.publish_nothing
     brings: tuple[str, ...] = ()
     per_file: bool = False
@@ -120,8 +123,12 @@ class Stage:
     def settings(self) -> tuple[str, ...]:
         """Full names of the settings whose change makes this the first stage to run again."""
         found = (*all_settings(RunConfig), *all_settings(SegmenterChanges, "segmenter."))
-        effect = {self.decided_by}
-        return tuple(one.key for one in found if one.roles & EFFECTS == effect)
+        effect, guides = {self.decided_by}, self.name == GUIDE
+        return tuple(
+            one.key
+            for one in found
+            if one.roles & EFFECTS == effect and one.key.startswith("guide.") == guides
+        )
 
     def jobs(self, run: Run) -> tuple[Job, ...]:
         """Its outputs in this run, in the order in which they are made."""
@@ -206,13 +213,25 @@ STAGES = (
         quick=True,
     ),
     Stage(
+        name=GUIDE,
+        title="label the training boxes by the guide",
+        inputs=(CHECK, BOXES),
+        files=("data.train",),
+        decided_by=Role.LABELING,
+        work=phase1.draw_guide,
+        kept_as=LABEL,
+        publish=results.publish_guide,
+        on_gpu=True,
+    ),
+    Stage(
         name=TRAIN,
         title="train MAL",
-        inputs=(CHECK, BOXES),
+        inputs=(CHECK, BOXES, GUIDE),
         files=("data.train", "encoder.weights", "mal.guide"),
         decided_by=Role.TRAINING,
         work=phase1.train_mal,
         publish=results.publish_labeler,
+        brings=(GUIDE,),
         on_gpu=True,
     ),
     Stage(
@@ -292,9 +311,11 @@ PREPARATIONS = tuple(one.name for one in STAGES if one.quick)
 def walk(config: RunConfig, last: str = EVALUATE) -> tuple[Stage, ...]:
     """A stage and all that it needs in this run, inputs first; those per file are left out.
 
-    A given labeler is used as it is: nothing is trained in phase 1 then.
+    A given labeler is used as it is: nothing is trained in phase 1 then. A guide is drawn only
+    where a labeler is named for that.
     """
-    unused = () if config.trains_labeler else (TRAIN,)
+    needed = {TRAIN: config.trains_labeler, GUIDE: config.guide is not None}
+    unused = {name for name, used in needed.items() if not used}
     wanted = {last}
     for stage in reversed(STAGES):
         if stage.name in wanted:
@@ -339,8 +360,9 @@ def perform(
         inputs.check_scored(run)
     if stage.prepare is not None:
         stage.prepare(run)
+    brought = _brought(stage)
     for one in walk(run.config, last)[:-1]:
-        if one.name in stage.brings and alone:
+        if one.name in brought and alone:
             perform(run, one.name, do, alone=False)
         elif one.name in stage.inputs and stage.at_once:
             for job in one.jobs(run):
@@ -350,6 +372,11 @@ def perform(
         return [call() for call in calls]
     places = _places(run.config)
     return side_by_side(devices.spread(calls, places), len(places))
+
+
+def _brought(stage: Stage) -> set[str]:
+    """What becomes visible with a stage, and with what does."""
+    return {*stage.brings}.union(*(_brought(BY_NAME[name]) for name in stage.brings))
 
 
 def _places(config: RunConfig) -> list[devices.Slot]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mal_core.processes.records import from_json
 
 IMAGES, VAL_IMAGES, ENCODER = "images of data.train", "images of data.val", "encoder weights"
 LABELS, GUIDE, WEIGHTS = "given labels", "guide", "segmenter weights"
-CHECKPOINT, DRAWER = "checkpoint", "labeler weights"
+CHECKPOINT, DRAWER, GUIDE_WEIGHTS = "checkpoint", "labeler weights", "guide weights"
 OF_CHECKPOINT = "what the checkpoint was made of: "
 ADVICE = {
     ENCODER: "Choose another encoder, or state the licence by encoder.license=NAME.",
@@ -33,11 +33,13 @@ ADVICE = {
     VAL_IMAGES: "Leave them out, or state the licence of unstated ones by data.license=NAME.",
     LABELS: "Make labels of your own, or leave license_policy out where you may use them.",
     GUIDE: "Leave mal.guide out, or license_policy where you may use its masks.",
+    GUIDE_WEIGHTS: "Choose another labeler for mal.guide, or leave license_policy out where you "
+    "may use them.",
     CHECKPOINT: "Lay the manifest that `mal train` left back beside it, or train one with your own "
     "images, or leave license_policy out where you may use it.",
     **{
         f"{OF_CHECKPOINT}{part}": "Train another, or leave license_policy out where you may use it."
-        for part in (IMAGES, LABELS, GUIDE)
+        for part in (IMAGES, LABELS, GUIDE, GUIDE_WEIGHTS)
     },
     DRAWER: "Choose another labeler, or leave license_policy out where you may use them.",
     WEIGHTS: "Leave segmenter.weights out, or license_policy where you may use the file.",
@@ -89,17 +91,24 @@ def label_parts(config: RunConfig) -> Iterator[LicensedPart]:
         yield _part(LABELS, config.pseudo_labels.name, None, "nothing")
         return
     drawers = _drawers(config)
-    for weights in sorted({str(one.weights) for one in drawers if one.name in FOUNDATIONS}):
-        known = next(
-            (FOUNDATIONS_ON_HUB[one] for one in FOUNDATIONS_ON_HUB if weights.startswith(one)), None
-        )
-        yield _part(DRAWER, weights, known, "nothing" if known is None else "their page on the hub")
+    yield from _weights_parts(DRAWER, drawers)
     if not any(one.is_trained for one in drawers):
         return
     if config.checkpoint is not None:
         yield from _checkpoint_parts(config.checkpoint)
+    elif config.guide is not None:
+        yield from _weights_parts(GUIDE_WEIGHTS, config.guide.drawn_by)
     elif config.mal.guide is not None:
         yield _part(GUIDE, config.mal.guide.name, None, "nothing")
+
+
+def _weights_parts(title: str, drawers: Sequence[MemberConfig]) -> Iterator[LicensedPart]:
+    """Licences of the weights of those that draw with weights which somebody else has trained."""
+    for weights in sorted({str(one.weights) for one in drawers if one.name in FOUNDATIONS}):
+        known = next(
+            (FOUNDATIONS_ON_HUB[one] for one in FOUNDATIONS_ON_HUB if weights.startswith(one)), None
+        )
+        yield _part(title, weights, known, "nothing" if known is None else "their page on the hub")
 
 
 def _checkpoint_parts(checkpoint: Path) -> Iterator[LicensedPart]:

@@ -16,7 +16,7 @@ from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
-from flows.store.stage_names import BOXES, LABEL, TRAIN
+from flows.store.stage_names import BOXES, GUIDE, LABEL, TRAIN
 from mal_core.config import SplitConfig
 from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError, told_of
@@ -45,6 +45,37 @@ def boxes(run: Run) -> Stored:
     return run.get(key, work)
 
 
+def draw_guide(run: Run) -> Stored:
+    """Masks of the training boxes by the labeler that `mal.guide` names, as `mal label` has them."""
+    return generate_pseudo_labels(guiding(run), title=GUIDE)
+
+
+def guiding(run: Run) -> Run:
+    """The run of the guide: `mal label labeler=NAME` on the same data.
+
+    Raises:
+        ConfigError: `mal.guide` names no labeler.
+    """
+    labeler = run.config.guide
+    if labeler is None:
+        message = "mal.guide names no labeler: there is nothing to draw."
+        raise ConfigError(message)
+    inputs(run)  # once for both
+    config = dataclasses.replace(run.config, labeler=labeler, guide=None)
+    return run.beside(config, force=[LABEL] if run.forces(GUIDE) else [])
+
+
+def _find_guide(run: Run) -> tuple[Path | None, dict[str, str]]:
+    """The file of masks that teach our network, and its part of a key; drawn first where need be."""
+    if run.config.guide is not None:
+        drawn = draw_guide(run)
+        return drawn.path / "train.json", {"guide": drawn.files["train.json"]}
+    if run.config.mal.guide is None:
+        return None, {}
+    plain = in_utf8(run, run.config.mal.guide)
+    return plain, {"guide": str(run.store.digests.digest(plain))}
+
+
 def train_mal(run: Run) -> Stored:
     """Phase 1: train the labeler on boxes; leaves checkpoint.pth, scalars.jsonl, train.log.
 
@@ -60,7 +91,7 @@ def train_mal(run: Run) -> Stored:
     check(run, need_val=False)
     train, stripped = inputs(run).train, boxes(run)
     config, given = run.config, run.config.mal.guide
-    guide = None if given is None else in_utf8(run, given)
+    guide, guided = _find_guide(run)
 
     def work(folder: Path) -> None:
         from mal_core.jobs.phase1 import TrainJob, train_in_child
@@ -79,12 +110,13 @@ def train_mal(run: Run) -> Stored:
         train_in_child(job)
 
     with told_of({} if given is None or guide is None else {guide: given}):
-        return run.get(_train_key(run, stripped, train, guide), work)
+        return run.get(_train_key(run, stripped, train, guided), work)
 
 
-def _train_key(run: Run, stripped: Stored, train: SplitConfig, guide: Path | None) -> StageKey:
+def _train_key(
+    run: Run, stripped: Stored, train: SplitConfig, guided: dict[str, str]
+) -> StageKey:
     config = run.config
-    guided = {} if guide is None else {"guide": str(run.store.digests.digest(guide))}
     encoder = {**deciding(config.encoder, Role.TRAINING), "weights": _weights_digest(run)}
     return StageKey(
         stage=TRAIN,
@@ -113,11 +145,15 @@ def _weights_digest(run: Run) -> str | None:
     return None if path is None else run.store.digests.digest(path)
 
 
-def generate_pseudo_labels(run: Run) -> Stored:
+def generate_pseudo_labels(run: Run, title: str = LABEL) -> Stored:
     """Label every box of the training file; leaves train.json and skipped.json.
 
     Uses the labels, the checkpoint or the labeler that the settings name, else the network that
     this run trains.
+
+    Args:
+        run: The run.
+        title: Name of the work in log lines.
     """
     check(run, need_val=False)
     if run.config.pseudo_labels is not None:
@@ -157,7 +193,7 @@ def generate_pseudo_labels(run: Run) -> Stored:
         },
         code=drawer.code,
     )
-    return run.get(key, work)
+    return run.get(key, work, title=title)
 
 
 def accounting(stored: Stored) -> Accounting:

@@ -35,6 +35,14 @@ def publish_labeler(run: Run, stored: Stored) -> None:
     cards.write_card(run, stored, folder / "checkpoint.pth", "labeler", seeds=[run.config.seed])
 
 
+def publish_guide(run: Run, stored: Stored) -> None:
+    """The guide's masks: guide/ in the working folder; its accounting in the log."""
+    folder, drawn = run.config.workdir / "guide", phase1.guiding(run)
+    _copy(stored, folder, {name: name for name in ("train.json", "skipped.json")})
+    cards.write_card(drawn, stored, folder / "train.json", "labels", seeds=[run.config.seed])
+    logger.info("guide %s: %s", run.config.guided_by, phase1.accounting(stored).line())
+
+
 def publish_labels(run: Run, stored: Stored) -> str:
     """The labels: labels/ in the working folder, or the chosen output.
 

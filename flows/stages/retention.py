@@ -15,7 +15,7 @@ from flows.stages.trainings import ARM_TITLES, Arm, trainings
 from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.manifest import read_manifest
-from flows.store.stage_names import EVALUATE, LABEL, TRAIN
+from flows.store.stage_names import EVALUATE, GUIDE, LABEL, TRAIN
 from mal_core.config.roles import Role, settings_of
 from mal_core.evaluation.costs import ESTIMATE, Cost, StageCost, estimate_and_truth
 from mal_core.evaluation.retention import (
@@ -176,7 +176,9 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
 
 
 def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
-    stored = {} if not run.config.trains_labeler else {TRAIN: phase1.train_mal(run)}
+    stored = {} if run.config.guide is None else {GUIDE: phase1.draw_guide(run)}
+    if run.config.trains_labeler:
+        stored[TRAIN] = phase1.train_mal(run)
     stored[LABEL] = labels
     for (name, arm, seed), one in trained.items():
         stored[f"{name}, {ARM_TITLES[arm]}, seed {seed}"] = one
@@ -233,9 +235,17 @@ def _phase_2(recipe: Mapping[str, Any]) -> str:
 def _phase_1(shown: Mapping[str, Any]) -> str:
     if shown["pseudo_labels"] is not None:
         return f"none: labels from {shown['pseudo_labels']}"
-    mal = shown["mal"]
-    guide = "" if mal["guide"] is None else f", guided by the masks of {mal['guide']}"
+    mal, drawn = shown["mal"], shown["guide"]
+    named = mal["guide"] if drawn is None else _told_labeler(drawn)
+    guide = "" if named is None else f", guided by the masks of {named}"
     return f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px{guide}"
+
+
+def _told_labeler(shown: Mapping[str, Any]) -> str:
+    """A labeler by its name, with what it draws with or who is heard."""
+    inner = [_told_labeler(one) for one in shown.get("members", ())]
+    detail = ", ".join(inner) or shown["weights"]
+    return f"{shown['name']} ({detail})" if detail else str(shown["name"])
 
 
 def shown_settings(config: RunConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One run of the pipeline: its settings, its store, and digests of what it reads."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,21 @@ class Run:
     def force(self, stages: Iterable[str]) -> None:
         """Compute these stages again, once, although their output is stored."""
         self._force.update(stages)
+
+    def forces(self, stage: str) -> bool:
+        """Whether a stage is to be computed again."""
+        return stage in self._force
+
+    def beside(self, config: RunConfig, *, force: Sequence[str] = ()) -> "Run":
+        """A run of other settings on the same data, with all that this one has found so far.
+
+        Args:
+            config: Its settings.
+            force: As of a new run.
+        """
+        other = copy.copy(self)
+        other.config, other._force = config, set(force)
+        return other
 
     def get(self, key: StageKey, work: Callable[[Path], None], *, title: str = "") -> Stored:
         """The output for a key; verified or computed once per run."""

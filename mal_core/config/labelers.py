@@ -12,6 +12,8 @@ LabelerName = Literal[
 ]
 FOUNDATIONS = ("sam", "sam2", "sam3", "hq_sam")
 """Labelers that need weights which somebody else has trained."""
+UNTRAINED = ("box", "ellipse", "grabcut", *FOUNDATIONS)
+"""Labelers that draw at once, without a training on the user's boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +45,25 @@ class MemberConfig(Config, key="labeler"):
 
     def _require_possible(self) -> None:
         for key in ("boxes_per_pass", "iterations"):
-            require(getattr(self, key) >= 1, f"labeler.{key}", getattr(self, key), "at least 1")
-        require(self.surroundings > 0, "labeler.surroundings", self.surroundings, "> 0")
+            require(getattr(self, key) >= 1, f"{self.key}.{key}", getattr(self, key), "at least 1")
+        require(self.surroundings > 0, f"{self.key}.surroundings", self.surroundings, "> 0")
         if self.weights is not None and self.name not in FOUNDATIONS:
             message = (
-                f"labeler.weights={self.weights} is not possible with labeler={self.name}, which "
+                f"{self.key}.weights={self.weights} is not possible with {self.asked}, which "
                 f"takes none; those of {', '.join(FOUNDATIONS)} do."
             )
             raise ConfigError(message)
         if self.weights is None and self.name in FOUNDATIONS:
             message = (
-                f"labeler={self.name} needs labeler.weights=...: a name on the hub, or a folder "
+                f"{self.asked} needs {self.key}.weights=...: a name on the hub, or a folder "
                 "with config.json and model.safetensors."
             )
             raise ConfigError(message)
+
+    @property
+    def asked(self) -> str:
+        """How a user asks for it."""
+        return f"labeler={self.name}"
 
     @property
     def is_trained(self) -> bool:
@@ -89,22 +96,22 @@ class LabelerConfig(MemberConfig):
         if self.name != "ensemble":
             if self.members or self.leader is not None:
                 message = (
-                    f"labeler.members and labeler.leader are of labeler=ensemble, but "
-                    f"labeler={self.name} draws."
+                    f"{self.key}.members and {self.key}.leader are of an ensemble, but "
+                    f"{self.asked} draws."
                 )
                 raise ConfigError(message)
             return
         if len(names) < 2 or "ensemble" in names:
             message = (
-                f"labeler.members={names}: wanted two or more labelers, such as "
-                "labeler.members=[mal,grabcut], and no ensemble among them."
+                f"{self.key}.members={names}: wanted two or more labelers, such as "
+                f"{self.key}.members=[grabcut,ellipse], and no ensemble among them."
             )
             raise ConfigError(message)
         if names.count("mal") > 1:
-            message = "labeler.members: a run has one network, so mal can be a member once."
+            message = f"{self.key}.members: a run has one network, so mal can be a member once."
             raise ConfigError(message)
         if self.leader is not None and names.count(self.leader) != 1:
-            message = f"labeler.leader={self.leader}: wanted one of the members {names}."
+            message = f"{self.key}.leader={self.leader}: wanted one of the members {names}."
             raise ConfigError(message)
 
     @property
@@ -116,3 +123,23 @@ class LabelerConfig(MemberConfig):
     def drawn_by(self) -> tuple[MemberConfig, ...]:
         """The labelers that draw: the members, or itself."""
         return self.members or (self,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideConfig(LabelerConfig, key="guide"):
+    """Who draws masks of the training boxes for our own network to learn from, untrained itself."""
+
+    def _require_possible(self) -> None:
+        if self.is_trained:
+            message = (
+                f"{self.asked}: a guide draws without a training on your boxes. Wanted one of "
+                f"{', '.join(UNTRAINED)}; or ensemble, with guide.members=[grabcut,ellipse] or "
+                "others of these; or a file of masks."
+            )
+            raise ConfigError(message)
+        super()._require_possible()
+
+    @property
+    def asked(self) -> str:
+        """How a user asks for it."""
+        return f"mal.guide={self.name}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch
 
 
 def _foundation(config: MemberConfig) -> Drawer:
-    require_package(config.name)
+    require_package(config)
     folder = find_weights(config)
     from mal_core.labelers.foundations import Foundation
 

@@ -34,16 +34,14 @@ FAMILIES = {
 """`model_type` of the weights that each labeler takes."""
 
 
-def require_package(name: str) -> None:
+def require_package(config: MemberConfig) -> None:
     """Refuse a labeler whose package is not installed.
 
     Raises:
         ConfigError: The message says what to install.
     """
-    if name in FOUNDATIONS:
-        require_transformers(
-            f"labeler={name}", " Without it: labeler=mal, grabcut, ellipse or box."
-        )
+    if config.name in FOUNDATIONS:
+        require_transformers(config.asked, " Without it: grabcut, ellipse or box.")
 
 
 def require_transformers(asked: str, hint: str = "") -> None:
@@ -64,14 +62,15 @@ def find_weights(config: MemberConfig) -> Path:
         ConfigError: There are none of that name, or they are of another model.
         CheckpointError: The folder lacks a file, or holds only files that can run code.
     """
-    folder = _folder_of(str(config.weights), "labeler.weights=")
-    wanted = FAMILIES[config.name]
-    kind = _require_complete(folder, "labeler.weights=")
+    key, wanted = f"{config.key}.weights=", FAMILIES[config.name]
+    folder = _folder_of(str(config.weights), key)
+    kind = _require_complete(folder, key)
     if kind not in wanted:
+        setting = config.asked.partition("=")[0]
         fits = [name for name, kinds in FAMILIES.items() if kind in kinds]
-        hint = f"; labeler={fits[0]} takes it" if fits else ""
+        hint = f"; {setting}={fits[0]} takes it" if fits else ""
         message = (
-            f"labeler.weights={folder} holds a model of type {kind!r}, labeler={config.name} takes "
+            f"{key}{folder} holds a model of type {kind!r}, {config.asked} takes "
             f"{' or '.join(wanted)}{hint}."
         )
         raise ConfigError(message)
@@ -132,7 +131,7 @@ def with_local_weights(config: LabelerConfig) -> tuple[LabelerConfig, str | None
 def _local(config: MemberConfig) -> tuple[MemberConfig, str | None]:
     if config.name not in FOUNDATIONS:
         return config, None
-    require_package(config.name)
+    require_package(config)
     folder = find_weights(config)
     content = {path.name: sha256_file(path) for path in weight_files(folder)}
     return replace(config, weights=str(folder)), sha256_json(content)
