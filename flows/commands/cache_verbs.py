@@ -132,7 +132,7 @@ def why(overrides: Sequence[str]) -> str:
         except contents.WouldRunError as would:
             blocked = True
             lines.append(f"{job.name}: would run")
-            own = would.key.stage == (stage.kept_as or stage.name)
+            own = would.key.stage in (stage.name, stage.through)
             if own and told.setdefault(would.key.digest, job.name) == job.name:
                 lines += _reasons(run, would.key)
             else:

@@ -99,7 +99,9 @@ EXAMPLES = {
     "train": f"""\
   mal train {FILES} workdir=runs/mine      writes runs/mine/mal/checkpoint.pth
   mal train ... mal.max_steps=2000 mal.crop_size=224 mal.batch_size=8
-  mal train ... mal.guide=masks.json       taught by the masks of another labeler, too""",
+  mal train ... mal.guide=sam2 guide.weights=DIR
+                                           taught by another labeler, too: grabcut, sam, ...
+  mal train ... mal.guide=masks.json       or by any file of masks for these boxes""",
     "label": f"""\
   mal label {FILES} workdir=runs/mine      writes runs/mine/labels/train.json
   mal label checkpoint=FILE {FILES} output=masks.json

@@ -159,7 +159,7 @@ class _Measured:
         return Run(change(config) if change else config, store=Store(root))
 
     def _watched(
-        self, stage: str, title: str, run: Run, work: Callable[[], Any], kept_as: str = ""
+        self, stage: str, title: str, run: Run, work: Callable[[], Any], through: str = ""
     ) -> Estimate:
         """Begin a stage and end it; what it takes by its rate."""
         watch = Watch(self._seconds)
@@ -172,7 +172,7 @@ class _Measured:
             hours=total / 3600,
             rate=rate,
             units=units,
-            disk_bytes=_size(run.store.root / (kept_as or stage.split(",")[0])),
+            disk_bytes=_size(run.store.root / (through or stage.split(",")[0])),
             memory_bytes=_memory(),
         )
 
@@ -181,7 +181,7 @@ class _Measured:
         run = self._begun(lambda config: dataclasses.replace(config, label_shards=1))
         inputs.check(run, need_val=False)
         phase1.boxes(run)
-        work = partial(phase1.draw_guide, run)
+        work = partial(phase1.guide_labels, run)
         return self._side_by_side(self._watched(GUIDE, "label boxes", run, work, LABEL))
 
     def _side_by_side(self, alone: Estimate) -> Estimate:

@@ -77,7 +77,7 @@ class RunConfig(Config):
     Attributes:
         segmenters: Selected recipes with the changes of this run.
         labeler: Who draws the masks: our own network, which phase 1 trains, or another one.
-        guide: The labeler of `mal.guide=NAME`, whose masks of the training boxes teach that network.
+        guide: The labeler of `mal.guide=NAME`, whose masks teach that network.
         seed: Of all that is random: weights, batches, the first training of each arm.
         segmenter_jobs: Trainings of phase 2 that run side by side; None means as many as
             there are GPUs for, one without GPUs.

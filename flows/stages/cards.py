@@ -93,7 +93,7 @@ def _readers(run: Run, stored: Stored, kind: Kind) -> dict[str, Stored]:
     config = run.config
     found: dict[str, Stored] = {}
     if config.guide is not None:
-        found["guide"] = phase1.draw_guide(run)
+        found["guide"] = phase1.guide_labels(run)
     if config.trains_labeler:
         found["training"] = phase1.train_mal(run)
     if kind != "labeler" and config.pseudo_labels is None:

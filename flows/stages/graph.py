@@ -75,7 +75,7 @@ class Stage:
 
     Attributes:
         name: In the store, in flows and for `--force`.
-        kept_as: The stage under whose name the store has its output, where that is another.
+        through: A stage that it has do its work, with settings of its own.
         title: What it does.
         inputs: Stages whose output it reads.
         files: Settings that name files it reads.
@@ -101,7 +101,7 @@ class Stage:
     files: tuple[str, ...] = ()
     decided_by: Role
     work: Callable[..., Any]
-    kept_as: str | None = None
+    through: str | None = None
     publish: Callable[..., Any] = results.publish_nothing
     brings: tuple[str, ...] = ()
     per_file: bool = False
@@ -214,12 +214,12 @@ STAGES = (
     ),
     Stage(
         name=GUIDE,
-        title="label the training boxes by the guide",
+        title="have the guide draw",
         inputs=(CHECK, BOXES),
         files=("data.train",),
         decided_by=Role.LABELING,
         work=phase1.draw_guide,
-        kept_as=LABEL,
+        through=LABEL,
         publish=results.publish_guide,
         on_gpu=True,
     ),

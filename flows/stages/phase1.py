@@ -46,8 +46,30 @@ def boxes(run: Run) -> Stored:
 
 
 def draw_guide(run: Run) -> Stored:
-    """Masks of the training boxes by the labeler that `mal.guide` names, as `mal label` has them."""
-    return generate_pseudo_labels(guiding(run), title=GUIDE)
+    """Masks of the training boxes by the labeler that `mal.guide` names; leaves guide.json.
+
+    They are those of `mal label labeler=NAME`, without those of crowds: people drew them.
+    """
+    drawn = guide_labels(run)
+
+    def work(folder: Path) -> None:
+        from mal_core.data.pseudo_labels import forget_crowds
+
+        forget_crowds(drawn.path / "train.json", folder / "guide.json")
+
+    key = StageKey(
+        stage=GUIDE,
+        config={},
+        inputs={"labels": drawn.files["train.json"]},
+        code=code_version(["mal_core.data.pseudo_labels"]),
+    )
+    return run.get(key, work)
+
+
+def guide_labels(run: Run) -> Stored:
+    """What `mal label` leaves of the labeler that `mal.guide` names."""
+    title = f"{LABEL} by {run.config.guided_by}"
+    return generate_pseudo_labels(guiding(run), title=title)
 
 
 def guiding(run: Run) -> Run:
@@ -66,10 +88,10 @@ def guiding(run: Run) -> Run:
 
 
 def _find_guide(run: Run) -> tuple[Path | None, dict[str, str]]:
-    """The file of masks that teach our network, and its part of a key; drawn first where need be."""
+    """The file of masks that teach our network, and its part of a key; drawn first."""
     if run.config.guide is not None:
         drawn = draw_guide(run)
-        return drawn.path / "train.json", {"guide": drawn.files["train.json"]}
+        return drawn.path / "guide.json", {"guide": drawn.files["guide.json"]}
     if run.config.mal.guide is None:
         return None, {}
     plain = in_utf8(run, run.config.mal.guide)
@@ -113,9 +135,7 @@ def train_mal(run: Run) -> Stored:
         return run.get(_train_key(run, stripped, train, guided), work)
 
 
-def _train_key(
-    run: Run, stripped: Stored, train: SplitConfig, guided: dict[str, str]
-) -> StageKey:
+def _train_key(run: Run, stripped: Stored, train: SplitConfig, guided: dict[str, str]) -> StageKey:
     config = run.config
     encoder = {**deciding(config.encoder, Role.TRAINING), "weights": _weights_digest(run)}
     return StageKey(

@@ -35,12 +35,13 @@ def publish_labeler(run: Run, stored: Stored) -> None:
     cards.write_card(run, stored, folder / "checkpoint.pth", "labeler", seeds=[run.config.seed])
 
 
-def publish_guide(run: Run, stored: Stored) -> None:
-    """The guide's masks: guide/ in the working folder; its accounting in the log."""
-    folder, drawn = run.config.workdir / "guide", phase1.guiding(run)
-    _copy(stored, folder, {name: name for name in ("train.json", "skipped.json")})
-    cards.write_card(drawn, stored, folder / "train.json", "labels", seeds=[run.config.seed])
-    logger.info("guide %s: %s", run.config.guided_by, phase1.accounting(stored).line())
+def publish_guide(run: Run, _stored: Stored) -> None:
+    """What the guide drew: guide/ in the working folder; its accounting in the log."""
+    labels, folder = phase1.guide_labels(run), run.config.workdir / "guide"
+    _copy(labels, folder, {name: name for name in ("train.json", "skipped.json")})
+    of_guide, file = phase1.guiding(run), folder / "train.json"
+    cards.write_card(of_guide, labels, file, "labels", seeds=[run.config.seed])
+    logger.info("guide %s: %s", run.config.guided_by, phase1.accounting(labels).line())
 
 
 def publish_labels(run: Run, stored: Stored) -> str:

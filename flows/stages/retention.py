@@ -176,7 +176,7 @@ def _compared(run: Run, trained: Trained, annotations: Path) -> tuple[SegmenterR
 
 
 def _costs(run: Run, labels: Stored, trained: Trained) -> Iterator[StageCost]:
-    stored = {} if run.config.guide is None else {GUIDE: phase1.draw_guide(run)}
+    stored = {} if run.config.guide is None else {GUIDE: phase1.guide_labels(run)}
     if run.config.trains_labeler:
         stored[TRAIN] = phase1.train_mal(run)
     stored[LABEL] = labels

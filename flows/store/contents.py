@@ -225,6 +225,8 @@ def differences(key: StageKey, root: Path) -> list[str]:
         (_flat(candidate) for candidate in known),
         key=lambda candidate: _distance(wanted, candidate),
     )
+    if 2 * len(wanted.keys() & nearest) < len(wanted | nearest):
+        return ["the store has no output of this stage that was made in such a way"]
     return [
         f"{name}: {_shown(nearest.get(name))} -> {_shown(wanted.get(name))}"
         for name in sorted(wanted | nearest)

@@ -8,7 +8,5 @@ FlowStage = Literal[
 FULL, TRAIN, LABEL, SEGMENT, EVALUATE = get_args(FlowStage)
 SCENES, NORMAL_FORM, IMAGES = "scenes", "normal-form", "images"
 ONE_CLASS, NORMAL_MASKS = "one-class", "normal-masks"
-CHECK, BOXES, PREDICT = "check", "boxes", "predict"
-GUIDE = "draw-guide"
-"""In flows; the store has its output among those of LABEL, which does the same."""
+CHECK, BOXES, GUIDE, PREDICT = "check", "boxes", "guide", "predict"
 OVERLAP = "overlap"

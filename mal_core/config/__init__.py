@@ -253,7 +253,8 @@ class MalConfig(Config, key="mal"):
         label_batch_size: Crops per forward pass when labeling.
         label_precision: Of the network when labeling; auto: bf16 on a GPU that has it, else fp32.
         guide: A COCO file with masks of another labeler for the training boxes, by annotation id:
-            the rounds of self-training learn them as far as the network and the box agree.
+            the rounds of self-training learn them as far as the network and the box agree. In a
+            run also the name of that labeler: its masks are drawn first.
         compat_official: Reproduce the quirks of the reference implementation that change
             numbers (spec section 10), for comparison only; without rounds of self-training.
     """

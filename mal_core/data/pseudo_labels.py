@@ -1,5 +1,6 @@
 """Write pseudo-labels into a copy of the COCO file they belong to; every box is accounted for."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -104,6 +105,23 @@ def restore_crowds(labels: Path, source: Path) -> None:
         kept[entry["id"]] if entry["id"] in crowds else entry for entry in content["annotations"]
     ]
     _write(labels, {**content, "annotations": annotations})
+
+
+def forget_crowds(labels: Path, output: Path) -> None:
+    """Write a labeled file without the masks of its crowds, which people drew.
+
+    The bytes stay as they are where no crowd has one.
+
+    Raises:
+        DatasetError: The file is absent or broken.
+    """
+    content = parse_coco(labels)
+    crowds = [entry for entry in content["annotations"] if entry.get("iscrowd")]
+    masks = [entry.pop("segmentation", None) for entry in crowds]
+    if any(mask is not None for mask in masks):
+        _write(output, content)
+    else:
+        shutil.copyfile(labels, output)
 
 
 def _labeled(entry: dict[str, Any], label: PseudoLabel, *, box_area: bool) -> dict[str, Any]:

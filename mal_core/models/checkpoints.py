@@ -21,8 +21,6 @@ Settings = TypeVar("Settings", EncoderConfig, MalConfig)
 FORMAT = 1
 FAMILIAR = "familiar"
 """Absent in checkpoints of before drift was told."""
-GUIDE = "guide.json"
-"""Any guide: its content decides the weights, and nothing in the file may depend on its name."""
 RETRAIN = "Give one that `mal train` of this version wrote, workdir/mal/checkpoint.pth."
 
 
@@ -39,7 +37,7 @@ def save_labeler(
     content = {
         "format": FORMAT,
         "encoder": {**encoder, "weights": None if weights is None else str(weights)},
-        "mal": {**mal, "guide": None if guide is None else GUIDE},
+        "mal": {**mal, "guide": None if guide is None else guide.name},
         "load_report": load_report,
         "student": labeler.student.state_dict(),
         "teacher": labeler.teacher.state_dict(),

@@ -50,7 +50,8 @@ class StandIns:
     def label(self, job: phase1.LabelJob) -> PseudoLabelSet:
         self.asked.append(LABEL)
         content = json.loads(job.annotations.read_text())
-        digest = hashlib.sha256(f"{job.checkpoint.read_bytes()!r} {job.mal}".encode()).hexdigest()
+        by = job.labeler if job.checkpoint is None else job.checkpoint.read_bytes()
+        digest = hashlib.sha256(f"{by!r} {job.mal}".encode()).hexdigest()
         sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
         for entry in content["annotations"]:
             x, y, width, height = entry["bbox"]

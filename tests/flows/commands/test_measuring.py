@@ -8,8 +8,13 @@ import pytest
 
 from flows.commands import measuring
 from flows.commands.measuring import Watch
+from flows.stages.run import Run
+from flows.store.stage_names import CHECK, GUIDE
+from flows.store.stage_names import LABEL as LABELING
+from flows.store.stage_names import TRAIN as TRAINING
 from mal_core.errors import WorkerError
 from mal_core.processes import progress
+from tests.flows.stand_ins import LABEL, PSEUDO, TRAIN, Pipeline, StandIns
 
 
 def tell(title: str, done: int, total: int) -> None:
@@ -76,3 +81,23 @@ def test_work_that_ends_before_its_time_is_measured_whole() -> None:
     rate, units = watch.rate()
     assert units == 4
     assert rate == pytest.approx(40, rel=0.5)
+
+
+def test_a_guide_is_measured_by_itself_and_in_no_other_stage(
+    tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins = StandIns(monkeypatch)
+    pipeline = Pipeline(tmp_path, drawn, stand_ins)
+    run = Run(pipeline.config("mal.guide=box"))
+    found = list(measuring.measure(run, seconds=1, scored=True))
+    assert [one.stage for one in found[:4]] == [CHECK, GUIDE, TRAINING, LABELING]
+    assert all(one.disk_bytes > 0 for one in found[1:4])
+    assert stand_ins.asked == [LABEL, TRAIN, TRAIN, LABEL, PSEUDO, PSEUDO]
+
+
+def test_phase_2_is_measured_with_a_file_that_guides(
+    tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(tmp_path, drawn, StandIns(monkeypatch))
+    run = Run(pipeline.config(f"mal.guide={pipeline.annotations}"))
+    assert list(measuring.measure(run, seconds=1, scored=True))[-1].stage.endswith("trainings")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from flows.settings import composing
 from flows.stages import licensing
 from flows.store.manifest import manifest_of, sealed
 from mal_core.config import EncoderConfig
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import GuideConfig, LabelerConfig
 from mal_core.data.inspection.licences import LicensedPart, card_of, read_licence
 from mal_core.errors import LeakError
 from mal_core.jobs.phase1 import TrainJob, train_in_child
@@ -21,6 +22,7 @@ from mal_core.models.labeler import build_labeler
 from mal_core.processes.files import sha256_file, write_json
 from mal_core.processes.records import to_json
 from tests.builders import CocoFiles, write_coco
+from tests.flows.conftest import Mal as Command
 from tests.mal_core.drawn import TINY_ENCODER, tiny_mal
 
 Mal = Callable[..., tuple[int, str, str]]
@@ -117,6 +119,31 @@ def test_a_guide_is_named_by_the_manifest_and_the_policy(
     assert "guide (guide.json): 'not stated'" in mal("check", *guided, *policy)[2]
 
 
+@pytest.mark.slow
+def test_a_named_guide_comes_to_the_network_of_the_two_commands(
+    files: CocoFiles, fresh_mal: Command, mal: Mal, tmp_path: Path
+) -> None:
+    guided = (*given(files), *TINY, "mal.self_training.rounds=1")
+    named = ("train", *guided, "mal.guide=ellipse")
+    fresh_mal.end_at("label boxes: 0/", signal.SIGKILL, *named)
+    assert "generate-pseudo-labels by ellipse: continuing" in fresh_mal.run(*named)
+    guide = tmp_path / "guide.json"
+    assert mal("label", *given(files), "labeler=ellipse", f"output={guide}")[0] == 0
+    assert mal("train", *guided, f"mal.guide={guide}", f"workdir={tmp_path / 'two'}")[0] == 0
+    one, two = (folder / "mal" for folder in (fresh_mal.workdir, tmp_path / "two"))
+    assert (one / "checkpoint.pth").read_bytes() == (two / "checkpoint.pth").read_bytes()
+
+    manifest = json.loads((one / "checkpoint.manifest.json").read_text())
+    read = manifest["phase_1_read"]
+    assert [file["role"] for file in read["training"]["files"]] == ["boxes", "guide"]
+    assert not [file for file in read["guide"]["files"] if file["holds_masks"]]
+    stored = fresh_mal.root / "store" / read["guide"]["stage"] / "train.json"
+    assert stored.read_bytes() == (fresh_mal.workdir / "guide" / "train.json").read_bytes()
+    files.rewrite({**files.content(), "licenses": []})
+    policy = ("license_policy=commercial", "data.license=own")
+    assert mal("check", *guided, "mal.guide=ellipse", *policy)[0] == 0
+
+
 def test_a_file_without_a_manifest_cannot_be_verified(mal: Mal, tmp_path: Path) -> None:
     status, _, err = mal("verify", str(tmp_path / "labels.json"))
     assert status == 2
@@ -208,6 +235,11 @@ def test_weights_of_other_labelers_take_part_and_an_encoder_that_draws_nothing_d
         drawer = LabelerConfig(name="sam2", weights=weights)
         (part,) = licensing.label_parts(dataclasses.replace(config, labeler=drawer))
         assert (part.part, part.licence.name) == (licensing.DRAWER, licence)
+        guide = GuideConfig(name="sam2", weights=weights)
+        (part,) = licensing.label_parts(dataclasses.replace(config, guide=guide))
+        assert (part.part, part.licence.name) == (licensing.GUIDE_WEIGHTS, licence)
+    guided = dataclasses.replace(config, guide=GuideConfig(name="grabcut"))
+    assert list(licensing.label_parts(guided)) == []
     grabcut = dataclasses.replace(config, labeler=LabelerConfig(name="grabcut"))
     assert list(licensing.label_parts(grabcut)) == []
     assert licensing.origin_before(grabcut) is None

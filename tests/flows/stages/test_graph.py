@@ -15,6 +15,7 @@ from flows.store.stage_names import (
     BOXES,
     CHECK,
     EVALUATE,
+    GUIDE,
     IMAGES,
     LABEL,
     ONE_CLASS,
@@ -86,6 +87,15 @@ def test_a_stage_computes_what_the_graph_says_it_needs_and_nothing_else(
     assert set(own(run)) == set(names(graph.walk(run.config, last)))
 
 
+def test_a_guide_draws_before_the_training_where_a_labeler_is_named(pipeline: Pipeline) -> None:
+    run = Recorder(pipeline.config("mal.guide=box"))
+    assert names(graph.walk(run.config, LABEL)) == [CHECK, BOXES, GUIDE, TRAIN, LABEL]
+    graph.perform(run, LABEL)
+    assert [one for one in run.worked if one not in (IMAGES, CHECK, BOXES)] == [
+        LABEL, GUIDE, TRAIN, LABEL,
+    ]  # fmt: skip
+
+
 def test_a_given_labeler_leaves_training_out(pipeline: Pipeline) -> None:
     weights = pipeline.root / "weights.pth"
     weights.write_text("weights")
@@ -108,6 +118,8 @@ def test_a_record_lists_the_settings_that_decide_its_stage() -> None:
     assert {"mal.max_steps", "encoder.name", "mal.crf.zeta", "seed"} <= set(train)
     assert {"mal.mask_threshold", "mal.refinement.grid"} <= set(label)
     assert not set(train) & set(label)
+    assert "guide.iterations" in graph.BY_NAME[GUIDE].settings
+    assert not [one for one in (*train, *label) if one.startswith("guide.")]
     assert Role.OPERATION not in {stage.decided_by for stage in graph.STAGES}
     assert graph.BY_NAME[PREDICT].required == composing.files_of(
         "data.train", "data.val", "data.test"

@@ -205,6 +205,64 @@ def test_the_content_of_a_guide_decides_the_labeler_and_its_place_does_not(
     assert report.context["phase 1"].endswith("px, guided by the masks of one.json")
 
 
+def test_a_labeler_that_guides_draws_first_and_its_masks_decide(pipeline: Pipeline) -> None:
+    def asked(*overrides: str, force: tuple[str, ...] = ()) -> list[str]:
+        pipeline.run("mal.guide=box", *overrides, force=force)
+        return [one for one in pipeline.stand_ins.asked if one not in PHASE_2]
+
+    assert asked() == [LABEL, TRAIN, LABEL]
+    assert asked() == []
+    assert asked(force=(stage_names.GUIDE,)) == [LABEL]
+    assert asked("mal.max_steps=7") == [TRAIN, LABEL]
+    assert asked("guide.cut_to_box=false") == [LABEL, TRAIN, LABEL]
+    drawn = phase1.draw_guide(Run(pipeline.config("mal.guide=box"))).path / "guide.json"
+    assert pipeline.run(f"mal.guide={drawn}") == NOTHING
+
+
+def test_a_guide_is_what_labeling_by_it_has_stored(pipeline: Pipeline) -> None:
+    alone = Run(pipeline.config("labeler=box"))
+    pipeline.stand_ins.asked.clear()
+    graph.perform(alone, stage_names.LABEL)
+    run = Run(pipeline.config("mal.guide=box"))
+    graph.perform(run, stage_names.LABEL)
+    assert pipeline.stand_ins.asked == [LABEL, TRAIN, LABEL]
+    shown = run.config.workdir / "guide" / "train.json"
+    labels = phase1.generate_pseudo_labels(alone)
+    assert shown.read_bytes() == (labels.path / "train.json").read_bytes()
+
+
+def test_a_mask_that_people_drew_changes_no_guide(pipeline: Pipeline) -> None:
+    def crowd(dent: float) -> None:
+        def change(content: dict[str, Any]) -> None:
+            entry = content["annotations"][0]
+            x, y, w, h = entry["bbox"]
+            corners = [x + dent, y + dent, x + w, y, x + w, y + h, x, y + h]
+            entry.update(iscrowd=1, segmentation=[corners])
+
+        pipeline.edit(change)
+
+    crowd(1.0)
+    pipeline.run("mal.guide=box")
+    drawn = phase1.draw_guide(Run(pipeline.config("mal.guide=box"))).path / "guide.json"
+    masked = ["segmentation" in one for one in json.loads(drawn.read_text())["annotations"]]
+    assert masked == [False, *[True] * (len(masked) - 1)]
+    crowd(3.0)
+    assert TRAIN not in pipeline.run("mal.guide=box")
+
+
+def test_a_report_names_the_guide_its_time_and_what_it_read(pipeline: Pipeline) -> None:
+    members = "guide.members=[ellipse,{name: box, cut_to_box: false}]"
+    run = Run(pipeline.config("mal.guide=ensemble", members))
+    (report,) = graph.perform(run, EVALUATE)
+    said = report.context["phase 1"]
+    assert said.endswith("px, guided by the masks of ensemble (ellipse, box)")
+    assert [one.stage for one in report.cost.stages[:3]] == [
+        stage_names.GUIDE,
+        stage_names.TRAIN,
+        stage_names.LABEL,
+    ]
+
+
 def test_the_code_that_weighs_labels_decides_trainings_with_weights_alone(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +347,23 @@ def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline
     place = lines.index("train-segmenter: solov2_r18 on pseudo-labels, seed 0: would run")
     assert lines[place + 1] == "  after generate-pseudo-labels"
     assert pipeline.stand_ins.asked == []
+
+
+def test_why_tells_a_guide_from_the_labels(pipeline: Pipeline) -> None:
+    given = [*pipeline.overrides, "mal.guide=box"]
+    lines = cache_verbs.why(given).splitlines()
+    assert lines[:6] == [
+        "guide: would run",
+        "  the store has no output of this stage that was made in such a way",
+        "train-mal: would run",
+        "  after guide",
+        "generate-pseudo-labels: would run",
+        "  after guide",
+    ]
+    graph.perform(Run(pipeline.config("mal.guide=box")), EVALUATE)
+    assert cache_verbs.why(given).splitlines()[-1] == "nothing would run"
+    lines = cache_verbs.why([*given, "guide.iterations=7"]).splitlines()
+    assert lines[:2] == ["guide: would run", "  config.labeler.iterations: 5 -> 7"]
 
 
 def test_why_says_that_an_attempt_will_be_continued_and_speaks_as_the_settings_do(

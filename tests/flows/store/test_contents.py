@@ -131,6 +131,10 @@ def test_differences_name_what_changed_against_the_nearest_output(store: Store) 
     assert contents.differences(key(1, stage="other"), store.root) == [
         "the store has no output of this stage"
     ]
+    unlike = StageKey(stage=key(1).stage, config={"a": 1, "b": 2, "c": 3}, inputs={}, code="1")
+    assert contents.differences(unlike, store.root) == [
+        "the store has no output of this stage that was made in such a way"
+    ]
 
 
 def test_a_damaged_output_is_named_as_such(store: Store) -> None:
