@@ -68,6 +68,7 @@ def draw_guide(run: Run) -> Stored:
 
 def guide_labels(run: Run) -> Stored:
     """What `mal label` leaves of the labeler that `mal.guide` names."""
+    check(run, need_val=False)  # before the guide's own, which takes it for the labeler
     title = f"{LABEL} by {run.config.guided_by}"
     return generate_pseudo_labels(guiding(run), title=title)
 

@@ -30,6 +30,7 @@ TINY = (
     "encoder=random_tiny", "mal=tiny_scenes", "mal.max_steps=1", "mal.batch_size=2",
     "mal.num_workers=0",
 )  # fmt: skip
+ROUND = ("mal.self_training.rounds=1",)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_guide_is_named_by_the_manifest_and_the_policy(
 ) -> None:
     work, guide = tmp_path / "work", tmp_path / "guide.json"
     guide.write_bytes(files.annotations.read_bytes())
-    guided = (*given(files), *TINY, "mal.self_training.rounds=1", f"mal.guide={guide}")
+    guided = (*given(files), *TINY, *ROUND, f"mal.guide={guide}")
     status, out, err = mal("train", *guided, f"workdir={work}")
     assert status == 0, err
     assert "masks for 6 of 6 boxes" in out + err
@@ -123,7 +124,7 @@ def test_a_guide_is_named_by_the_manifest_and_the_policy(
 def test_a_named_guide_comes_to_the_network_of_the_two_commands(
     files: CocoFiles, fresh_mal: Command, mal: Mal, tmp_path: Path
 ) -> None:
-    guided = (*given(files), *TINY, "mal.self_training.rounds=1")
+    guided = (*given(files), *TINY, *ROUND)
     named = ("train", *guided, "mal.guide=ellipse")
     fresh_mal.end_at("label boxes: 0/", signal.SIGKILL, *named)
     assert "generate-pseudo-labels by ellipse: continuing" in fresh_mal.run(*named)
@@ -243,6 +244,22 @@ def test_weights_of_other_labelers_take_part_and_an_encoder_that_draws_nothing_d
     grabcut = dataclasses.replace(config, labeler=LabelerConfig(name="grabcut"))
     assert list(licensing.label_parts(grabcut)) == []
     assert licensing.origin_before(grabcut) is None
+
+
+def test_weights_of_a_guide_are_refused_as_a_guides_before_it_draws(
+    files: CocoFiles, mal: Mal, tmp_path: Path
+) -> None:
+    weights = tmp_path / "tiny"
+    weights.mkdir()
+    (weights / "config.json").write_text('{"model_type": "sam2"}')
+    (weights / "model.safetensors").touch()
+    files.rewrite({**files.content(), "licenses": []})
+    policy = ("license_policy=commercial", "data.license=own", f"workdir={tmp_path / 'work'}")
+    guided = ("mal.guide=sam2", f"guide.weights={weights}")
+    status, _, err = mal("train", *given(files), *TINY, *ROUND, *guided, *policy)
+    assert status == 2
+    assert f"guide weights ({weights}): 'not stated'" in err
+    assert "Choose another labeler for mal.guide" in err
 
 
 def test_training_on_a_file_with_masks_is_caught(files: CocoFiles, tmp_path: Path) -> None:
