@@ -1,6 +1,6 @@
 """Settings of who draws the masks: our own network, a foundation model, or no network at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mal_core.config.roles import Labeling
@@ -127,7 +127,13 @@ class LabelerConfig(MemberConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GuideConfig(LabelerConfig, key="guide"):
-    """Who draws masks of the training boxes for our own network to learn from, untrained itself."""
+    """Who draws masks of the training boxes for our own network to learn from, untrained itself.
+
+    Attributes:
+        name: Which one, as `mal.guide` says.
+    """
+
+    name: Labeling[LabelerName] = field()
 
     def _require_possible(self) -> None:
         if self.is_trained:
