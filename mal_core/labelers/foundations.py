@@ -4,6 +4,7 @@ The photo goes through the image encoder once; its boxes follow in the mask deco
 scaled by the model's own processor, from px of the photo to px of the encoder's input.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from mal_core.config.labelers import MemberConfig
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import Drawing, Map, PixelBox
-from mal_core.labelers.weights import EXTRA
+from mal_core.labelers.weights import EXTRA, weight_files
 from mal_core.models.precision import computes_in_bf16
+from mal_core.processes.files import READ_EVENT
 from mal_core.types import BoxAnnotation
 
 MOST_PIXELS = 1 << 25
@@ -213,6 +215,9 @@ def _model(family: _Family, folder: Path) -> Any:
             f"in another shape: {shown}{' ...' if len(lacking) > SHOWN_TENSORS else ''}."
         )
         raise CheckpointError(message)
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":  # opened without Python
+            sys.audit(READ_EVENT, str(path))
     return model
 
 

@@ -15,6 +15,7 @@ import mal_core
 from mal_core.config.labelers import FOUNDATIONS
 from mal_core.labelers.foundations import Foundation
 from mal_core.labelers.recipes import drawer_recipe
+from mal_core.processes.files import READ_EVENT
 from mal_core.types import BoxAnnotation
 from tests.mal_core.labelers.tiny_foundations import SIDE, write_tiny
 
@@ -208,6 +209,13 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(mal_core.ConfigError, match=r"pip install 'mal-pipeline\[sam\]'"):
         mal_core.load_labeler(labeler="sam2")
+
+
+def test_weights_that_are_opened_without_python_are_told_of(folders, monkeypatch):
+    heard = []
+    monkeypatch.setattr(sys, "audit", lambda *event: heard.append(event))
+    foundation("sam2", folders["sam2"])
+    assert (READ_EVENT, str(folders["sam2"] / "model.safetensors")) in heard
 
 
 def test_the_best_of_three_masks_is_the_one_with_the_highest_rating(folders, photo):
