@@ -186,7 +186,7 @@ def _checked_overrides(overrides: Sequence[str]) -> list[str]:
 def _quoted_path(text: str) -> str:
     """Quote the value of a path, so that blanks, commas and brackets stand for themselves."""
     key, equals, value = text.partition("=")
-    plain = value not in ("", "null") and value[0] not in "'\"$"
+    plain = value not in ("", "null") and value[0] not in "'\"$" and not recipes.are_names(value)
     quoted = {
         setting.key
         for setting in _settings()

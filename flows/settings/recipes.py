@@ -84,6 +84,11 @@ def labelers(chosen: Any) -> list[dict[str, Any]]:
     return [_with_local_weights(member_values(member)) for member in listed]
 
 
+def are_names(value: str) -> bool:
+    """Whether a text on the command line is the name of a labeler, or several for a sweep."""
+    return {*value.split(",")} <= {*typing.get_args(LabelerName), "null"}
+
+
 def take_guide(raw: dict[str, Any]) -> dict[str, Any] | None:
     """Take the labeler that `mal.guide` names out of a run's values, as plain data; None: a file.
 
@@ -104,6 +109,13 @@ def take_guide(raw: dict[str, Any]) -> dict[str, Any] | None:
         raise ConfigError(message)
     if not known:
         return None
+    misplaced = raw["labeler"].get("weights")
+    if misplaced is not None and raw["labeler"].get("name") == "mal":
+        message = (
+            f"labeler.weights={misplaced} is not possible with labeler=mal. Weights of the guide "
+            f"are given by guide.weights={misplaced}."
+        )
+        raise ConfigError(message)
     raw["mal"]["guide"] = None
     return labeler({**to_json(drawer_recipe(named)), **changes})
 

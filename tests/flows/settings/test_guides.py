@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.settings import composing
+from flows.settings.sweep import combinations
 from mal_core.config.labelers import UNTRAINED
 from mal_core.errors import ConfigError
 
@@ -49,6 +50,13 @@ def test_an_ensemble_guides_unless_our_network_is_in_it() -> None:
         composing.compose(["mal.guide=ensemble"])
 
 
+def test_guides_can_be_swept() -> None:
+    found = combinations(["mal.guide=box,ellipse,null", "workdir=w"])
+    assert [one.name for one in found] == ["guide=box", "guide=ellipse", "guide=null"]
+    guides = [composing.compose(one.overrides).guided_by for one in found]
+    assert guides == ["box", "ellipse", None]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -59,6 +67,7 @@ def test_an_ensemble_guides_unless_our_network_is_in_it() -> None:
         (["mal.guide=box", "guide.weights=a"], "guide.weights=a is not possible with mal.guide=box"),
         (["mal.guide=box", "guide.name=sam"], "guide.name: `guide` has settings of the labeler"),
         (["mal.guide=box", "guide=sam"], "guide=sam: `guide` has settings of the labeler"),
+        (["mal.guide=sam2", "labeler.weights=a"], "the guide are given by guide.weights=a"),
         (["guide.weights=a"], "guide.weights: .* mal.guide is not given"),
         (["mal.guide=sam2", "guide.weights=null"], "mal.guide=sam2 needs guide.weights=..."),
     ],
