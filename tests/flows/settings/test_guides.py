@@ -64,7 +64,7 @@ def test_guides_can_be_swept() -> None:
         (["mal.guide=grabcuts"], "no such file. Wanted a COCO file of masks, or a labeler: box, "),
         (["mal.guide=box", "mal.self_training.rounds=0"], "not possible with mal.guide=box"),
         (["mal.guide=box", "labeler=grabcut"], "mal.guide=box guides the training"),
-        (["mal.guide=box", "guide.weights=a"], "guide.weights=a is not possible with mal.guide=box"),
+        (["mal.guide=box", "guide.weights=a"], "guide.weights=a is not possible with mal.guide"),
         (["mal.guide=box", "guide.name=sam"], "guide.name: `guide` has settings of the labeler"),
         (["mal.guide=box", "guide=sam"], "guide=sam: `guide` has settings of the labeler"),
         (["mal.guide=sam2", "labeler.weights=a"], "the guide are given by guide.weights=a"),
