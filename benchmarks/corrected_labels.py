@@ -1,11 +1,12 @@
 """What a review is worth to a segmenter: what labels keep after correcting the worst of them.
 
     python -m benchmarks.corrected_labels runs/corrected --data scenes [NAME=DIR ...] \
-        --recipe solov2_r18 [--shares 0.05 0.1 0.2] [--checkpoints NAME=FILE] [--seeds 0 1] \
-        [--steps N] [--jobs 2]
+        --recipe solov2_r18 [--shares 0.05 0.1 0.2] [--checkpoints NAME=FILE] \
+        [--labels NAME=FILE] [--seeds 0 1] [--steps N] [--jobs 2]
 
 DIR holds `images/` and `annotations/instances_{train,val}.json`; `scenes` alone are drawn. A
-labeler (of `--checkpoints`, else trained here) labels the training boxes. For each share the
+labeler (of `--checkpoints`, else trained here) labels the training boxes, unless `--labels` has
+labels with scores already, such as those that `benchmarks.label_weights` spoils. For each share the
 masks that `mal review` shows first, and as many random ones, become human masks. The recipe is
 trained on each file of labels, as phase 2 does, and on human masks alone. Leaves table.md and
 table.json, after each training; started again it goes on.
@@ -60,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.2])
     parser.add_argument("--checkpoints", nargs="*", default=[], metavar="NAME=FILE")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=FILE")
     trainings.add_training_options(parser)
     trainings.add_labeler_options(parser)
     return parser.parse_args()
@@ -76,13 +78,8 @@ def _name(correction: tuple[str, float]) -> str:
 
 def _files(data: Data, options: argparse.Namespace) -> dict[str, Path]:
     """Files of labels by name: as the labeler made them, each correction, the human masks."""
-    folder = labels_folder(options.out, data, UNCORRECTED)
-    folder.mkdir(parents=True, exist_ok=True)
-    given = dict(text.split("=", 1) for text in options.checkpoints).get(data.name)
-    checkpoint = Path(given) if given else trainings.train_labeler(data, folder, options)
-    labels = folder / "labels.json"
-    if not labels.is_file():
-        write_json(labels, trainings.labeled(data, checkpoint, folder))
+    given = _named(options.labels, data)
+    labels = _made_here(data, options) if given is None else given
     worst = [suspect.labeled.id for suspect in review_queue(read_labeled(labels))]
     random = np.random.default_rng(0).permutation(worst).tolist()
     files = {UNCORRECTED: labels, HUMAN: data.train.annotations}
@@ -93,6 +90,25 @@ def _files(data: Data, options: argparse.Namespace) -> dict[str, Path]:
         files[name].parent.mkdir(parents=True, exist_ok=True)
         write_json(files[name], _corrected(labels, data.train.annotations, chosen))
     return files
+
+
+def _made_here(data: Data, options: argparse.Namespace) -> Path:
+    """Labels of the training boxes by a labeler, which is trained first unless it is given."""
+    folder = labels_folder(options.out, data, UNCORRECTED)
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = folder / "labels.json"
+    if not labels.is_file():
+        checkpoint = _named(options.checkpoints, data)
+        if checkpoint is None:
+            checkpoint = trainings.train_labeler(data, folder, options)
+        write_json(labels, trainings.labeled(data, checkpoint, folder))
+    return labels
+
+
+def _named(texts: Sequence[str], data: Data) -> Path | None:
+    """The file of a data set among NAME=FILE."""
+    found = dict(text.split("=", 1) for text in texts).get(data.name)
+    return None if found is None else Path(found)
 
 
 def _corrected(labels: Path, human: Path, chosen: Sequence[int]) -> dict[str, Any]:

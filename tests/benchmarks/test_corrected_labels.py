@@ -36,3 +36,10 @@ def test_the_worst_or_random_masks_become_human_ones_and_the_others_stay(
     assert ids["worst 20 % corrected"] != ids["random 20 % corrected"]
     lowest = {ann["id"] for ann in content["annotations"][: count // 2]}
     assert ids["worst 20 % corrected"] <= lowest
+    given = tmp_path / "given.json"
+    given.write_bytes(files["as labeled"].read_bytes())
+    monkeypatch.setattr("sys.argv", [*command, "--labels", f"scenes={given}"])
+    again = corrected_labels._files(data, corrected_labels._options())
+    assert again["as labeled"] == given
+    name = "worst 20 % corrected"
+    assert json.loads(again[name].read_text())["annotations"] == read[name]
