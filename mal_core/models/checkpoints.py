@@ -86,6 +86,11 @@ def _require_fit(
     Raises:
         CheckpointError: It names tensors.
     """
+    layers = max(mal.head_convs, *_depths(encoder.options))
+    tensors = sum(len(one) for one in networks.values() if isinstance(one, Mapping))
+    if layers > tensors:  # a sketch of a billion layers would take all time
+        message = f"{path}: {tensors} tensors are not those of {layers} layers."
+        raise CheckpointError(message)
     with torch.device("meta"):  # settings that ask for all memory get none
         sketch, _ = build_labeler(encoder, mal)
     for name, tensors in networks.items():
@@ -113,6 +118,13 @@ def _require_fit(
                 "went astray, or the file is damaged. Train it again."
             )
             raise CheckpointError(message)
+
+
+def _depths(options: Mapping[str, Any]) -> list[int]:
+    """How many blocks options of timm's builders ask for, of a stage or of all."""
+    stages = options.get("depths")
+    found = [options.get("depth"), *(stages if isinstance(stages, list | tuple) else [stages])]
+    return [value for value in found if isinstance(value, int)]
 
 
 def _packed(familiar: FamiliarCrops | None) -> dict[str, Any] | None:

@@ -104,3 +104,19 @@ def test_settings_that_ask_for_all_memory_get_none(changed: Callable[..., Path])
     with pytest.raises((CheckpointError, ConfigError)):
         load_labeler(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        lambda content: content["encoder"]["options"].update(depth=10**9),
+        lambda content: content["encoder"]["options"].update(depths=(2, 10**9)),
+        lambda content: content["mal"].update(head_convs=10**9),
+    ],
+    ids=["blocks", "stages", "convolutions"],
+)
+def test_settings_that_ask_for_all_time_get_none(
+    deep: Callable[[Content], object], changed: Callable[..., Path]
+) -> None:
+    with pytest.raises(CheckpointError, match=r"\d+ tensors are not those of 1000000000 layers"):
+        load_labeler(changed(deep))
