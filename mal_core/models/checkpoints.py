@@ -86,7 +86,7 @@ def _require_fit(
     Raises:
         CheckpointError: It names tensors.
     """
-    layers = max(mal.head_convs, *_depths(encoder.options))
+    layers = max([mal.head_convs, *_depths(encoder.options)])
     tensors = sum(len(one) for one in networks.values() if isinstance(one, Mapping))
     if layers > tensors:  # a sketch of a billion layers would take all time
         message = f"{path}: {tensors} tensors are not those of {layers} layers."

@@ -1,5 +1,6 @@
 """Checkpoints whose parts do not belong together: refused by name, before memory is taken."""
 
+import dataclasses
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from mal_core.config import EncoderConfig
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.models.checkpoints import load_labeler, save_labeler
 from mal_core.models.labeler import build_labeler
@@ -21,13 +23,13 @@ Content = dict[str, Any]
 def changed(tmp_path: Path) -> Callable[[Callable[[Content], object]], Path]:
     """A sound checkpoint, with a change."""
 
-    def write(change: Callable[[Content], object]) -> Path:
+    def write(change: Callable[[Content], object], encoder: EncoderConfig = TINY_ENCODER) -> Path:
         path = tmp_path / "labeler.pth"
-        labeler, report = build_labeler(TINY_ENCODER, tiny_mal())
+        labeler, report = build_labeler(encoder, tiny_mal())
         save_labeler(
             path,
             labeler,
-            encoder=to_json(TINY_ENCODER),
+            encoder=to_json(encoder),
             mal=to_json(tiny_mal()),
             load_report=str(report),
         )
@@ -43,8 +45,11 @@ def name_of(content: Content) -> str:
     return next(iter(content["student"]))
 
 
-def test_a_sound_one_is_read(changed: Callable[..., Path]) -> None:
-    labeler, _ = load_labeler(changed(lambda content: None))
+@pytest.mark.parametrize("options", [{}, {"depth": 2}], ids=["timms_depth", "own_depth"])
+def test_a_sound_one_is_read(options: Content, changed: Callable[..., Path]) -> None:
+    small = {"embed_dim": 24, "num_heads": 1, **options}
+    encoder = dataclasses.replace(TINY_ENCODER, options=small)
+    labeler, _ = load_labeler(changed(lambda content: None, encoder))
     assert not labeler.training
 
 
