@@ -216,7 +216,7 @@ def test_members_that_cannot_be_are_refused_in_a_sentence(settings, words):
 
 
 def test_settings_of_an_ensemble_belong_to_one():
-    with pytest.raises(ConfigError, match="are of labeler=ensemble"):
+    with pytest.raises(ConfigError, match=r"are of an ensemble, but labeler=grabcut draws"):
         composing.compose(["labeler=grabcut", "labeler.members=[box,ellipse]"])
     with pytest.raises(ConfigError, match=r"takes no checkpoint|without"):
         mal_core.load_labeler("c.pth", labeler="ensemble", **WEAK)
