@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ def write_card(
     """
     card = card_of(_parts(run, kind))
     of_store = read_manifest(stored.path)
-    stages = {name: _place(one) for name, one in _readers(run, stored, kind).items()}
+    readers = _readers(run, stored, kind)
     content = {
         "kind": kind,
         "file": file.name,
@@ -70,8 +70,8 @@ def write_card(
         "versions": versions(kind),
         "licences": to_json(card),
         "phase_1_read": {
-            name: {**to_json(one), "clean": one.clean, "stage": stages[name]}
-            for name, one in reads(run, stored, kind).items()
+            name: {**to_json(one), "clean": one.clean, "stage": _place(readers[name])}
+            for name, one in _certificates(readers).items()
         },
         "settings": composing.plain(run.config),
     }
@@ -84,8 +84,11 @@ def write_card(
 
 def reads(run: Run, stored: Stored, kind: Kind) -> dict[str, ReadCertificate]:
     """What phase 1 has read for an output: for a guide, in training, in labeling."""
-    found = _readers(run, stored, kind)
-    certificates = {name: read_certificate(one.path) for name, one in found.items()}
+    return _certificates(_readers(run, stored, kind))
+
+
+def _certificates(readers: Mapping[str, Stored]) -> dict[str, ReadCertificate]:
+    certificates = {name: read_certificate(one.path) for name, one in readers.items()}
     return {name: one for name, one in certificates.items() if one is not None}
 
 

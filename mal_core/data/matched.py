@@ -76,19 +76,16 @@ def match_masks(labels: Path, dataset: BoxDataset, *, boxes_of: Path | str) -> M
     found = MatchedMasks(entries=by_id(content["annotations"], labels))
     used = {box.image_id for box in dataset.boxes if box.annotation_id in found.entries}
     found.problems += _size_problems(content["images"], image_of, used, boxes_of)
-    fits = [
-        _fit(found.masks[box.annotation_id], box)
-        for box in dataset.boxes
-        if _take(found, box, image_of[box.image_id], boxes_of)
-    ]
-    found.problems += _place_problems(found, fits, boxes_of)
+    fits = [_take(found, box, image_of[box.image_id], boxes_of) for box in dataset.boxes]
+    known = [fit for fit in fits if fit is not None]
+    found.problems += _place_problems(found, known, boxes_of)
     return found
 
 
 def _take(
     found: MatchedMasks, box: BoxAnnotation, image: ImageRecord, boxes_of: Path | str
-) -> bool:
-    """Put what the file has for a box where it belongs; whether that is a mask with a pixel."""
+) -> float | None:
+    """Put what the file has for a box where it belongs; how a mask with a pixel fits the box."""
     key = box.annotation_id
     entry = found.entries.get(key, {})
     other, crowd = entry.get("image_id", box.image_id), entry.get("iscrowd", 0)
@@ -97,22 +94,24 @@ def _take(
             f"annotation {key} is on image {reprlib.repr(other)}, but on image "
             f"{box.image_id} of {boxes_of}. Is it the right file?"
         )
-        return False
+        return None
     if crowd not in (0, 1):
         found.problems.append(f"annotation {key} {crowd_problem(crowd)}")
-        return False
+        return None
     rle = _mask(found, key, image)
     if rle is None:
-        return False
+        return None
     if crowd:
         found.crowds.add(key)
-    elif not coco_mask.area(rle):
+        return None
+    if not coco_mask.area(rle):
         found.empty.add(key)
-    else:
-        found.masks[key] = rle
-        if _fit(rle, box) < LEAST_BOX_IOU:
-            found.apart.add(key)
-    return key in found.masks
+        return None
+    found.masks[key] = rle
+    fit = _fit(rle, box)
+    if fit < LEAST_BOX_IOU:
+        found.apart.add(key)
+    return fit
 
 
 def _place_problems(

@@ -317,7 +317,8 @@ def constant_problem(entry: Mapping[str, Any], but: Container[str] = ()) -> str 
     )
 
 
-def _is_real(value: object) -> bool:
+def is_real(value: object) -> bool:
+    """Whether a value from JSON is a number, and no boolean."""
     return type(value) in (int, float)
 
 
@@ -330,7 +331,7 @@ def box_problem(box_xywh: list[Any]) -> str | None:
     """What is wrong with a box by itself, if anything."""
     if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):
         seen = reprlib.repr(box_xywh)
-        hint = LENGTH_HINTS.get(len(box_xywh)) if all(map(_is_real, box_xywh)) else None
+        hint = LENGTH_HINTS.get(len(box_xywh)) if all(map(is_real, box_xywh)) else None
         told = f"{hint}." if hint else ""
         return f"has bbox={seen}, but it must be four numbers [x, y, width, height] in px.{told}"
     if any(abs(value) > LARGEST for value in box_xywh if type(value) is int):

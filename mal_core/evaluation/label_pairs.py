@@ -71,7 +71,7 @@ def pair_notes(pair: Pair) -> list[str]:
 
 def label_crowds(labels: Mapping[int, Json]) -> set[int]:
     """Ids of labels that stand for many objects, and are therefore a label of none."""
-    return {key for key, entry in labels.items() if entry.get("iscrowd") in (1, True)}
+    return {key for key, entry in labels.items() if entry.get("iscrowd") == 1}
 
 
 def _counted(ids: Iterable[int], what: str, known: Mapping[int, str] | None = None) -> str:

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+from mal_core.data.validation import is_real
+
 LONGEST_TEXT = 1_000_000
 SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 CORNERS = (
@@ -26,7 +28,7 @@ def unpacked_box(value: object) -> object:
         if value.keys() == set(names):
             return [value[name] for name in names]
     for names in CORNERS:
-        if value.keys() == set(names) and all(map(_is_number, value.values())):
+        if value.keys() == set(names) and all(map(is_real, value.values())):
             x0, y0, x1, y1 = (value[name] for name in names)
             return [x0, y0, x1 - x0, y1 - y0]
     return value
@@ -76,10 +78,6 @@ def _two_lists(value: object) -> list[Any] | None:
         if isinstance(xs, list) and isinstance(ys, list) and xs and len(xs) == len(ys):
             return [part for point in zip(xs, ys, strict=True) for part in point]
     return None
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
 
 
 UNPACKED: dict[str, Callable[[object], object]] = {
