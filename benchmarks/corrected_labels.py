@@ -78,8 +78,7 @@ def _name(correction: tuple[str, float]) -> str:
 
 def _files(data: Data, options: argparse.Namespace) -> dict[str, Path]:
     """Files of labels by name: as the labeler made them, each correction, the human masks."""
-    given = _named(options.labels, data)
-    labels = _made_here(data, options) if given is None else given
+    labels = trainings.named_file(options.labels, data) or _made_here(data, options)
     worst = [suspect.labeled.id for suspect in review_queue(read_labeled(labels))]
     random = np.random.default_rng(0).permutation(worst).tolist()
     files = {UNCORRECTED: labels, HUMAN: data.train.annotations}
@@ -98,17 +97,9 @@ def _made_here(data: Data, options: argparse.Namespace) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     labels = folder / "labels.json"
     if not labels.is_file():
-        checkpoint = _named(options.checkpoints, data)
-        if checkpoint is None:
-            checkpoint = trainings.train_labeler(data, folder, options)
+        checkpoint = trainings.labeler(data, folder, options)
         write_json(labels, trainings.labeled(data, checkpoint, folder))
     return labels
-
-
-def _named(texts: Sequence[str], data: Data) -> Path | None:
-    """The file of a data set among NAME=FILE."""
-    found = dict(text.split("=", 1) for text in texts).get(data.name)
-    return None if found is None else Path(found)
 
 
 def _corrected(labels: Path, human: Path, chosen: Sequence[int]) -> dict[str, Any]:

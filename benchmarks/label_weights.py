@@ -105,8 +105,7 @@ def _pairs(texts: Iterable[str]) -> list[tuple[str, str]]:
 def _labels(data: Data, folder: Path, options: argparse.Namespace) -> Labels:
     """Labels of the training images, and the same with filled boxes in place of a fifth."""
     folder.mkdir(parents=True, exist_ok=True)
-    given = dict(_pairs(options.checkpoints)).get(data.name)
-    checkpoint = Path(given) if given else trainings.train_labeler(data, folder, options)
+    checkpoint = trainings.labeler(data, folder, options)
     clean, mixed = folder / "clean.json", folder / "replaced.json"
     if not clean.is_file():
         own = options.masks == "ours"

@@ -135,6 +135,17 @@ def train(training: Training, labels: Path, recipe: SegmenterConfig, out: Path) 
     return run.predictions
 
 
+def named_file(texts: Iterable[str], data: Data) -> Path | None:
+    """The file of a data set among NAME=FILE."""
+    found = dict(text.split("=", 1) for text in texts).get(data.name)
+    return None if found is None else Path(found)
+
+
+def labeler(data: Data, folder: Path, options: argparse.Namespace) -> Path:
+    """The checkpoint that the command line gives for a data set, else one trained here."""
+    return named_file(options.checkpoints, data) or train_labeler(data, folder, options)
+
+
 def train_labeler(data: Data, folder: Path, options: argparse.Namespace) -> Path:
     """Phase 1 on the boxes of the training split; its checkpoint."""
     checkpoint = folder / "labeler" / "checkpoint.pth"
