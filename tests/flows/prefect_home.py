@@ -1,6 +1,6 @@
-"""A Prefect database that is ready: migrated, with Prefect's own block types in it.
+"""A Prefect database that is ready: migrated.
 
-To make one costs eight CPU seconds, and most tests that start a server have a home of their own;
+To make one costs CPU seconds, and most tests that start a server have a home of their own;
 what they prove begins after that. One is made per session, by a server's first start; the others
 are copies. The servers of PostgreSQL and of full disks begin with nothing.
 """
@@ -14,9 +14,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from flows.lifetime.prefect_server import SERVER_VARIABLES
+
 NAME = "prefect.db"
-READY = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
-"""Variables of a server on a copy: the blocks are in it, though it lies elsewhere."""
+READY = {name: SERVER_VARIABLES[name] for name in SERVER_VARIABLES if "BLOCK" in name}
+"""Variables of a server on a copy: like a run's own it registers no blocks, which nothing uses."""
 FIRST_START = "from flows.lifetime.prefect_server import server\nwith server(): pass"
 
 
