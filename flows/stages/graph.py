@@ -80,6 +80,7 @@ class Stage:
         inputs: Stages whose output it reads.
         files: Settings that name files it reads.
         decided_by: Effect of the settings in its key that are in none of its inputs' keys.
+        record: Record of settings that is for it alone; those in it decide no other stage.
         work: Gives its output, from the store or computed; of a run, and of a training where
             there is one output for each.
         publish: Makes that output visible; gives what there is to say of it.
@@ -100,6 +101,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     decided_by: Role
+    record: str | None = None
     work: Callable[..., Any]
     through: str | None = None
     publish: Callable[..., Any] = results.publish_nothing
@@ -123,11 +125,16 @@ class Stage:
     def settings(self) -> tuple[str, ...]:
         """Full names of the settings whose change makes this the first stage to run again."""
         found = (*all_settings(RunConfig), *all_settings(SegmenterChanges, "segmenter."))
-        effect, guides = {self.decided_by}, self.name == GUIDE
+        effect, reserved = {self.decided_by}, {stage.record for stage in STAGES}
+
+        def record_of(key: str) -> str | None:
+            record, dot, _ = key.partition(".")
+            return record if dot and record in reserved else None
+
         return tuple(
             one.key
             for one in found
-            if one.roles & EFFECTS == effect and one.key.startswith("guide.") == guides
+            if one.roles & EFFECTS == effect and record_of(one.key) == self.record
         )
 
     def jobs(self, run: Run) -> tuple[Job, ...]:
@@ -218,6 +225,7 @@ STAGES = (
         inputs=(CHECK, BOXES),
         files=("data.train",),
         decided_by=Role.LABELING,
+        record="guide",
         work=phase1.draw_guide,
         through=LABEL,
         publish=results.publish_guide,
