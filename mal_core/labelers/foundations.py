@@ -203,7 +203,7 @@ def _model(family: _Family, folder: Path) -> Any:
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
-        message = f"labeler.weights={folder} do not fit {family.model}: {reason}"
+        message = f"weights in {folder} do not fit {family.model}: {reason}"
         raise CheckpointError(message) from error
     lacking = sorted(loaded["missing_keys"]) + [
         str(one[0]) for one in sorted(loaded["mismatched_keys"])
@@ -211,7 +211,7 @@ def _model(family: _Family, folder: Path) -> Any:
     if lacking:  # they would stay random
         shown = ", ".join(lacking[:SHOWN_TENSORS])
         message = (
-            f"labeler.weights={folder} lack {len(lacking)} tensors of {family.model}, or hold them "
+            f"weights in {folder} lack {len(lacking)} tensors of {family.model}, or hold them "
             f"in another shape: {shown}{' ...' if len(lacking) > SHOWN_TENSORS else ''}."
         )
         raise CheckpointError(message)
@@ -242,7 +242,7 @@ def _processor(family: _Family, folder: Path, model: Any) -> Any:
         processor = _class(family.processor)(image_processor)
     if processor.target_size != side:
         message = (
-            f"labeler.weights={folder}: boxes are scaled to {processor.target_size} px, but the "
+            f"weights in {folder}: boxes are scaled to {processor.target_size} px, but the "
             f"encoder takes {side} px. Its preprocessor_config.json belongs to another model."
         )
         raise CheckpointError(message)
