@@ -180,7 +180,9 @@ def _read(
 
 def pair_problems(train: CocoView | None, val: CocoView) -> list[str]:
     """What keeps a validation file from scoring; `train` is None when it cannot be read."""
-    problems = [] if val.masks.complete else [missing_masks(val.masks)]
+    # Annotations with other problems are not counted: of a file of these nothing more is known.
+    lacks = val.masks.without or not (val.masks.num_masks or val.all_problems)
+    problems = [missing_masks(val.masks)] if lacks else []
     if train is None:
         return problems
     return [*problems, *category_problems(val.categories, train.categories, train.path)]

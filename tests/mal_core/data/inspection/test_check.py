@@ -75,6 +75,31 @@ def test_a_single_missing_validation_mask_is_named(train: CocoFiles, val: CocoFi
         check(train, val)
 
 
+def _only_a_broken_mask(content: Content) -> None:
+    content["annotations"][0]["segmentation"] = [[1, 1, 9, "x", 9, 9]]
+
+
+def _no_image_that_can_be_used(content: Content) -> None:
+    for image in content["images"]:
+        image.update(neg_category_ids="x", not_exhaustive_category_ids=[])
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (_only_a_broken_mask, "has a polygon with 'x' for a coordinate"),
+        (_no_image_that_can_be_used, "has neg_category_ids='x'"),
+    ],
+)
+def test_masks_that_another_problem_hides_are_not_called_missing(
+    train: CocoFiles, val: CocoFiles, how: Callable[[Content], object], said: str
+) -> None:
+    change(val, how)
+    with pytest.raises(DatasetError) as caught:
+        check(train, val)
+    assert [one for one in caught.value.problems if said not in one] == []
+
+
 def test_a_validation_split_that_nobody_needs_is_not_opened(
     train: CocoFiles, tmp_path: Path
 ) -> None:
