@@ -1,6 +1,5 @@
 """Masks from another tool, adopted as pseudo-labels of a COCO file by annotation id."""
 
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from pycocotools import mask as coco_mask
 from mal_core.data.coco import read_boxes
 from mal_core.data.matched import match_masks
 from mal_core.data.pseudo_labels import write_pseudo_labels
+from mal_core.data.scores import score_problem
 from mal_core.errors import DatasetError
 from mal_core.types import (
     HUMAN_SOURCE,
@@ -68,10 +68,7 @@ def _why_absent(entry: dict[str, Any]) -> SkipReason:
 
 def _score(entry: dict[str, Any], problems: list[str]) -> float:
     score = entry.get("score", GIVEN_SCORE)
-    if type(score) not in (int, float) or not 0 <= score <= 1:
-        problems.append(
-            f"annotation {entry['id']} has score={reprlib.repr(score)}, but a score is a number "
-            "from 0 to 1. Correct or drop it."
-        )
+    if problem := score_problem(entry["id"], score):
+        problems.append(problem)
         return 0.0
     return float(score)

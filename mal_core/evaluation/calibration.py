@@ -14,6 +14,7 @@ import numpy as np
 
 from mal_core.data.coco import by_id, parse_coco
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.data.scores import is_component, is_score
 from mal_core.errors import DatasetError
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability
@@ -29,8 +30,6 @@ HELD_OUT = 3
 RIDGE = 10.0
 """Human masks' worth of pull that the library's own curve has."""
 SEED = 11
-LARGEST = 1e9
-"""Of a component, which lie near 1."""
 ANEW = "`mal score` writes both anew."
 Json = dict[str, Any]
 
@@ -113,16 +112,12 @@ def _is_scored(entry: Mapping[str, Any]) -> bool:
 def _score_problem(entry: Mapping[str, Any]) -> str | None:
     """What is wrong with a score and with what it was made from, if anything."""
     score, components = entry.get("score"), entry[COMPONENTS]
-    if not _is_number(score) or not 0 <= score <= 1:  # type: ignore[operator]
+    if not is_score(score):
         return f"has score={reprlib.repr(score)}, but a score is a number from 0 to 1. {ANEW}"
-    if not isinstance(components, dict) or not all(map(_is_number, components.values())):
+    if not isinstance(components, dict) or not all(map(is_component, components.values())):
         seen = reprlib.repr(components)
         return f"has {COMPONENTS}={seen}, but they are numbers by their names. {ANEW}"
     return None
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and -LARGEST < value < LARGEST  # type: ignore[operator]
 
 
 def _too_few(count: int, human: Path) -> str:

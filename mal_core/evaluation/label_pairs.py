@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mal_core.data.images.names import canonical
+from mal_core.data.scores import is_score
 from mal_core.data.validation import box_problem, constant_problem, crowd_problem
 from mal_core.errors import MaskError
 from mal_core.evaluation.masked import MaskedObject
@@ -159,11 +160,7 @@ def _shared(one_xywh: Sequence[float], other_xywh: Sequence[float]) -> float:
 def _score_notes(labels: Mapping[int, Json]) -> Iterator[str]:
     """Scores that are none: nothing is measured by them here, but elsewhere."""
     scored = {key: entry["score"] for key, entry in labels.items() if "score" in entry}
-    odd = {
-        key: value
-        for key, value in scored.items()
-        if type(value) not in (int, float) or not 0 <= value <= 1
-    }
+    odd = {key: value for key, value in scored.items() if not is_score(value)}
     if odd:
         key = min(odd)
         yield (

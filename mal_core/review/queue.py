@@ -1,6 +1,5 @@
 """Labels in the order in which looking at them pays most: by expected loss."""
 
-import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.data.scores import is_component, score_problem
 from mal_core.formats.exports.labeled import Labeled, LabeledObject
 from mal_core.review.reasons import reasons_for
 from mal_core.types import HUMAN_SOURCE
@@ -105,28 +105,23 @@ def components_of(entry: Mapping[str, Any]) -> dict[str, float]:
     given = entry.get(COMPONENTS)
     if not isinstance(given, dict):
         return {}
-    return {name: float(value) for name, value in given.items() if _is_number(value)}
+    return {name: float(value) for name, value in given.items() if is_component(value)}
 
 
 def _interval(given: object) -> tuple[float, float] | None:
-    if isinstance(given, list) and len(given) == 2 and all(map(_is_number, given)):
+    if isinstance(given, list) and len(given) == 2 and all(map(is_component, given)):
         return float(given[0]), float(given[1])
     return None
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
-
-
 def score_problems(labeled: Labeled) -> list[str]:
     """Scores that are none."""
-    return [
-        f"annotation {instance.id} has score={reprlib.repr(instance.entry['score'])}, "
-        "but a score is a number from 0 to 1. Correct or drop it."
+    found = (
+        score_problem(instance.id, instance.entry["score"])
         for instance in labeled.objects
         if "score" in instance.entry
-        and not (_is_number(instance.entry["score"]) and 0 <= instance.entry["score"] <= 1)
-    ]
+    )
+    return [problem for problem in found if problem is not None]
 
 
 def without_scores(labeled: Labeled) -> tuple[int, ...]:
