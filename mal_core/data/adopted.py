@@ -7,8 +7,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import read_boxes
 from mal_core.data.matched import match_masks
-from mal_core.data.pseudo_labels import write_pseudo_labels
-from mal_core.data.scores import score_problem
+from mal_core.data.pseudo_labels import score_problem, write_pseudo_labels
 from mal_core.errors import DatasetError
 from mal_core.types import (
     HUMAN_SOURCE,

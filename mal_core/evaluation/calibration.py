@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from mal_core.data.coco import by_id, parse_coco
-from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
-from mal_core.data.scores import is_component, is_score
+from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL, is_component, is_score
 from mal_core.errors import DatasetError
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mal_core.data.images.names import canonical
-from mal_core.data.scores import is_score
+from mal_core.data.pseudo_labels import is_score
 from mal_core.data.validation import box_problem, constant_problem, crowd_problem
 from mal_core.errors import MaskError
 from mal_core.evaluation.masked import MaskedObject

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
-from mal_core.data.scores import is_component, score_problem
+from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL, is_component, score_problem
 from mal_core.formats.exports.labeled import Labeled, LabeledObject
 from mal_core.review.reasons import reasons_for
 from mal_core.types import HUMAN_SOURCE

@@ -11,7 +11,13 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mal_core.data.coco import read_boxes, strip_masks
-from mal_core.data.pseudo_labels import restore_crowds, write_pseudo_labels
+from mal_core.data.pseudo_labels import (
+    is_component,
+    is_score,
+    restore_crowds,
+    score_problem,
+    write_pseudo_labels,
+)
 from mal_core.errors import LabelingError
 from mal_core.types import PseudoLabel, PseudoLabelSet, SkippedBox, SkipReason
 from tests.builders import HEIGHT, WIDTH, CocoFiles, encode, write_coco
@@ -241,3 +247,23 @@ def test_crowds_get_back_what_the_source_says_of_them(tmp_path: Path) -> None:
     assert len(set(made.values())) == 2
     restore_crowds(tmp_path / "made.json", files.annotations)
     assert (tmp_path / "made.json").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5, 1.0])
+def test_scores(value: object) -> None:
+    assert is_score(value)
+    assert score_problem(7, value) is None
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "0.5", [0.5], -0.1, 1.1, math.nan, math.inf, 10**400]
+)
+def test_what_is_no_score_is_refused_with_its_annotation(value: object) -> None:
+    problem = score_problem(7, value)
+    assert problem is not None
+    assert problem.startswith("annotation 7 has score=")
+
+
+@pytest.mark.parametrize(("value", "fits"), [(-3.5, True), (2, True), (10**400, False)])
+def test_components_may_lie_beyond_a_score_but_not_far(value: object, fits: bool) -> None:
+    assert is_component(value) == fits
