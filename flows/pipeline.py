@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.lifetime.logs import attach_run_log, set_prefect_defaults
+from mal_core.processes.collector import end_uncollected
 
 set_prefect_defaults()
+end_uncollected()
 
 from prefect import flow, task  # noqa: E402 - its settings are read on import
 from prefect.cache_policies import NO_CACHE  # noqa: E402

@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
-SEGMENTERS = "import phase2_configs.runner.train, mmcv.ops, mmdet.models"
+SEGMENTERS = "import phase2_configs.runner.training, mmcv.ops, mmdet.models"
 KEPT_LINES = 15
 NOT_OURS = ("ReadTimeout", "ConnectionError", "NewConnectionError", "No space left on device")
 """What pip says when the registry or the disk is to blame."""

@@ -1,5 +1,6 @@
 """Every test: one OpenMP thread, fixed seeds, own Prefect home and store, no telemetry."""
 
+import gc
 import logging
 import os
 import random
@@ -76,8 +77,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+# What all test modules import stays until the end: nothing of it is ever looked through as garbage.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

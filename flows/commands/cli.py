@@ -24,6 +24,7 @@ from mal_core.errors import (
     lacks_space,
     printable,
 )
+from mal_core.processes.collector import end_uncollected, uncollected_imports
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 TERMINATED, READER_GONE = 128 + signal.SIGTERM, 128 + signal.SIGPIPE
@@ -236,7 +237,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     interruption.listen()
     try:
         text_encoding.require_utf8()
-        from flows.commands import verbs
+        end_uncollected()
+        with uncollected_imports():
+            from flows.commands import verbs
 
         if options.verb == "cache":
             verbs.cache(options.action, options.overrides)

@@ -14,6 +14,7 @@ from flows.settings.run_config import RunConfig
 from flows.stages.targets import into_folder
 from flows.store.stage_names import CHECK, EVALUATE, FULL, LABEL, PREDICT, SEGMENT, TRAIN
 from mal_core.errors import ArtifactError, ConfigError, printable
+from mal_core.processes.collector import uncollected_imports
 from mal_core.report.text_tables import text_table
 
 if TYPE_CHECKING:
@@ -138,17 +139,23 @@ def _with_server(run_flow: Callable[[], None]) -> None:
     from flows.lifetime.logs import quiet_prefect
 
     quiet_prefect()
-    from prefect.exceptions import TerminationSignal
+    with uncollected_imports():
+        from prefect.exceptions import TerminationSignal
 
-    from flows.lifetime import prefect_server
+        from flows.lifetime import prefect_server
 
-    with prefect_server.server(meanwhile=lambda: importlib.import_module("flows.pipeline")):
+    with prefect_server.server(meanwhile=_import_flows):
         try:
             run_flow()
         except TerminationSignal as error:
             raise SystemExit(128 + error.signal) from error
         finally:
             detach_run_log()
+
+
+def _import_flows() -> None:
+    with uncollected_imports():
+        importlib.import_module("flows.pipeline")
 
 
 def _performed(overrides: Sequence[str], stage: str, force: bool) -> tuple[RunConfig, list[Any]]:

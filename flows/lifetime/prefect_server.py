@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import prefect
 from prefect.context import refresh_global_settings_context
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
@@ -121,8 +120,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _command(port: int) -> list[str]:
-    folder = str(Path(prefect.__file__).parents[1])
-    factory = ["--factory", "prefect.server.api.server:create_app"]
+    folder = str(Path(__file__).parents[2])
+    factory = ["--factory", "flows.lifetime.server_app:create_app"]
     place = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     return [sys.executable, "-m", "uvicorn", "--app-dir", folder, *factory, *place]
 

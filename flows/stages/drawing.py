@@ -19,6 +19,7 @@ TORCH = ("torch", "torchvision", "timm")
 SHARED_CODE = ("mal_core.labeling.journal", "mal_core.data.coco", "mal_core.data.pseudo_labels")
 LONE_CODE = (
     "mal_core.jobs.worker",
+    "mal_core.jobs.duties",
     "mal_core.jobs.phase1",
     "mal_core.jobs.shards",
     "mal_core.labelers.registry",

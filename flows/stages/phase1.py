@@ -155,7 +155,7 @@ def _train_key(run: Run, stripped: Stored, train: SplitConfig, guided: dict[str,
         },
         code=code_version(
             ["mal_core.training.loop", "mal_core.data.coco"],
-            alone=["mal_core.jobs.worker", "mal_core.jobs.phase1"],
+            alone=["mal_core.jobs.worker", "mal_core.jobs.duties", "mal_core.jobs.phase1"],
             packages=drawing.TORCH,
         ),
     )

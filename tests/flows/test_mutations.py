@@ -214,7 +214,7 @@ def sources(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("mal_core/data/inspection/check.py", {CHECK}),
         ("mal_core/training/losses.py", {TRAIN}),
-        ("mal_core/jobs/worker.py", {TRAIN, LABEL}),
+        ("mal_core/jobs/duties.py", {TRAIN, LABEL}),
         ("mal_core/labeling/views.py", {TRAIN, LABEL}),
         ("phase2_configs/runner/monitor.py", {HUMAN, PSEUDO}),
         ("mal_core/report/tables.py", {EVALUATE}),

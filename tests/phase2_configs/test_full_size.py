@@ -24,7 +24,7 @@ from mmdet.utils import register_all_modules
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from phase2_configs.runner.recipe import file_dataset
-from phase2_configs.runner.train import build_config
+from phase2_configs.runner.training import build_config
 from mal_core.jobs.segmenter import read_job
 register_all_modules(init_default_scope=True)
 torch.manual_seed(0)

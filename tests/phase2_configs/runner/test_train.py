@@ -209,7 +209,7 @@ KEPT = """
 import json, sys
 from pathlib import Path
 from phase2_configs.runner.detections import kept_detections
-from phase2_configs.runner.train import build_config, register_all_modules
+from phase2_configs.runner.training import build_config, register_all_modules
 from mal_core.jobs.segmenter import CONFIG_FILE, read_job
 register_all_modules(init_default_scope=True)
 from mmdet.models.language_models import bert
