@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mal_core.data.coco import parse_listing
 from mal_core.errors import MalCoreError
 from mal_core.jobs.predict import PredictJob
+from mal_core.processes.collector import uncollected_imports
 from mal_core.processes.files import write_json
 from mal_core.processes.ranks import record_hardware
 from mal_core.processes.records import read_record
@@ -44,9 +45,10 @@ def predict(job: PredictJob, folder: Path) -> None:
         job: What to predict with what.
         folder: Receives predictions.json.
     """
-    register_all_modules(init_default_scope=True)
+    with uncollected_imports():
+        register_all_modules(init_default_scope=True)
     record_hardware(folder)
-    config = Config.fromfile(str(job.run.config))
+    config = Config.fromfile(str(job.run.config), format_python_code=False)
     listed = in_order_of(job.train, _with_annotations(job.test.annotations, folder), folder)
     recipe.set_data(config, "test", job.test.images, listed)
     for key in ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler"):

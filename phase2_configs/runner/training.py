@@ -47,6 +47,7 @@ from mal_core.jobs.segmenter import (
     read_job,
 )
 from mal_core.processes.child_errors import write_failure
+from mal_core.processes.collector import uncollected_imports
 from mal_core.processes.files import atomic_path, write_json
 from mal_core.processes.ranks import Group, joined_group, record_hardware
 from mal_core.processes.records import write_record
@@ -54,7 +55,6 @@ from phase2_configs.backbones.explained_weights import load_backbone
 from phase2_configs.backbones.timm_backbone import TimmBackbone
 from phase2_configs.heads import local_mask2former, local_solov2  # noqa: F401 - keys count them
 from phase2_configs.runner import detections, instances, plain_weights, recipe, sizing
-from phase2_configs.runner.formatted import FormattedConfig
 from phase2_configs.runner.label_weights import weigh_labels
 from phase2_configs.runner.monitor import Monitor
 from phase2_configs.runner.users_config import read_config, users_config
@@ -126,7 +126,8 @@ def run(job: SegmenterJob, work_dir: Path, group: Group) -> None:
     if finished:
         logger.info("%s is there already: nothing to do", predictions)
         return
-    register_all_modules(init_default_scope=True)
+    with uncollected_imports():
+        register_all_modules(init_default_scope=True)
     check_segmenter_data(job.train.annotations, job.val.annotations)
     config = build_config(job, work_dir, num_processes=group.world_size)
     if group.is_main:
@@ -208,7 +209,7 @@ def build_config(job: SegmenterJob, work_dir: Path, *, num_processes: int = 1) -
     weigh_labels(config, settings.label_weights, settings.label_threshold)
     recipe.set_options(config, settings.options)
     detections.check_limits(config, len(classes))
-    return FormattedConfig(config)
+    return Config(config)
 
 
 def _fit_sizes(config: dict[str, Any], job: SegmenterJob) -> None:
@@ -278,7 +279,9 @@ def _set_learning_rate(config: dict[str, Any], learning_rate: float | None) -> N
 
 def build_runner(config: Config, job: SegmenterJob, group: Group) -> Runner:
     """mmengine's Runner for training and one prediction at the end, resuming if it can."""
-    config = config.copy()
+    # For people there is config.py: mmengine logs it and puts it into each checkpoint, and to
+    # format it takes yapf a third of a CPU second.
+    config = Config(config.to_dict(), format_python_code=False)
     if group.world_size > 1:
         config.launcher = "pytorch"
         wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}

@@ -172,7 +172,7 @@ def test_a_training_that_breaks_off_leaves_the_other_arm_alone(fresh_mal, by_hea
     ("options", "message"),
     [
         # What the recipe refuses by itself has a table in test_recipe.py.
-        (["segmenter.options.model.nonsense=1"], "mmdet refuses it"),
+        (["segmenter.options.model.nonsense=1", "human_arm=none"], "mmdet refuses it"),
         (["segmenter.published_ap=37.5"], "37.5 % is 0.375"),
         (["human_arm=published"], "no published AP is known for solov2_r18"),
         (["second_ruler={other}"], "Both files must list the same classes"),

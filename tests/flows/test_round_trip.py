@@ -126,8 +126,9 @@ def test_a_video_file_returns_with_all_that_it_had(
 @pytest.mark.slow
 def test_voc_with_masks_in_both_splits_runs_to_its_report(mal, phase_1, tmp_path):
     chosen = both_splits(tmp_path, "voc", scale=3)
-    output = mal.run(
-        "run",
+    assert mal.run("check", *chosen).count("3 human masks, 2 classes") == 2
+    mal.run(
+        "evaluate",
         *chosen,
         *phase_1,
         "segmenters=[solov2_r18]",
@@ -136,7 +137,6 @@ def test_voc_with_masks_in_both_splits_runs_to_its_report(mal, phase_1, tmp_path
         "segmenter.image_size=96",
         "segmenter_jobs=2",
     )
-    assert output.count("3 human masks, 2 classes") == 2
     assert (mal.workdir / "report.html").is_file()
     assert read(mal.workdir / "retention.json")["segmenters"].keys() == {"solov2_r18"}
     labels = mal.workdir / "labels" / "voc"
