@@ -154,7 +154,7 @@ def test_a_training_that_breaks_off_leaves_the_other_arm_alone(fresh_mal, by_hea
         entry["score"] = 0.5
     broken = fresh_mal.root / "broken.json"
     write_json(broken, content)
-    process = fresh_mal.start(
+    status, output = fresh_mal.inside(
         "evaluate",
         *by_heart,
         f"pseudo_labels={broken}",
@@ -162,8 +162,7 @@ def test_a_training_that_breaks_off_leaves_the_other_arm_alone(fresh_mal, by_hea
         "segmenter.learning_rate=1e30",
         "segmenter_jobs=1",
     )
-    output = process.communicate()[0]
-    assert process.returncode == 1, output
+    assert status == 1, output
     assert "2 of 2 trainings failed" in output
     assert output.count("lower the learning rate") >= 2
 

@@ -41,9 +41,8 @@ def test_full_disk_is_said_and_the_run_continues_when_there_is_room(
     disk: Disk, fresh_mal, tiny
 ) -> None:
     store = f"store={disk.path / 'store'}"
-    process = fresh_mal.start("train", *tiny, store)
-    output = process.communicate()[0]
-    assert process.returncode == 1, output
+    status, output = fresh_mal.inside("train", *tiny, store)
+    assert status == 1, output
     last = output.splitlines()[-1]
     assert "no space is left on this disk" in output
     assert "Traceback" not in output, last
@@ -87,9 +86,8 @@ def test_a_full_disk_under_an_output_is_named_and_nothing_is_left_on_it(
 def test_full_disk_in_phase_2_is_said_too(disk: Disk, fresh_mal, tiny) -> None:
     assert disk.mount(f"remount,size={12 * MEGABYTE}")
     settings = [*tiny, "human_arm=none", f"store={disk.path / 'store'}"]
-    process = fresh_mal.start("segment", *settings)
-    output = process.communicate()[0]
-    assert process.returncode == 1, output
+    status, output = fresh_mal.inside("segment", *settings)
+    assert status == 1, output
     assert "no space is left on this disk" in output
     assert "Traceback" not in output
     fresh_mal.wait_until_alone()
