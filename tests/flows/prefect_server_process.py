@@ -21,7 +21,7 @@ from mal_core.processes.nodes import free_port
 from tests.flows.prefect_home import NAME, READY, bring_database
 
 ROOT = Path(__file__).resolve().parents[2]
-PREFECT = [sys.executable, "-m", "prefect"]
+PREFECT = [sys.executable, "-m", "tests.flows.prefect_command"]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 BUSY_TRIES = 30
 
