@@ -24,6 +24,7 @@ from flows.stages.trainings import Training, trainings
 from flows.store.local import Store
 from flows.store.manifest import read_manifest
 from flows.store.stage_names import CHECK, GUIDE, LABEL, SEGMENT, TRAIN
+from mal_core.config.labelers import LabelerConfig
 from mal_core.data.coco import parse_coco
 from mal_core.errors import WorkerError
 from mal_core.evaluation.costs import Estimate
@@ -227,8 +228,9 @@ class _Measured:
         def filled(config: RunConfig) -> RunConfig:
             mal = dataclasses.replace(config.mal, guide=None)
             return dataclasses.replace(
-                config, mal=mal, pseudo_labels=boxes, checkpoint=None, boxes=None, guide=None
-            )
+                config, mal=mal, labeler=LabelerConfig(), pseudo_labels=boxes,
+                checkpoint=None, boxes=None, guide=None,
+            )  # fmt: skip
 
         run = self._begun(filled)
         title = f"{SEGMENT}, {name}"

@@ -48,11 +48,12 @@ def render_report(workdir: Path) -> None:
     train, val = inputs.inputs(run).train, phase2.scored_split(run)
     folders = {recipe.name: workdir / "segmenters" / recipe.name for recipe in config.segmenters}
     diffs = {name: folder / "config.diff" for name, folder in folders.items()}
+    curve = workdir / "mal" / "scalars.jsonl"  # of an earlier run, where this one trained none
     sources = ReportSources(
         labeled=workdir / "labels" / "train.json",
         human=train.annotations,
         images=train.images,
-        mal_scalars=workdir / "mal" / "scalars.jsonl",
+        mal_scalars=curve if config.trains_labeler else retention.given_curve(config),
         curves=_files_of(folders, "scalars.jsonl"),
         val_annotations=val.annotations,
         val_images=val.images,

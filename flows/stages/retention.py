@@ -16,6 +16,7 @@ from flows.store.code_version import code_version
 from flows.store.local import StageKey, Stored
 from flows.store.manifest import read_manifest
 from flows.store.stage_names import EVALUATE, GUIDE, LABEL, TRAIN
+from mal_core.config.labelers import LabelerConfig, MemberConfig
 from mal_core.config.roles import Role, settings_of
 from mal_core.evaluation.costs import ESTIMATE, Cost, StageCost, estimate_and_truth
 from mal_core.evaluation.retention import (
@@ -92,18 +93,21 @@ def _files_of(trained: Trained, seed: int, file: str) -> dict[tuple[str, str], P
     }
 
 
-def _mal_scalars(run: Run) -> Path:
-    # A run with a given checkpoint has no training curve of its own.
-    if run.config.checkpoint is not None:
-        return run.config.checkpoint.parent / "scalars.jsonl"
-    if run.config.pseudo_labels is not None:
-        return run.config.pseudo_labels.parent / "no-training"
-    return phase1.train_mal(run).path / "scalars.jsonl"
+def _mal_scalars(run: Run) -> Path | None:
+    """The training curve of the labeler: of this run, or beside a given one; else there is none."""
+    if run.config.trains_labeler:
+        return phase1.train_mal(run).path / "scalars.jsonl"
+    return given_curve(run.config)
+
+
+def given_curve(config: RunConfig) -> Path | None:
+    """Where the training curve of a given checkpoint would lie; None: none is given."""
+    return None if config.checkpoint is None else config.checkpoint.parent / "scalars.jsonl"
 
 
 def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
     train, val = inputs.inputs(run).train, phase2.scored_split(run)
-    ruler = phase2.second_ruler(run)
+    ruler, scalars = phase2.second_ruler(run), _mal_scalars(run)
     found = {
         "train.annotations": run.digests(train).annotations,
         "train.images": run.digests(train).images,
@@ -112,7 +116,7 @@ def _key_inputs(run: Run, labels: Stored, trained: Trained) -> dict[str, str]:
         "labels": labels.files["train.json"],
         "estimate": str(run.store.digests.digest(_estimate_file(run))),
         "accounting": labels.files[ACCOUNTING],
-        "mal.scalars": str(run.store.digests.digest(_mal_scalars(run))),
+        "mal.scalars": "" if scalars is None else str(run.store.digests.digest(scalars)),
     }
     for (name, arm, seed), stored in trained.items():
         for file in (PREDICTIONS, "scalars.jsonl", CONFIG):
@@ -130,7 +134,7 @@ def _build(run: Run, labels: Stored, trained: Trained, shown: Mapping[str, Any])
         quality=label_quality(labels.path / "train.json", inputs.inputs(run).train.annotations),
         accounting=accounting,
         context={
-            **_context(shown),
+            **_context(run.config, shown),
             **_provenance(run, labels),
             **drift(labels.path / "train.json"),
             **estimate_and_truth(_estimate_file(run), list(_costs(run, labels, trained))),
@@ -204,19 +208,26 @@ def _provenance(run: Run, labels: Stored) -> dict[str, str]:
     }
 
 
-def _context(shown: Mapping[str, Any]) -> dict[str, str]:
-    encoder = shown["encoder"]
-    weights = encoder["weights"] or ("timm's, from the hub" if encoder["pretrained"] else "random")
-    unused = shown["pseudo_labels"] is not None
+def _context(config: RunConfig, shown: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "encoder": "none" if unused else f"{encoder['name']}, weights: {weights}",
-        "phase 1": _phase_1(shown),
+        "encoder": _encoder(config),
+        "phase 1": _phase_1(config, shown),
         "data": "drawn scenes" if shown["data"]["source"] == "scenes" else "the user's files",
         "classes in phase 2": "one" if shown["data"]["class_agnostic"] else "those of the data",
         "seeds of phase 2": ", ".join(map(str, shown["segmenter_seeds"] or [shown["seed"]])),
         "seed": str(shown["seed"]),
         **{f"phase 2, {one['name']}": _phase_2(one) for one in shown["segmenters"]},
     }
+
+
+def _encoder(config: RunConfig) -> str:
+    """That of our own network, where it draws; a given one has what its checkpoint says."""
+    if not config.trains_labeler:
+        return "none" if config.checkpoint is None else "that of the given checkpoint"
+    encoder = config.encoder
+    downloaded = "timm's, from the hub" if encoder.pretrained else "random"
+    weights = downloaded if encoder.weights is None else encoder.weights.name
+    return f"{encoder.name}, weights: {weights}"
 
 
 def _phase_2(recipe: Mapping[str, Any]) -> str:
@@ -232,20 +243,28 @@ def _phase_2(recipe: Mapping[str, Any]) -> str:
     )
 
 
-def _phase_1(shown: Mapping[str, Any]) -> str:
-    if shown["pseudo_labels"] is not None:
+def _phase_1(config: RunConfig, shown: Mapping[str, Any]) -> str:
+    if config.pseudo_labels is not None:
         return f"none: labels from {shown['pseudo_labels']}"
-    mal, drawn = shown["mal"], shown["guide"]
+    told = _told_labeler(config.labeler)
+    if config.checkpoint is not None:
+        return f"none: masks of {told}, of the given checkpoint"
+    if not config.trains_labeler:
+        return f"none: masks of {told}"
+    mal, drawn = shown["mal"], config.guide
     named = mal["guide"] if drawn is None else _told_labeler(drawn)
     guide = "" if named is None else f", guided by the masks of {named}"
-    return f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px{guide}"
+    heard = "" if config.labeler.name == "mal" else f"; masks of {told}"
+    steps = f"{mal['max_steps']} steps of {mal['batch_size']} crops of {mal['crop_size']} px"
+    return f"{steps}{guide}{heard}"
 
 
-def _told_labeler(shown: Mapping[str, Any]) -> str:
+def _told_labeler(labeler: MemberConfig) -> str:
     """A labeler by its name, with what it draws with or who is heard."""
-    inner = [_told_labeler(one) for one in shown.get("members", ())]
-    detail = ", ".join(inner) or shown["weights"]
-    return f"{shown['name']} ({detail})" if detail else str(shown["name"])
+    members = labeler.members if isinstance(labeler, LabelerConfig) else ()
+    weights = "" if labeler.weights is None else _name(labeler.weights)
+    detail = ", ".join(map(_told_labeler, members)) or weights
+    return f"{labeler.name} ({detail})" if detail else labeler.name
 
 
 def shown_settings(config: RunConfig) -> dict[str, Any]:

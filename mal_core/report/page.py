@@ -39,7 +39,7 @@ class ReportSources:
         labeled: Pseudo-label file.
         human: The file it was made from, with human masks or without.
         images: Folder of its photos.
-        mal_scalars: Training curve of phase 1, JSON lines; may be absent.
+        mal_scalars: Training curve of phase 1, JSON lines; None or no such file: there is none.
         curves: Training curve (JSON lines) by segmenter and arm.
         val_annotations, val_images: What the predictions are judged by.
         predictions: Results list by segmenter and arm.
@@ -50,7 +50,7 @@ class ReportSources:
     labeled: Path
     human: Path
     images: Path
-    mal_scalars: Path
+    mal_scalars: Path | None
     curves: Mapping[tuple[str, str], Path]
     val_annotations: Path
     val_images: Path
@@ -145,7 +145,11 @@ def _embed(row: GalleryRow) -> dict[str, object]:
 
 def _curve_plots(report: RetentionReport, sources: ReportSources) -> list[tuple[str, Markup]]:
     """Title and SVG of each training."""
-    mal = {title: read_curve(sources.mal_scalars, key) for key, title in MAL_CURVES.items()}
+    scalars = sources.mal_scalars
+    mal = {
+        title: [] if scalars is None else read_curve(scalars, key)
+        for key, title in MAL_CURVES.items()
+    }
     plots = [("Phase 1: mask auto-labeler", plot_curves(mal, "loss"))] if any(mal.values()) else []
     for result in report.segmenters:
         curves = {

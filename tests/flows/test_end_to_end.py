@@ -76,9 +76,9 @@ def same(mal, by_heart, scenes, filled) -> Path:
 
 
 @pytest.fixture(scope="module")
-def boxes(mal, same, by_heart, filled) -> Path:
-    """Pseudo-labels that are filled boxes; the human arm comes from the store."""
-    output = mal.run("evaluate", *by_heart, f"pseudo_labels={filled}")
+def boxes(mal, same, by_heart) -> Path:
+    """Pseudo-labels that are filled boxes, drawn untrained; the human arm comes from the store."""
+    output = mal.run("evaluate", *by_heart, "labeler=box")
     assert "solov2_r18 on human masks: cached" in output
     return Path(shutil.copytree(mal.workdir, mal.root / "boxes"))
 
@@ -112,6 +112,18 @@ def test_filled_boxes_keep_clearly_less(boxes):
     assert result["retention"]["AP"] < 0.5
     assert result["verdict"]["AP"] == "pseudo-labels are worse"
     assert result["retention"]["APbox"] > 0.7, "their boxes are right"
+
+
+def test_a_labeler_that_needs_no_training_has_a_report_without_a_training_curve(boxes, mal):
+    content = read(boxes)
+    assert content["context"]["phase 1"] == "none: masks of box"
+    assert content["context"]["encoder"] == "none"
+    assert "train-mal" not in {one["stage"] for one in content["cost"]["stages"]}
+    page = (boxes / "report.html").read_text()
+    assert "Phase 2: solov2_r18" in page
+    assert "Phase 1: mask auto-labeler" not in page
+    card = json.loads((boxes / "labels" / "train.json.manifest.json").read_text())
+    assert list(card["phase_1_read"]) == ["labeling"]
 
 
 @pytest.mark.parametrize("name", ["same", "boxes"])
@@ -191,11 +203,9 @@ def test_settings_that_cannot_work_are_refused_with_one_message(
     assert "train solov2_r18: " not in output, "nothing was trained"
 
 
-def test_published_ap_stands_in_for_human_masks_and_is_marked(
-    fresh_mal, mal, boxes, by_heart, filled
-):
+def test_published_ap_stands_in_for_human_masks_and_is_marked(fresh_mal, mal, boxes, by_heart):
     settings = ["human_arm=published", "segmenter.published_ap=0.5", f"store={mal.root / 'store'}"]
-    output = fresh_mal.run("evaluate", *by_heart, f"pseudo_labels={filled}", *settings)
+    output = fresh_mal.run("evaluate", *by_heart, "labeler=box", *settings)
     assert "solov2_r18 on pseudo-labels: cached" in output
     assert "human (published)" in output
     assert "no interval, no verdict" in output
@@ -212,7 +222,7 @@ def test_published_ap_stands_in_for_human_masks_and_is_marked(
 
 
 def test_images_without_annotations_are_predicted_in_the_form_a_server_takes(
-    mal, boxes, by_heart, filled, scenes, tmp_path
+    mal, boxes, by_heart, scenes, tmp_path
 ):
     """The list names the validation images, in reverse and with classes in another order."""
     content = json.loads((scenes / "annotations.json").read_text())
@@ -222,7 +232,7 @@ def test_images_without_annotations_are_predicted_in_the_form_a_server_takes(
     output = mal.run(
         "predict",
         *by_heart,
-        f"pseudo_labels={filled}",
+        "labeler=box",
         f"data.test.images={scenes / 'images'}",
         f"data.test.annotations={listed}",
     )

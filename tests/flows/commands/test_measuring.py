@@ -95,9 +95,10 @@ def test_a_guide_is_measured_by_itself_and_in_no_other_stage(
     assert stand_ins.asked == [LABEL, TRAIN, TRAIN, LABEL, PSEUDO, PSEUDO]
 
 
-def test_phase_2_is_measured_with_a_file_that_guides(
-    tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", ["mal.guide={annotations}", "labeler=grabcut"])
+def test_phase_2_is_measured_whatever_draws_or_guides(
+    given: str, tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = Pipeline(tmp_path, drawn, StandIns(monkeypatch))
-    run = Run(pipeline.config(f"mal.guide={pipeline.annotations}"))
+    run = Run(pipeline.config(given.format(annotations=pipeline.annotations)))
     assert list(measuring.measure(run, seconds=1, scored=True))[-1].stage.endswith("trainings")
