@@ -6,6 +6,8 @@ verified and reused.
 """
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,14 @@ def guide_labels(run: Run) -> Stored:
     """What `mal label` leaves of the labeler that `mal.guide` names."""
     check(run, need_val=False)  # before the guide's own, which takes it for the labeler
     title = f"{LABEL} by {run.config.guided_by}"
-    return generate_pseudo_labels(guiding(run), title=title)
+    return generate_pseudo_labels(guiding(run), title=title, first=partial(_check_encoder, run))
+
+
+def _check_encoder(run: Run) -> None:
+    """Refuse what the training would refuse, before a guide draws for hours."""
+    from mal_core.jobs import encoder_check
+
+    encoder_check.check_in_child(run.config.encoder, run.config.mal.crop_size)
 
 
 def guiding(run: Run) -> Run:
@@ -166,7 +175,9 @@ def _weights_digest(run: Run) -> str | None:
     return None if path is None else run.store.digests.digest(path)
 
 
-def generate_pseudo_labels(run: Run, title: str = LABEL) -> Stored:
+def generate_pseudo_labels(
+    run: Run, title: str = LABEL, first: Callable[[], None] | None = None
+) -> Stored:
     """Label every box of the training file; leaves train.json and skipped.json.
 
     Uses the labels, the checkpoint or the labeler that the settings name, else the network that
@@ -175,6 +186,7 @@ def generate_pseudo_labels(run: Run, title: str = LABEL) -> Stored:
     Args:
         run: The run.
         title: Name of the work in log lines.
+        first: What has to be in order before boxes are labeled; not asked where they are.
     """
     check(run, need_val=False)
     if run.config.pseudo_labels is not None:
@@ -187,6 +199,8 @@ def generate_pseudo_labels(run: Run, title: str = LABEL) -> Stored:
         from mal_core.data.pseudo_labels import restore_crowds
         from mal_core.jobs.phase1 import LabelJob
 
+        if first is not None:
+            first()
         job = LabelJob(
             images=train.images,
             annotations=stripped.path / "boxes.json",

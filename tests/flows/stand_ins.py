@@ -16,8 +16,9 @@ from flows.stages import graph
 from flows.stages.run import Run
 from flows.store import code_version
 from flows.store.stage_names import SEGMENT
+from mal_core.config import EncoderConfig
 from mal_core.geometry.masks import box_to_rle
-from mal_core.jobs import phase1
+from mal_core.jobs import encoder_check, phase1
 from mal_core.types import PseudoLabelSet
 
 TRAIN, LABEL, HUMAN, PSEUDO = "train", "label", "human masks", "pseudo-labels"
@@ -31,8 +32,10 @@ class StandIns:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
+        self.encoders: list[str] = []
         monkeypatch.setattr(phase1, "train_in_child", self.train)
         monkeypatch.setattr(phase1, "label_in_child", self.label)
+        monkeypatch.setattr(encoder_check, "check_in_child", self.look_at_encoder)
         monkeypatch.setattr("flows.workers.side_by_side.train_arm", self.segment)
 
     def train(self, job: phase1.TrainJob) -> None:
@@ -46,6 +49,9 @@ class StandIns:
         (job.output_dir / "checkpoint.pth").write_text(text)
         (job.output_dir / "scalars.jsonl").touch()
         (job.output_dir / "train.log").touch()
+
+    def look_at_encoder(self, encoder: EncoderConfig, _crop_size: int) -> None:
+        self.encoders.append(encoder.name)
 
     def label(self, job: phase1.LabelJob) -> PseudoLabelSet:
         self.asked.append(LABEL)

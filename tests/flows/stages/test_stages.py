@@ -211,9 +211,12 @@ def test_a_labeler_that_guides_draws_first_and_its_masks_decide(pipeline: Pipeli
         return [one for one in pipeline.stand_ins.asked if one not in PHASE_2]
 
     assert asked() == [LABEL, TRAIN, LABEL]
+    assert pipeline.stand_ins.encoders == [pipeline.config().encoder.name]
     assert asked() == []
     assert asked(force=(stage_names.GUIDE,)) == [LABEL]
+    pipeline.stand_ins.encoders.clear()
     assert asked("mal.max_steps=7") == [TRAIN, LABEL]
+    assert pipeline.stand_ins.encoders == [], "the guide has drawn already"
     assert asked("guide.cut_to_box=false") == [LABEL, TRAIN, LABEL]
     drawn = phase1.draw_guide(Run(pipeline.config("mal.guide=box"))).path / "guide.json"
     assert pipeline.run(f"mal.guide={drawn}") == NOTHING
