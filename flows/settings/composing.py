@@ -369,8 +369,8 @@ def to_yaml(values: dict[str, Any]) -> str:
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """All settings of a run as JSON values."""
-    return typing.cast(dict[str, Any], _adapter(RunConfig).dump_python(config, mode="json"))
+    """All settings of a run as JSON values, `mal.guide` as the user wrote it."""
+    return recipes.name_guide(_adapter(RunConfig).dump_python(config, mode="json"))
 
 
 def from_plain(values: Mapping[str, Any]) -> RunConfig:
@@ -379,7 +379,7 @@ def from_plain(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: They do not fit this version.
     """
-    config: RunConfig = _validated(RunConfig, dict(values), prefix="")
+    config: RunConfig = _validated(RunConfig, recipes.forget_guides_name(values), prefix="")
     return config
 
 
@@ -394,5 +394,5 @@ def read_yaml(path: Path) -> RunConfig:
     except (OSError, YAMLError, OmegaConfBaseException) as error:
         message = f"{path}: no settings of a run: {error}"
         raise ConfigError(message) from error
-    config: RunConfig = _validated(RunConfig, loaded, prefix="")
+    config: RunConfig = _validated(RunConfig, recipes.forget_guides_name(loaded), prefix="")
     return config

@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import typing
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,21 @@ def take_guide(raw: dict[str, Any]) -> dict[str, Any] | None:
         raise ConfigError(message)
     raw["mal"]["guide"] = None
     return labeler({**to_json(drawer_recipe(named)), **changes})
+
+
+def name_guide(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run as plain data, with `mal.guide` as the user wrote it."""
+    if values["guide"] is None:
+        return values
+    return {**values, "mal": {**values["mal"], "guide": values["guide"]["name"]}}
+
+
+def forget_guides_name(values: Any) -> Any:
+    """What `name_guide` was given: a labeler that guides is in `guide` alone."""
+    mal = values.get("mal") if isinstance(values, Mapping) else None
+    if not isinstance(mal, Mapping) or values.get("guide") is None:
+        return values
+    return {**values, "mal": {**mal, "guide": None}}
 
 
 def _with_local_weights(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_a_labeler_that_needs_no_training_has_a_report_without_a_training_curve(
     page = (boxes / "report.html").read_text()
     assert "Phase 2: solov2_r18" in page
     assert "Phase 1: mask auto-labeler" not in page
-    card = json.loads((boxes / "labels" / "train.json.manifest.json").read_text())
+    card = json.loads((boxes / "labels" / "train.manifest.json").read_text())
     assert list(card["phase_1_read"]) == ["labeling"]
 
 

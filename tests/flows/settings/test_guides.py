@@ -1,11 +1,14 @@
 """A guide by name: which labeler that is, with which settings, and what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from flows.settings import composing
 from flows.settings.sweep import combinations
+from flows.stages.retention import shown_settings
 from mal_core.config.labelers import UNTRAINED
 from mal_core.errors import ConfigError
 
@@ -32,6 +35,20 @@ def test_settings_of_a_guide_are_its_own_and_survive_a_manifest(folder: Path) ->
     assert (config.guide.weights, config.guide.cut_to_box) == (str(weights), False)
     assert (config.mal.guide, config.labeler.name) == (None, "mal")
     assert composing.from_plain(composing.plain(config)) == config
+
+
+def test_settings_that_are_shown_say_the_guide_as_it_was_given_and_come_to_the_same_run(
+    folder: Path,
+) -> None:
+    config = composing.compose(["mal.guide=ensemble", "guide.members=[grabcut,ellipse]"])
+    written = folder / "config.yaml"
+    written.write_text(composing.as_yaml(config))
+    assert composing.read_yaml(written) == config
+    shown = OmegaConf.to_container(OmegaConf.load(written))
+    assert shown["mal"]["guide"] == "ensemble"
+    guide = json.dumps(shown["guide"]).replace('"', "")
+    assert composing.compose([f"mal.guide={shown['mal']['guide']}", f"guide={guide}"]) == config
+    assert shown_settings(config)["mal"]["guide"] == "ensemble"
 
 
 def test_a_name_goes_before_a_file_of_that_name_which_is_reached_by_its_path(folder: Path) -> None:
