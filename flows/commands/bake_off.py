@@ -12,8 +12,7 @@ from flows.settings.run_config import RunConfig
 from flows.stages import inputs, phase1, targets
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
-from mal_core.processes import places
-from mal_core.processes.files import write_json
+from mal_core.processes import own_file, places
 from mal_core.processes.places import FOLDER, JSON, check_place
 
 if TYPE_CHECKING:  # torch and pycocotools
@@ -68,7 +67,7 @@ def bake_off(run: Run) -> list[str]:
     truth = _truth(places, drawn, human.masks)
     table = _table(places, drawn, truth)
     with targets.writable(folder / PAGE):
-        write_json(folder / NUMBERS, _numbers(places, drawn, advice, truth), indent=1)
+        own_file.write_own_json(folder / NUMBERS, _numbers(places, drawn, advice, truth), indent=1)
         page = Page(
             names=drawn.names,
             table=table,
@@ -93,6 +92,8 @@ def _folder(config: RunConfig) -> Path:
     check_place(folder, read, kind=FOLDER)
     for name, kind in ((PAGE, places.PAGE), (NUMBERS, JSON)):
         check_place(folder / name, read, kind=kind, told=str(folder / name))
+        if config.output is not None:
+            own_file.check_own(folder / name, str(folder / name))
     return folder
 
 

@@ -19,7 +19,7 @@ from mal_core.data.inspection.findings import (
 from mal_core.data.inspection.repair import Repaired
 from mal_core.errors import ConfigError, DatasetError
 from mal_core.formats import FORMATS
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import write_own_json
 from mal_core.processes.places import FOLDER, check_place, leaving_nothing
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def check(run: Run, *, as_json: bool, say: Callable[[str], None]) -> None:
     findings = examining.examine(run, examples=ALL if as_json or config.output else EXAMPLES)
     if config.output is not None:
         with targets.writable(config.output):
-            write_json(config.output, report_json(findings), indent=1)
+            write_own_json(config.output, report_json(findings), indent=1)
     if as_json:
         say(json.dumps(report_json(findings), indent=1))
     errors = [shortened_finding(finding) for finding in findings if finding.severity == "error"]

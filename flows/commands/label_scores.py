@@ -14,7 +14,7 @@ from flows.stages.run import Run
 from mal_core.config import SplitConfig
 from mal_core.errors import ConfigError
 from mal_core.evaluation.label_metrics import Clustering, label_metrics
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import write_own_json
 from mal_core.report.label_tables import metrics_text
 
 if TYPE_CHECKING:  # it needs pycocotools
@@ -55,7 +55,7 @@ def score_labels(config: RunConfig) -> list[str]:
         logger.info("note: %s", note)
     compared = {"labels": str(labels), "human": str(human), "notes": list(comparison.notes)}
     with targets.writable(target):
-        write_json(target, {**compared, **metrics.to_json()}, indent=1)
+        write_own_json(target, {**compared, **metrics.to_json()}, indent=1)
     return [metrics_text(metrics), str(target)]
 
 

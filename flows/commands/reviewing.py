@@ -178,7 +178,7 @@ def import_corrections(config: RunConfig) -> list[str]:
         raise ConfigError(message)
     labels, output = labels_of(config), config.output
     changes = output.with_name(f"{output.stem}{CHANGES}")
-    targets.check_output(config, beside=[changes], read=[labels])
+    targets.check_output(config, beside={changes: {"labels", "corrections"}}, read=[labels])
     plain = in_utf8(Run(config), labels)
     with told_of({plain: labels}), targets.writable(output):
         found = corrections.import_corrections(plain, config.corrections, output)

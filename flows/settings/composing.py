@@ -22,12 +22,12 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
 from flows.settings import recipes, upstream
+from flows.settings.advice import instead, one_choice
 from flows.settings.places import SHARED_STORE_VARIABLE, absolute, default_store, what_is_there
 from flows.settings.recipes import CONFIG_MODULE, SEGMENTER_GROUP
 from flows.settings.recipes import options_of as options_of
 from flows.settings.run_config import RunConfig, SegmenterChanges
 from mal_core.config import SplitConfig
-from mal_core.config.labelers import UNTRAINED, LabelerName
 from mal_core.config.roles import Role, Setting, all_settings
 from mal_core.errors import ConfigError
 
@@ -229,7 +229,9 @@ def _problem_with(override: Override) -> str | None:
         return f"{override.input_line}: settings cannot be removed; set {key}=null instead."
     if key == SEGMENTER_GROUP:
         return f"{override.input_line}: recipes are selected by segmenters=[NAME,...]."
-    if key in GROUPS or key in known_keys():
+    if key in GROUPS:
+        return one_choice(key, override.value())
+    if key in known_keys():
         return None
     if any(setting.is_free and key.startswith(f"{setting.key}.") for setting in _settings()):
         return None
@@ -333,21 +335,8 @@ def _require_files(config: RunConfig) -> None:
             continue
         key, path = setting.key, attrgetter(setting.key)(config)
         if path is not None and not path.is_file() and not _is_wanted_folder(config, setting, path):
-            message = f"{key}={path}: {what_is_there(path)}.{_instead(setting, path)}"
+            message = f"{key}={path}: {what_is_there(path)}.{instead(setting, path)}"
             raise ConfigError(message)
-
-
-def _instead(setting: Setting, path: Path) -> str:
-    """What to give for a file that is not there, as a sentence after a blank, if that is known."""
-    if setting.key == "mal.guide":
-        return f" Wanted a COCO file of masks, or a labeler: {', '.join(UNTRAINED)} or ensemble."
-    if path.name in typing.get_args(LabelerName):
-        made = f"`mal label labeler={path.name} output=masks.json` makes one of that labeler"
-        return f" A file of masks is wanted: {made}; then {setting.key}=masks.json."
-    if setting.made is not None:
-        stage = setting.made.stage
-        return f" Wanted a FILE, latest, or {stage}/KEY as `mal cache ls {stage}` lists it."
-    return ""
 
 
 def _is_wanted_folder(config: RunConfig, setting: Setting, path: Path) -> bool:

@@ -14,6 +14,7 @@ from flows.store.stage_names import NORMAL_FORM, NORMAL_MASKS, ONE_CLASS
 from mal_core.config import SplitConfig
 from mal_core.errors import DatasetError, raise_together, renamed
 from mal_core.processes.files import sha256_json, write_json
+from mal_core.processes.own_file import adopt
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.report.text_tables import format_number
 
@@ -331,6 +332,9 @@ def write_native(run: Run, labels: Path, target: Path, chosen: OwnFolder | None 
             fresh = target.with_name(f"{target.name}.partial")
             _remove(fresh)
             write(labeled, train.annotations, train.images, fresh)
-            _remove(target)
-            fresh.replace(target)
+            if fresh.is_file():
+                adopt(fresh, target)
+            else:
+                _remove(target)
+                fresh.replace(target)
     logger.info("wrote %s", target)

@@ -11,6 +11,7 @@ from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
 from mal_core.data.pseudo_labels import ledger_of
 from mal_core.evaluation.retention import RetentionReport
+from mal_core.processes.own_file import copy_own
 from mal_core.report import history
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def publish_labels(run: Run, stored: Stored) -> str:
     if native:
         normal_form.write_native(run, labels, target, chosen)
     elif output is not None:
-        copy_out(labels, output, stored.files["train.json"])
+        copy_own(labels, output)
     file = output if output is not None and not native else None
     file = file or run.config.workdir / "labels" / "train.json"
     if file.is_file():

@@ -2,19 +2,21 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.stages import normal_form
 from flows.stages.run import Run
-from flows.store.manifest import manifest_of
+from flows.store.manifest import SEAL, manifest_of
 from mal_core.config.roles import Role, settings_of
-from mal_core.data.pseudo_labels import ledger_of
+from mal_core.data.pseudo_labels import LEDGER_KEYS, ledger_of
 from mal_core.errors import ConfigError, full_disk, lacks_space
 from mal_core.processes.files import atomic_path
+from mal_core.processes.own_file import check_kind, check_own
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.processes.places import FOLDER, JSON, Kind, check_place
 
@@ -61,7 +63,7 @@ def check_output(
     own: Path | None = None,
     *,
     kind: Kind = JSON,
-    beside: Sequence[Path] = (),
+    beside: Mapping[Path, Collection[str]] = MappingProxyType({}),
     read: Sequence[Path] = (),
 ) -> Path:
     """Where a command writes; refused before any work where that cannot be.
@@ -70,7 +72,7 @@ def check_output(
         config: Its `output`, and what is read.
         own: Where it writes if it was not told; None where it must have been.
         kind: What is written.
-        beside: JSON files that it leaves, too.
+        beside: JSON files that it leaves, too, and keys of theirs that other files lack.
         read: Files that it reads and the settings do not name.
 
     Raises:
@@ -81,8 +83,12 @@ def check_output(
     told = f"output={place}" if config.output is not None else str(place)
     everything = [*sources(config), *read]
     check_place(place, everything, kind=kind, told=told)
-    for one in beside:
-        check_place(one, everything, told=f"{one}, which is written with {told},")
+    if config.output is not None and kind is not FOLDER:
+        check_own(place, told)
+    for one, marks in beside.items():
+        also = f"{one}, which is written with {told},"
+        check_place(one, everything, told=also)
+        check_kind(one, marks, also)
     return place
 
 
@@ -117,10 +123,11 @@ def check_labels(run: Run) -> None:
         )
         raise ConfigError(message)
     if folder is None:
-        check_output(config, beside=[ledger, manifest_of(config.output)])
+        manifest = manifest_of(config.output)
+        check_output(config, beside={ledger: LEDGER_KEYS, manifest: {SEAL, "sha256"}})
     else:
         folder.check()
-        check_output(config, kind=FOLDER, beside=[ledger])
+        check_output(config, kind=FOLDER, beside={ledger: LEDGER_KEYS})
 
 
 def labels_folder(run: Run) -> OwnFolder | None:

@@ -15,6 +15,8 @@ from mal_core.types import HUMAN_SOURCE, REPLACED, REVIEW, PseudoLabel, PseudoLa
 SHOWN_IDS = 10
 INTERVAL, COMPONENTS = "score_interval", "score_components"
 OUR_KEYS = ("segmentation", "area", "score", INTERVAL, COMPONENTS, REVIEW, REPLACED)
+LEDGER_KEYS = frozenset(("num_boxes", "num_masks", "num_skipped", "skipped"))
+"""By which a list of skipped boxes is told from other files."""
 LARGEST = 1e9
 """Of what scores are made from, which lies near 1."""
 

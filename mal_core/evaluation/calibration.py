@@ -17,7 +17,7 @@ from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL, is_component, is_s
 from mal_core.errors import DatasetError
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import write_own_json
 from mal_core.quality.regression import QualityModel, conformal_width, fit
 from mal_core.quality.score import default_model, kind_of, quality_of, without_opinion
 from mal_core.types import HUMAN_SOURCE
@@ -93,7 +93,7 @@ def calibrate(labels: Path, human: Path, output: Path) -> Calibration:
     after = np.array([float(entry["score"]) for entry in unseen])
     bounds = np.array([entry[INTERVAL] for entry in unseen])
     covered = (bounds[:, 0] <= ious[held]) & (ious[held] <= bounds[:, 1])
-    write_json(output, content)
+    write_own_json(output, content)
     return Calibration(
         model=model,
         fitted=int((~held).sum()),

@@ -12,7 +12,7 @@ from mal_core.data.rotated_boxes import ROTATED, rotated_problems
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
 from mal_core.geometry.box_forms import TO_XYWH, XYWH, BoxForms
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import write_own_json
 
 Json = dict[str, Any]
 LARGEST = 1e9
@@ -137,4 +137,4 @@ def write_detections(labeled: Json, detections: Path, target: Path) -> None:
         entry.pop("segmentation", None)
         if number in mask_of:
             entry["segmentation"] = mask_of[number]
-    write_json(target, entries)
+    write_own_json(target, entries)

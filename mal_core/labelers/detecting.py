@@ -28,8 +28,9 @@ from mal_core.data.images.loading import load_image
 from mal_core.errors import ConfigError, DatasetError, MalCoreError
 from mal_core.formats.folder_files import IMAGE_SUFFIXES
 from mal_core.formats.text_rows import pictures_below
+from mal_core.labelers.pretrained import load_pretrained, load_processor, telling_of
 from mal_core.labelers.weights import find_detector, require_transformers
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import check_own, write_own_json
 from mal_core.processes.places import FOLDER, check_place
 
 FAMILIES = ("grounding-dino", "owlv2", "owlvit")
@@ -72,11 +73,35 @@ class Detector:
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
-        )
+        self.processor: Any = load_processor(AutoProcessor, folder)
+        model, _ = load_pretrained(AutoModelForZeroShotObjectDetection, folder)
         self.model = model.to(self.device).eval()
+        self._dotted = self.model.config.model_type == "grounding-dino"
+        self._folder, self._has_run = folder, False
+
+    def require_short(self, words: Sequence[str]) -> None:
+        """Refuse what the text encoder cannot read whole.
+
+        Raises:
+            ConfigError: A phrase has more tokens than the model has positions.
+        """
+        described = self.model.config
+        limits = [
+            getattr(described.text_config, "max_position_embeddings", None),
+            getattr(described, "max_text_len", None),
+        ]
+        limit = min((one for one in limits if one is not None), default=None)
+        for word in words:
+            count = len(self.processor.tokenizer(self._asked(word), verbose=False).input_ids)
+            if limit is not None and count > limit:
+                message = (
+                    f"--words {word!r} is too long: asked as {self._asked(word)!r} it has {count} "
+                    f"tokens, and this detector reads {limit}. Shorten it."
+                )
+                raise ConfigError(message)
+
+    def _asked(self, word: str) -> str:
+        return f"{word.lower().rstrip('.')}." if self._dotted else f"a photo of a {word}"
 
     def find(self, image: NDArray[np.uint8], words: Sequence[str], threshold: float) -> Found:
         """What each word finds in a photo, one box for an object that several find.
@@ -103,10 +128,11 @@ class Detector:
     def _find(self, image: NDArray[np.uint8], word: str, threshold: float) -> tuple[Tensor, Tensor]:
         """Boxes, shape (N, 4), and their scores, shape (N,)."""
         height, width = image.shape[:2]
-        dotted = self.model.config.model_type == "grounding-dino"
-        text: Any = f"{word.lower().rstrip('.')}." if dotted else [[f"a photo of a {word}"]]
-        given = self.processor(images=image, text=text, return_tensors="pt").to(self.device)
-        outputs = self.model(**given)
+        text: Any = self._asked(word) if self._dotted else [[self._asked(word)]]
+        with telling_of(self._folder, self.model, ran=self._has_run):
+            given = self.processor(images=image, text=text, return_tensors="pt").to(self.device)
+            outputs = self.model(**given)
+        self._has_run = True
         (found,) = self.processor.post_process_grounded_object_detection(
             outputs, threshold=threshold, target_sizes=[(height, width)]
         )
@@ -133,8 +159,10 @@ def detect(
         How many boxes were found.
 
     Raises:
+        ConfigError: A phrase is too long for the detector.
         DatasetError: There is no photo, one cannot be decoded, or nothing was found.
     """
+    detector.require_short(words)
     listed: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
     for number, path in enumerate(_photos(images), start=1):
@@ -151,7 +179,7 @@ def detect(
     annotations = [{"id": number, "iscrowd": 0, **box} for number, box in enumerate(boxes, start=1)]
     content = {"images": listed, "annotations": annotations, "categories": classes}
     for name, value in zip(FILES, (content, boxes), strict=True):
-        write_json(output / name, value)
+        write_own_json(output / name, value)
     return len(boxes)
 
 
@@ -201,8 +229,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(given: argparse.Namespace) -> None:
     words = [word.strip() for word in given.words]
-    if not all(words) or len({word.lower() for word in words}) < len(words):
-        message = f"--words {' '.join(map(repr, given.words))}: wanted different words."
+    if not all(words):
+        message = "--words: one of them is empty. Give what to look for."
+        raise ConfigError(message)
+    if len({word.lower() for word in words}) < len(words):
+        listed = " ".join(map(repr, given.words))
+        message = f"--words {listed}: one is there twice; wanted different words."
         raise ConfigError(message)
     if not 0 <= given.threshold < 1:
         message = f"--threshold {given.threshold:g} is not possible: wanted in [0, 1)."
@@ -214,6 +246,7 @@ def _check(given: argparse.Namespace) -> None:
     for name in FILES:
         place = given.output / name
         check_place(place, told=f"--output {given.output}: {place}")
+        check_own(place, f"--output {given.output}: {place}")
 
 
 if __name__ == "__main__":

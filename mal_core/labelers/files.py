@@ -12,7 +12,7 @@ from mal_core.config import AnnotationFormat
 from mal_core.data.coco import Json, parse_coco, read_boxes
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.plan import plan_images, show_plan, write_all_pixels
-from mal_core.data.pseudo_labels import ledger_of
+from mal_core.data.pseudo_labels import LEDGER_KEYS, ledger_of
 from mal_core.data.view import read_view
 from mal_core.errors import ArgumentError, ConfigError, told_of
 from mal_core.formats import FORMATS, align_classes
@@ -20,6 +20,7 @@ from mal_core.formats.normal import is_utf8, write_normal, write_utf8
 from mal_core.labeling.protocol import PhotoLabeler
 from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.processes.files import atomic_path, path_of, sha256_file, sha256_json
+from mal_core.processes.own_file import adopt, check_kind, check_own
 from mal_core.processes.own_folder import OwnFolder
 from mal_core.processes.places import check_place, leaving_nothing
 from mal_core.types import BoxDataset, PseudoLabelSet
@@ -205,8 +206,10 @@ def _check_output(work: Labeling) -> OwnFolder | None:
         own.check()
     else:
         check_place(output, read)
+        check_own(output)
     told = f"{ledger_of(output)}, which is written with output={work.output},"
     check_place(ledger_of(output), read, told=told)
+    check_kind(ledger_of(output), LEDGER_KEYS, told)
     return own
 
 
@@ -234,7 +237,7 @@ def begin_attempt(folder: Path, key: str) -> None:
 def _publish(work: Labeling, labeled: Path, own: OwnFolder | None) -> None:
     output, write = work.output.absolute(), FORMATS[work.format].write_masks
     if write is None:
-        labeled.replace(output)
+        adopt(labeled, output)
         return
     content: Json = parse_coco(labeled)
     if own is not None:
@@ -243,4 +246,4 @@ def _publish(work: Labeling, labeled: Path, own: OwnFolder | None) -> None:
         return
     fresh = labeled.with_name("native")
     write(content, work.annotations, work.images, fresh)
-    fresh.replace(output)
+    adopt(fresh, output)

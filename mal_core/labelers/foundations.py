@@ -4,7 +4,6 @@ The photo goes through the image encoder once; its boxes follow in the mask deco
 scaled by the model's own processor, from px of the photo to px of the encoder's input.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from mal_core.config.labelers import MemberConfig
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.labelers.drawing import Drawing, Map, PixelBox
-from mal_core.labelers.weights import EXTRA, weight_files
+from mal_core.labelers.pretrained import load_pretrained, load_processor, telling_of
+from mal_core.labelers.weights import EXTRA
 from mal_core.models.precision import computes_in_bf16
-from mal_core.processes.files import READ_EVENT
 from mal_core.types import BoxAnnotation
 
 MOST_PIXELS = 1 << 25
@@ -92,6 +91,7 @@ class Foundation:
         self.model = _model(family, folder).to(self.device).eval()
         self.processor = _processor(family, folder, self.model)
         self._bf16 = computes_in_bf16(config.precision, self.device)
+        self._folder, self._has_run = folder, False
 
     @torch.inference_mode()
     def draw(self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]) -> Iterator[Drawing]:
@@ -100,9 +100,34 @@ class Foundation:
         Args:
             image: RGB, uint8, shape (H, W, 3).
             boxes: In px of the image.
+
+        Raises:
+            CheckpointError: The model cannot run, or its logits are no numbers.
         """
         if not boxes:
             return
+        with telling_of(self._folder, self.model, ran=self._has_run):
+            embedding, prompts, inputs = self._prompted(image, boxes)
+        per_pass = max(1, min(self.config.boxes_per_pass, MOST_PIXELS // image[..., 0].size))
+        for start in range(0, len(boxes), per_pass):
+            part = slice(start, start + per_pass)
+            with telling_of(self._folder, self.model, ran=self._has_run):
+                logits, scores = self._decoded(embedding, prompts[:, part], inputs)
+            self._require_numbers(logits, scores)
+            self._has_run = True
+            for box, values, score in zip(boxes[part], logits, scores, strict=True):
+                yield self._drawing(np.array(box.box_xyxy), values, float(score))
+
+    def _require_numbers(self, logits: Tensor, scores: Tensor) -> None:
+        if not (logits.isfinite().all() and scores.isfinite().all()):
+            hint = f" Try {self.config.key}.precision=fp32." if self._bf16 else ""
+            message = f"weights in {self._folder} draw masks of NaN or infinite logits.{hint}"
+            raise CheckpointError(message)
+
+    def _prompted(
+        self, image: NDArray[np.uint8], boxes: Sequence[BoxAnnotation]
+    ) -> tuple[dict[str, Any], Tensor, Any]:
+        """A photo for the decoder: its embedding, its boxes, shape (1, n, 4), and its sizes."""
         corners = [list(box.box_xyxy) for box in boxes]
         # The size tells channels apart from rows: a photo may be 3 px wide.
         inputs = self.processor(
@@ -111,14 +136,8 @@ class Foundation:
             input_data_format="channels_last",
             return_tensors="pt",
         )
-        embedding = self._embedding(inputs["pixel_values"])
-        per_pass = max(1, min(self.config.boxes_per_pass, MOST_PIXELS // image[..., 0].size))
         prompts = inputs["input_boxes"].to(self.device, torch.float32)
-        for start in range(0, len(boxes), per_pass):
-            part = slice(start, start + per_pass)
-            logits, scores = self._decoded(embedding, prompts[:, part], inputs)
-            for box, values, score in zip(boxes[part], logits, scores, strict=True):
-                yield self._drawing(np.array(box.box_xyxy), values, float(score))
+        return self._embedding(inputs["pixel_values"]), prompts, inputs
 
     def _embedding(self, pixels: Tensor) -> dict[str, Any]:
         """What the decoder wants to know of the photo, as arguments of the model."""
@@ -191,33 +210,14 @@ def _class(name: str) -> Any:
 
 
 def _model(family: _Family, folder: Path) -> Any:
-    kind = _class(family.model)
-    try:
-        model, loaded = kind.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        message = f"weights in {folder} do not fit {family.model}: {reason}"
-        raise CheckpointError(message) from error
-    lacking = sorted(loaded["missing_keys"]) + [
-        str(one[0]) for one in sorted(loaded["mismatched_keys"])
-    ]
+    model, lacking = load_pretrained(_class(family.model), folder)
     if lacking:  # they would stay random
         shown = ", ".join(lacking[:SHOWN_TENSORS])
         message = (
-            f"weights in {folder} lack {len(lacking)} tensors of {family.model}, or hold them "
-            f"in another shape: {shown}{' ...' if len(lacking) > SHOWN_TENSORS else ''}."
+            f"weights in {folder} lack {len(lacking)} tensors of {family.model}: "
+            f"{shown}{' ...' if len(lacking) > SHOWN_TENSORS else ''}."
         )
         raise CheckpointError(message)
-    for path in weight_files(folder):
-        if path.suffix == ".safetensors":  # opened without Python
-            sys.audit(READ_EVENT, str(path))
     return model
 
 
@@ -230,9 +230,7 @@ def _processor(family: _Family, folder: Path, model: Any) -> Any:
     side = _side(model)
     described = any((folder / f"{part}_config.json").is_file() for part in PREPROCESSING)
     if described:
-        processor = _class(family.processor).from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        processor = load_processor(_class(family.processor), folder)
     else:
         square = {"height": side, "width": side}
         size = {"size": {"longest_edge": side}, "pad_size": square}

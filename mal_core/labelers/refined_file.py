@@ -20,7 +20,8 @@ from mal_core.labelers.registry import labeling_config
 from mal_core.labeling.journal import LabelJournal
 from mal_core.labeling.work import JOURNAL, LabelWork, MaskWriter
 from mal_core.models.checkpoints import load_labeler
-from mal_core.processes.files import sha256_file, sha256_json, write_json
+from mal_core.processes.files import sha256_file, sha256_json
+from mal_core.processes.own_file import write_own_json
 from mal_core.processes.progress import Progress
 from mal_core.processes.records import to_json
 from mal_core.types import BoxDataset, PseudoLabel
@@ -163,7 +164,7 @@ def _write(
             entry[SCORE_BEFORE] = components.pop(BEFORE)
             entry["score"], entry[INTERVAL] = label.score, list(label.interval or ())
             entry[COMPONENTS] = components
-    write_json(output, content)
+    write_own_json(output, content)
     return RefinedFile(
         refined=len(changed),
         emptied=asked - len(changed),

@@ -20,7 +20,7 @@ from mal_core.labeling.upright import Part, upright_parts
 from mal_core.labeling.views import DrawnMask, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import write_own_json
 from mal_core.processes.progress import Progress
 from mal_core.quality.evidence import DIGITS, components_of
 from mal_core.quality.patch import mask_iou
@@ -93,7 +93,7 @@ def score_file(
                 entry[COMPONENTS] = dict(quality.components)
                 scores.append(quality.score)
             progress.update(len(scores))
-    write_json(output, content)
+    write_own_json(output, content)
     left = len(content["annotations"]) - len(scores)
     return ScoredFile(scored=len(scores), left=left, mean=float(np.mean(scores)))
 

@@ -74,6 +74,7 @@ def find_weights(config: MemberConfig) -> Path:
             f"{' or '.join(wanted)}{hint}."
         )
         raise ConfigError(message)
+    _require_readable(folder)
     return folder
 
 
@@ -96,6 +97,7 @@ def find_detector(given: str, kinds: Sequence[str]) -> Path:
             f"ask: {', '.join(kinds)}."
         )
         raise ConfigError(message)
+    _require_readable(folder)
     return folder
 
 
@@ -188,3 +190,19 @@ def _require_complete(folder: Path, key: str) -> object:
         )
         raise CheckpointError(message)
     return kind
+
+
+def _require_readable(folder: Path) -> None:
+    """Refuse files of tensors that lost their end or are something else; reads heads only."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            message = (
+                f"{path} is no readable file of weights: it is damaged, not downloaded to its end, "
+                f"or of another kind ({' '.join(str(error).split())}). Download it again."
+            )
+            raise CheckpointError(message) from error

@@ -14,7 +14,7 @@ from mal_core.data.images.loading import load_image
 from mal_core.evaluation.ranking import Truth
 from mal_core.geometry.boxes import expand_box, fixed_margins
 from mal_core.geometry.masks import segmentation_to_mask
-from mal_core.processes.files import atomic_path
+from mal_core.processes.own_file import own_path
 from mal_core.report.gallery import (
     BOX_COLOR,
     CONTEXT,
@@ -102,7 +102,7 @@ def write_page(page: Page, output: Path) -> None:
         lines=[_line(subject) for subject in page.subjects],
         notes=page.notes,
     )
-    with atomic_path(output) as temporary:
+    with own_path(output) as temporary:
         temporary.write_text(text)
 
 

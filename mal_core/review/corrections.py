@@ -14,7 +14,7 @@ from mal_core.data.rotated_boxes import corners_of_entry
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.labeled import Labeled, LabeledObject, read_labeled
 from mal_core.geometry.masks import segmentation_to_rle
-from mal_core.processes.files import write_json
+from mal_core.processes.own_file import write_own_json
 from mal_core.review.coco import read_coco
 from mal_core.review.cvat import read_cvat
 from mal_core.review.decisions import Decision, is_decisions, read_decisions
@@ -117,7 +117,7 @@ def import_corrections(labels: Path, corrections: Path, output: Path) -> Importe
         raise DatasetError(corrections, problems)
     found.gone = [key for key in given.gone if key in matcher.label_of and key not in new]
     rejected = {key: matcher.label_of[key] for key in found.rejected}
-    write_json(output, _changed(labeled, new, rejected))
+    write_own_json(output, _changed(labeled, new, rejected))
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 import mal_core
 from flows.commands.cli import main
 from flows.stages.targets import into_folder
+from mal_core.processes.own_file import RECORD
 from tests.builders import write_coco
 from tests.mal_core.formats.drawn_formats import draw, write_yolo
 
@@ -22,7 +23,7 @@ def test_labels_go_into_a_new_folder_whose_name_ends_with_a_slash(tmp_path):
     target = tmp_path / "new"
     assert main(["label", "labeler=box", *given, f"workdir={tmp_path}", f"output={target}/"]) == 0
     assert len(json.loads((target / "train.json").read_text())["annotations"]) == 6
-    written = ["train.json", "train.manifest.json", "train.skipped.json"]
+    written = [RECORD, "train.json", "train.manifest.json", "train.skipped.json"]
     assert sorted(path.name for path in target.iterdir()) == written
 
 

@@ -1,5 +1,6 @@
 """Where a command shall write is looked at before it works: an input, a pipe, a file of others."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -70,6 +71,55 @@ def test_the_place_is_looked_at_before_the_input(
     assert (status, out) == (2, "")
     told = f"mal: output={tmp_path / 'file' / 'below'} lies below {tmp_path / 'file'}, which is a"
     assert err.startswith(told)
+
+
+FOLDERS = {"repair", "bake-off", "export-labels", "review"}
+"""Commands whose `output` is a folder."""
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - FOLDERS - {"export"}))
+def test_no_command_replaces_a_file_that_none_has_written(
+    command: str, mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "human.json"
+    shutil.copyfile(files.annotations, theirs)
+    files.annotations.write_text("{")  # the place is looked at before the input
+    status, out, err = mal(*words(command, files), f"output={theirs}")
+    assert (status, out) == (2, "")
+    assert err == (
+        f"mal: output={theirs} is there already and was not written by `mal`, so nothing replaces "
+        "it. Move it away, or choose another place.\n"
+    )
+    assert theirs.read_text() != "{"
+
+
+@pytest.mark.parametrize("name", ["mine.skipped.json", "mine.manifest.json"])
+def test_labels_replace_no_other_file_beside_them(
+    name: str, mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text('{"images": []}')
+    status, _, err = mal(*words("label", files), "output=mine.json")
+    assert status == 2
+    assert err.startswith(f"mal: {tmp_path / name}, which is written with output=")
+    assert "was not written by `mal`" in err
+    assert (tmp_path / name).read_text() == '{"images": []}'
+
+
+def test_other_metrics_replace_those_of_the_command_before(
+    mal: Mal, files: CocoFiles, tmp_path: Path
+) -> None:
+    fewer = tmp_path / "fewer.json"
+    content = json.loads(files.annotations.read_text())
+    fewer.write_text(json.dumps({**content, "annotations": content["annotations"][1:]}))
+    for labels in (files.annotations, fewer):
+        told = ["evaluate", f"labels={labels}", f"human={files.annotations}", "output=m.json"]
+        status, _, err = mal(*told)
+        assert status == 0, err
+        assert json.loads((tmp_path / "m.json").read_text())["labels"] == str(labels)
+    (tmp_path / "m.json").write_text("{}")
+    status, _, err = mal(*told)
+    assert status == 2
+    assert "was changed since `mal` wrote it" in err
 
 
 def test_a_review_looks_at_its_place_before_the_photos_of_the_working_folder(

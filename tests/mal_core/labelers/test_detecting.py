@@ -1,6 +1,7 @@
 """Words to boxes to masks, with detectors of the real classes, small and random, from files."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from flows.commands import cli
 from mal_core.labelers import detecting
@@ -126,6 +128,9 @@ def test_what_cannot_work_is_one_sentence(
     much = arguments(weights, photos, out, threshold=".99999")
     assert "nothing was found in 2 photos" in said(*much)
     assert "wanted different words" in said(*arguments(weights, photos, out), "cat ")
+    assert said(*arguments(weights, photos, out), " ") == (
+        "--words: one of them is empty. Give what to look for.\n"
+    )
     assert "--threshold 3 is not possible" in said(*arguments(weights, photos, out, threshold="3"))
     assert "no name on the hub" in said(*arguments(tmp_path / "absent", photos, out))
     (none / "config.json").write_text('{"model_type": "sam"}')
@@ -139,3 +144,40 @@ def test_the_module_is_a_command() -> None:
     command = [sys.executable, "-m", detecting.__name__, "--help"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "--words" in told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_phrase_of_more_tokens_than_the_model_reads_is_refused(
+    name: str, folders: dict[str, Path], photos: Path, tmp_path: Path, capsys
+) -> None:
+    phrase = " ".join(["cat"] * 300)
+    assert main([*arguments(folders[name], photos, tmp_path / "out"), phrase]) == 2
+    told = capsys.readouterr().err
+    assert f"--words {phrase!r} is too long: asked as " in told
+    limit = {"grounding-dino": 16, "owlv2": 32}[name]  # as tiny_detectors writes them
+    assert told.endswith(f"tokens, and this detector reads {limit}. Shorten it.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_of_somebody_else_are_not_replaced(
+    folders: dict[str, Path], photos: Path, tmp_path: Path, capsys
+) -> None:
+    theirs = tmp_path / "out" / "instances.json"
+    theirs.parent.mkdir()
+    theirs.write_text("{}")
+    assert main(arguments(folders["owlv2"], photos, theirs.parent)) == 2
+    assert "was not written by `mal`" in capsys.readouterr().err
+    assert theirs.read_text() == "{}"
+
+
+def test_a_detector_with_a_nan_is_refused(
+    folders: dict[str, Path], photos: Path, tmp_path: Path, capsys
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folders["owlv2"], broken)
+    tensors = load_file(broken / "model.safetensors")
+    name = max(tensors, key=lambda one: tensors[one].numel())
+    tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, broken / "model.safetensors", {"format": "pt"})
+    assert main(arguments(broken, photos, tmp_path / "out")) == 2
+    assert f"hold a NaN or an infinity in {name}" in capsys.readouterr().err

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import mal_core
 from mal_core.config.labelers import FOUNDATIONS
 from mal_core.labelers.foundations import Foundation
 from mal_core.labelers.recipes import drawer_recipe
+from mal_core.labelers.weights import find_weights
 from mal_core.processes.files import READ_EVENT
 from mal_core.types import BoxAnnotation
 from tests.mal_core.labelers.tiny_foundations import SIDE, write_tiny
@@ -23,6 +25,7 @@ pytest.importorskip("transformers", reason="the extra `sam` is not installed")
 
 BOXES = [(8.0, 6.0, 40.0, 50.0), (50.0, 10.0, 118.0, 84.0), (2.0, 60.0, 30.0, 94.0)]
 HEIGHT, WIDTH = 96, 128
+SHAPES = r"SamModel: [a-z0-9_.]+ has shape \[[\d, ]+\], but by config.json it is \[[\d, ]+\]"
 
 
 @pytest.fixture(scope="module")
@@ -195,13 +198,88 @@ def test_weights_that_do_not_fit_are_refused_in_one_sentence(folders, tmp_path):
     content = json.loads(description.read_text())
     content["mask_decoder_config"]["mlp_dim"] = 48
     description.write_text(json.dumps(content))
-    with pytest.raises(mal_core.CheckpointError, match="SamModel"):
+    with pytest.raises(mal_core.CheckpointError, match=SHAPES):
         load("sam", tmp_path / "other")
     shutil.copytree(folders["sam2"], tmp_path / "frame")
     path = tmp_path / "frame" / "processor_config.json"
     path.write_text(path.read_text().replace(str(SIDE), "128"))
     with pytest.raises(mal_core.CheckpointError, match="boxes are scaled to 128 px"):
         load("sam2", tmp_path / "frame")
+
+
+def copy_of(folder: Path, place: Path) -> Path:
+    shutil.copytree(folder, place)
+    return place
+
+
+def described_otherwise(folder: Path, part: str, **changes: object) -> Path:
+    description = folder / "config.json"
+    content = json.loads(description.read_text())
+    content[part] |= changes
+    description.write_text(json.dumps(content))
+    return folder
+
+
+def test_a_file_that_lost_its_end_is_refused_before_the_work(folders, tmp_path):
+    folder = copy_of(folders["sam"], tmp_path / "half")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    recipe = drawer_recipe("sam", weights=str(folder))
+    with pytest.raises(mal_core.CheckpointError, match=r"not downloaded to its end") as caught:
+        find_weights(recipe)
+    assert str(caught.value).startswith(f"{path} is no readable file of weights")
+    path.write_bytes(b"")
+    with pytest.raises(mal_core.CheckpointError, match=r"is no readable file of weights"):
+        find_weights(recipe)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_tensor_that_holds_no_numbers_is_named(folders, tmp_path, value):
+    folder = copy_of(folders["sam2"], tmp_path / "broken")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(tensors) if name.startswith("mask_decoder."))
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(mal_core.CheckpointError, match=r"hold a NaN or an infinity in") as caught:
+        foundation("sam2", folder)
+    assert name in str(caught.value)
+
+
+def test_logits_that_are_no_numbers_are_refused(folders, photo):
+    drawer = foundation("sam", folders["sam"])
+    with torch.no_grad():
+        for parameter in drawer.model.mask_decoder.parameters():
+            parameter.fill_(3e38)  # finite, and what comes of it is not
+    with pytest.raises(mal_core.CheckpointError, match="NaN or infinite logits"):
+        list(drawer.draw(photo, annotations(BOXES)))
+
+
+def test_a_model_that_cannot_run_is_told_in_one_sentence(folders, photo, tmp_path):
+    other = described_otherwise(
+        copy_of(folders["sam"], tmp_path / "heads"), "prompt_encoder_config", image_embedding_size=4
+    )
+    with pytest.raises(mal_core.CheckpointError, match=r"make a SamModel that does not run: "):
+        list(foundation("sam", other).draw(photo, annotations(BOXES)))
+    odd = described_otherwise(
+        copy_of(folders["sam"], tmp_path / "act"), "vision_config", hidden_act="no such thing"
+    )
+    with pytest.raises(mal_core.CheckpointError, match=r"do not fit SamModel: .*no such thing"):
+        foundation("sam", odd)
+
+
+def test_what_fails_after_the_first_photo_is_no_fault_of_the_folder(folders, photo, monkeypatch):
+    drawer = foundation("sam", folders["sam"])
+    list(drawer.draw(photo, annotations(BOXES)))
+    monkeypatch.setattr(drawer.model, "forward", None)
+    with pytest.raises(TypeError):
+        list(drawer.draw(photo, annotations(BOXES)))
+
+
+def test_preprocessing_that_cannot_be_read_is_told(folders, tmp_path):
+    folder = copy_of(folders["sam2"], tmp_path / "odd")
+    (folder / "processor_config.json").write_text("{")
+    with pytest.raises(mal_core.CheckpointError, match="preprocessing cannot be read"):
+        foundation("sam2", folder)
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
