@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, phase1, targets
+from flows.stages import drawing, inputs, phase1, targets
 from flows.stages.run import Run
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes import own_file, places
@@ -63,7 +63,7 @@ def bake_off(run: Run) -> list[str]:
     ]
     drawn = BakeOff(entrants).run(dataset, config.sample)
     places = ranked(names, drawn.evidence)
-    advice = recommendation(places, drawn.seconds)
+    advice = recommendation(places, drawn.seconds, more=_more(config, dataset))
     truth = _truth(places, drawn, human.masks)
     table = _table(places, drawn, truth)
     with targets.writable(folder / PAGE):
@@ -97,6 +97,16 @@ def _folder(config: RunConfig) -> Path:
     return folder
 
 
+def _more(config: RunConfig, dataset: "BoxDataset") -> Sequence[str]:
+    """What would tell labelers apart that this bake-off does not, as a user asks for it."""
+    more = []
+    if config.sample < len(dataset.boxes):
+        more.append("label more boxes (sample=...)")
+    if config.human is None:
+        more.append("compare on some human masks (human=FILE)")
+    return more
+
+
 def _require_labelers(config: RunConfig) -> None:
     names = [labeler.name for labeler in config.labelers]
     if len(names) < 2 or "ensemble" in names:
@@ -111,6 +121,7 @@ def _require_labelers(config: RunConfig) -> None:
     if config.checkpoint is not None and "mal" not in names:
         message = f"checkpoint={config.checkpoint} is of mal, which is not among the labelers."
         raise ConfigError(message)
+    drawing.require_weights(config.labelers, "labelers")
     if config.sample < 1:
         message = f"sample={config.sample} is not possible: it must be at least 1."
         raise ConfigError(message)

@@ -80,6 +80,7 @@ def _advice(config: RunConfig, errors: Sequence[Finding]) -> str:
     """How a copy is put right, where one can be."""
     formats = {config.data.train_format, config.data.val_format}
     able = all(name == "coco" or FORMATS[name].leaves_out for name in formats)
+    able = able and any(one.file != config.mal.guide for one in errors)  # no copy is of a guide
     return ADVICE if able and all(one.kind not in BEYOND_REPAIR for one in errors) else ""
 
 

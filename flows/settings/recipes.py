@@ -66,23 +66,28 @@ def chosen(names: Any, changes: SegmenterChanges) -> list[dict[str, Any]]:
     return [_with_weights({**_recipe(name), **given}) for name in names]
 
 
-def labeler(chosen: dict[str, Any]) -> dict[str, Any]:
+def labeler(chosen: dict[str, Any], key: str = "labeler") -> dict[str, Any]:
     """The labeler of a run as plain data: members whole, local places of weights absolute.
 
     Raises:
         ConfigError: A member is no labeler.
     """
-    return {**_with_local_weights(chosen), "members": labelers(chosen.get("members"))}
+    whole = _with_local_weights(chosen)
+    return {**whole, "members": labelers(chosen.get("members"), f"{key}.members")}
 
 
-def labelers(chosen: Any) -> list[dict[str, Any]]:
+def labelers(chosen: Any, key: str = "labelers") -> list[dict[str, Any]]:
     """Several labelers as plain data, each whole: a name stands for that labeler's defaults.
+
+    Args:
+        chosen: Value of a setting.
+        key: That setting.
 
     Raises:
         ConfigError: One is no labeler.
     """
     listed = chosen if isinstance(chosen, list) else [chosen] if chosen else []
-    return [_with_local_weights(member_values(member)) for member in listed]
+    return [_with_local_weights(member_values(member, key)) for member in listed]
 
 
 def are_names(value: str) -> bool:
@@ -118,7 +123,7 @@ def take_guide(raw: dict[str, Any]) -> dict[str, Any] | None:
         )
         raise ConfigError(message)
     raw["mal"]["guide"] = None
-    return labeler({**to_json(drawer_recipe(named)), **changes})
+    return labeler({**to_json(drawer_recipe(named)), **changes}, "guide")
 
 
 def name_guide(values: dict[str, Any]) -> dict[str, Any]:

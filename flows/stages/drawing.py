@@ -1,7 +1,7 @@
 """Who draws the masks of a run, and what of that decides the labels."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 from flows.settings.run_config import RunConfig
 from flows.stages.run import Run
 from flows.store.code_version import code_version
-from mal_core.config.labelers import FOUNDATIONS, LabelerConfig
+from mal_core.config.labelers import FOUNDATIONS, LabelerConfig, MemberConfig
 from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError
+from mal_core.labelers.recipes import told_of_member
 from mal_core.labelers.weights import find_weights, require_package, weight_files
 from mal_core.processes.files import sha256_json
 
@@ -60,11 +61,31 @@ def check_labeler(config: RunConfig) -> None:
         raise ConfigError(message)
     if config.pseudo_labels is not None:
         return
-    guides = () if config.guide is None else config.guide.drawn_by
-    for drawer in (*config.labeler.drawn_by, *guides):
-        if drawer.name in FOUNDATIONS:
-            require_package(drawer)
-            find_weights(drawer)
+    for chosen in filter(None, (config.labeler, config.guide)):
+        require_weights(chosen.members, f"{chosen.key}.members")
+        if not chosen.members:
+            _require_weights(chosen)
+
+
+def require_weights(members: Iterable[MemberConfig], key: str) -> None:
+    """Refuse members that cannot draw for lack of a package or of weights.
+
+    Args:
+        members: Several labelers.
+        key: The setting that names them.
+
+    Raises:
+        ConfigError, CheckpointError: As `check_labeler`, of the first.
+    """
+    for member in members:
+        with told_of_member(key, member.name):
+            _require_weights(member)
+
+
+def _require_weights(drawer: MemberConfig) -> None:
+    if drawer.name in FOUNDATIONS:
+        require_package(drawer)
+        find_weights(drawer)
 
 
 def find_drawer(run: Run, checkpoint: Callable[[Run], tuple[Path, str]]) -> Chosen:

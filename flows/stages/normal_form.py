@@ -306,6 +306,13 @@ def detection_scores(run: Run, labeled: Path) -> list[str]:
     return [*lines, *measure_reach(parse_coco(human, drop_mask), None).lines()]
 
 
+def write_skipped(ledger: Path, target: Path) -> None:
+    """The skipped boxes of a detector's list, by their places in it."""
+    from mal_core.formats import detections
+
+    detections.write_skipped(ledger, target)
+
+
 def write_native(run: Run, labels: Path, target: Path, chosen: OwnFolder | None = None) -> None:
     """Labels in the format that the boxes came in.
 

@@ -17,6 +17,7 @@ from mal_core.report import history
 logger = logging.getLogger(__name__)
 
 DIGITS_SHOWN = 6
+LEDGER = "skipped.json"
 
 
 def publish_nothing(_run: Run, _stored: Stored) -> None:
@@ -57,11 +58,13 @@ def publish_labels(run: Run, stored: Stored) -> str:
     labels, output = stored.path / "train.json", run.config.output
     native, chosen = normal_form.native_target(run), targets.labels_folder(run)
     target = output or run.config.workdir / "labels" / (native or "train.json")
+    ledger = run.config.workdir / "labels" / LEDGER if output is None else ledger_of(output)
     if output is None:
-        names = {name: name for name in ("train.json", "skipped.json")}
-        _copy(stored, run.config.workdir / "labels", names)
+        _copy(stored, ledger.parent, {"train.json": "train.json"})
+    if run.config.boxes is not None:
+        normal_form.write_skipped(stored.path / LEDGER, ledger)
     else:
-        copy_out(stored.path / "skipped.json", ledger_of(output), stored.files["skipped.json"])
+        _copy(stored, ledger.parent, {LEDGER: ledger.name})
     if native:
         normal_form.write_native(run, labels, target, chosen)
     elif output is not None:

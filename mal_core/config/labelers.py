@@ -110,6 +110,13 @@ class LabelerConfig(MemberConfig):
         if names.count("mal") > 1:
             message = f"{self.key}.members: a run has one network, so mal can be a member once."
             raise ConfigError(message)
+        twice = [one.name for n, one in enumerate(self.members) if one in self.members[:n]]
+        if twice:
+            message = (
+                f"{self.key}.members: {twice[0]} is there twice with the same settings, which "
+                "would count its vote twice. Leave one out, or change one's settings."
+            )
+            raise ConfigError(message)
         if self.leader is not None and names.count(self.leader) != 1:
             message = f"{self.key}.leader={self.leader}: wanted one of the members {names}."
             raise ConfigError(message)

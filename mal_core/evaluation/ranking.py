@@ -143,12 +143,15 @@ def ranked(names: Sequence[str], evidence: Evidence) -> tuple[Place, ...]:
     return tuple(sorted(places, key=lambda place: -place.expected))
 
 
-def recommendation(places: Sequence[Place], seconds: Mapping[str, float]) -> str:
+def recommendation(
+    places: Sequence[Place], seconds: Mapping[str, float], *, more: Sequence[str] = ()
+) -> str:
     """What to take, how sure that is, and what is nearly as good for less, in a sentence or two.
 
     Args:
         places: The ranking, the best first.
         seconds: Of each labeler for 1,000 boxes.
+        more: What would say more, such as "label more boxes".
     """
     first = places[0]
     alike = [place for place in places if _measured(place) == _measured(first)]
@@ -169,9 +172,11 @@ def recommendation(places: Sequence[Place], seconds: Mapping[str, float]) -> str
             others[0].name
         ]
         text = (
-            f"Take {called}, but the sample does not tell it from {' and '.join(rivals)} "
-            f"({sure}). Label more boxes (sample=...), or compare on some human masks (human=FILE)."
+            f"Take {called}, but the sample does not tell it from {' and '.join(rivals)} ({sure})."
         )
+        if more:
+            advice = ", or ".join(more)
+            text += f" {advice[0].upper()}{advice[1:]}."
     near = [place for place in places[1:] if first.expected - place.expected <= CLOSE]
     cheap = [place for place in near if 2 * seconds[place.name] < seconds[first.name]]
     if cheap:

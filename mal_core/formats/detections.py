@@ -1,5 +1,6 @@
 """Boxes of a detector: a COCO results list in, the same list with masks out."""
 
+import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from mal_core.data.rotated_boxes import ROTATED, rotated_problems
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
 from mal_core.geometry.box_forms import TO_XYWH, XYWH, BoxForms
+from mal_core.processes.files import write_json
 from mal_core.processes.own_file import write_own_json
 
 Json = dict[str, Any]
@@ -138,3 +140,17 @@ def write_detections(labeled: Json, detections: Path, target: Path) -> None:
         if number in mask_of:
             entry["segmentation"] = mask_of[number]
     write_own_json(target, entries)
+
+
+def write_skipped(ledger: Path, target: Path) -> None:
+    """The ledger of a list of detections, whose skips are told by their places in the list.
+
+    Args:
+        ledger: Of the COCO file that `detections_to_coco` makes, where entry n is annotation n + 1.
+        target: Receives the same with `detection`, counted from 0, for `annotation_id`.
+    """
+    content = json.loads(ledger.read_bytes())
+    skipped = [
+        {"detection": entry.pop("annotation_id") - 1, **entry} for entry in content["skipped"]
+    ]
+    write_json(target, {**content, "skipped": skipped}, indent=2)

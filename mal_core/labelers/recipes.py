@@ -1,7 +1,10 @@
 """The recipes of conf/ as settings, for those who call the library without the command."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -9,12 +12,14 @@ import yaml
 
 from mal_core.config import EncoderConfig, MalConfig, SegmenterConfig
 from mal_core.config.labelers import LabelerConfig, MemberConfig
-from mal_core.errors import ConfigError, RecordError
+from mal_core.errors import CheckpointError, ConfigError, RecordError
 from mal_core.processes.records import from_json, to_json
 
 ROOM = "conf"
 MISSING = "???"
 ITSELF = "_self_"
+OF_ONE = re.compile(r"\blabeler\.(?=[a-z_]+=)")
+"""How messages begin what a single labeler's settings are called."""
 
 
 def labeler_recipe(name: str = "cpu", **changes: Any) -> MalConfig:
@@ -93,41 +98,71 @@ def segmenter_recipe(name: str, **changes: Any) -> SegmenterConfig:
         raise ConfigError(str(error)) from error
 
 
-def member_values(member: object) -> dict[str, Any]:
+def member_values(member: object, key: str = "labeler.members") -> dict[str, Any]:
     """One of several labelers as plain data: its defaults, and what was said of it.
 
     Args:
         member: A name in `conf/labeler`, a mapping with `name` and what differs, or settings.
+        key: Where the user has said so.
 
     Raises:
-        ConfigError: There is no such labeler, or it has no name.
+        ConfigError: There is no such labeler, it has no name, or its settings are impossible.
     """
     if isinstance(member, MemberConfig):
         return dict(to_json(member))
     said = {"name": member} if isinstance(member, str) else member
     if not isinstance(said, Mapping) or not isinstance(said.get("name"), str):
         message = (
-            f"labeler.members: {member!r} names no labeler; wanted a name such as grabcut, or "
+            f"{key}: {member!r} names no labeler; wanted a name such as grabcut, or "
             "{name: sam2, weights: DIR}."
         )
+        raise ConfigError(message)
+    name = said["name"]
+    known = [one for one in _names("labeler") if one != "ensemble"]
+    if name not in (*known, "ensemble"):  # of which the settings say more
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        message = f"{key}: there is no {name!r}. Available: {', '.join(known)}.{hint}"
         raise ConfigError(message)
     own = {one.name for one in dataclasses.fields(MemberConfig)}
     unknown = sorted(set(said) - own)
     if unknown:
         message = (
-            f"labeler.members: {said['name']} has no setting {unknown[0]!r}. Known here: "
-            f"{', '.join(sorted(own))}."
+            f"{key}: {name} has no setting {unknown[0]!r}. Known here: {', '.join(sorted(own))}."
         )
         raise ConfigError(message)
-    defaults = {key: value for key, value in _read("labeler", said["name"]).items() if key in own}
-    return {**defaults, **said}
+    defaults = {one: value for one, value in _read("labeler", name).items() if one in own}
+    with told_of_member(key, name):
+        try:
+            return dict(to_json(from_json(MemberConfig, to_json({**defaults, **said}), name)))
+        except RecordError as error:
+            raise ConfigError(str(error)) from error
+
+
+@contextlib.contextmanager
+def told_of_member(key: str, name: str) -> Iterator[None]:
+    """Errors about `labeler.KEY` as errors about that setting of one of several labelers.
+
+    Raises:
+        ConfigError, CheckpointError: As in the block.
+    """
+    try:
+        yield
+    except (ConfigError, CheckpointError) as error:
+        said = OF_ONE.sub("", str(error)).replace(f"labeler={name}", name)
+        named = said.startswith((f"{name} ", f"{name}:"))
+        message = f"{key}: {said}" if named else f"{key}: {name}: {said}"
+        raise type(error)(message) from error
+
+
+def _names(group: str) -> list[str]:
+    folder = resources.files(ROOM).joinpath(group)
+    files = (one.name for one in folder.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def _read(group: str, name: str) -> dict[str, Any]:
-    folder = resources.files(ROOM).joinpath(group)
-    known = sorted(
-        one.name.removesuffix(".yaml") for one in folder.iterdir() if one.name.endswith(".yaml")
-    )
+    folder, known = resources.files(ROOM).joinpath(group), _names(group)
     if name not in known:
         message = f"{group}={name}: there is no such choice. Available: {', '.join(known)}."
         raise ConfigError(message)

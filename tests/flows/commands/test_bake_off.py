@@ -73,7 +73,7 @@ def test_the_ranking_reads_no_human_mask(data, tmp_path, capsys):
         (["labelers=[box,ensemble]"], "no ensemble among them"),
         (["labelers=[mal,mal]"], "mal can take part once"),
         (["labelers=[box,ellipse]", "sample=0"], "sample=0 is not possible"),
-        (["labelers=[box,elipse]"], "there is no such choice"),
+        (["labelers=[box,elipse]"], "labelers: there is no 'elipse'"),
         (["labelers=[box,ellipse]", "checkpoint={file}"], "not among the labelers"),
         (["labelers=[box,ellipse]", "human={empty}"], "no annotation has the id of a box in"),
     ],

@@ -255,6 +255,7 @@ def test_a_guide_is_checked_with_the_boxes_and_told_once(
         assert status == 2
         assert err.count(said.format(train=train.annotations)) == 1
         assert f"{guide}: 1 problem" in err
+        assert "fix=true" not in err  # which repairs the splits, not a guide
 
 
 def test_a_sound_guide_passes_the_check(train: CocoFiles, mal: Mal) -> None:

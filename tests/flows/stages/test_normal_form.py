@@ -202,6 +202,24 @@ def test_an_image_without_annotations_suffices_for_a_detectors_boxes(mal, traine
     assert "AP" not in output
 
 
+@pytest.mark.parametrize("chosen", [True, False], ids=["output", "workdir"])
+def test_skipped_detections_are_counted_as_in_the_list(chosen, mal, tmp_path):
+    images = drawn_formats.draw(tmp_path / "images")
+    annotations = drawn_formats.write_json(tmp_path / "info.json", drawn_formats.coco())
+    found = {"image_id": 0, "category_id": 1, "score": 0.75}
+    boxes = ([4, 5, 12, 10], [5, 5, 0, 9], [6, 5, 12, 10], [900, 900, 5, 5])
+    given = drawn_formats.write_json(
+        tmp_path / "d.json", [{**found, "bbox": list(box)} for box in boxes]
+    )
+    output = [f"output={tmp_path / 'masks.json'}"] if chosen else []
+    mal.run("label", *split(images, annotations), "labeler=box", f"boxes={given}", *output)
+    ledger = tmp_path / "masks.skipped.json" if chosen else mal.workdir / "labels" / "skipped.json"
+    content = json.loads(ledger.read_text())
+    assert [entry["detection"] for entry in content["skipped"]] == [1, 3]
+    assert not any("annotation_id" in entry for entry in content["skipped"])
+    assert (content["num_boxes"], content["num_masks"]) == (4, 2)
+
+
 def refused(mal, verb: str, *overrides: str) -> str:
     status, output = mal.inside(verb, *overrides)
     assert status == 2, output

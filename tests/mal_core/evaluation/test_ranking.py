@@ -47,6 +47,9 @@ def test_equal_labelers_are_not_told_apart():
     places = ranked(NAMES, found)
     text = recommendation(places, dict.fromkeys(NAMES, 1.0))
     assert "does not tell it from" in text
+    assert text.endswith("of the resamples).")  # nothing is known to help
+    more = recommendation(places, dict.fromkeys(NAMES, 1.0), more=["label more", "compare"])
+    assert more == f"{text} Label more, or compare."
     assert "c" not in text.split("from")[1].split("(")[0].split()
 
 

@@ -10,6 +10,7 @@ import pytest
 import mal_core
 from flows.commands.cli import main
 from flows.settings import composing
+from flows.stages.drawing import check_labeler
 from mal_core.config.labelers import LabelerConfig
 from mal_core.errors import ConfigError
 from mal_core.labelers import ensemble as ensembles
@@ -205,14 +206,41 @@ def test_what_was_killed_continues_with_the_same_bytes(tmp_path, monkeypatch):
         ({"members": ["mal", "mal"]}, "mal can be a member once"),
         ({"members": ["box", "grabcut"], "leader": "mal"}, "one of the members"),
         ({"members": ["box", {"weights": "x"}]}, "names no labeler"),
-        ({"members": ["box", "grabkut"]}, "there is no such choice"),
+        ({"members": ["box", "grabkut"]}, "^labeler.members: .*sam3. Did you mean 'grabcut'"),
+        ({"members": ["box", "box"]}, "box is there twice"),
+        ({"members": ["box", {"name": "sam2", "weights": None}]}, "^labeler.members: sam2 needs"),
         ({"members": ["box", {"name": "grabcut", "iteration": 3}]}, "no setting 'iteration'"),
-        ({"members": ["box", {"name": "grabcut", "iterations": 0}]}, "at least 1"),
+        (
+            {"members": ["box", {"name": "grabcut", "iterations": 0}]},
+            "^labeler.members: grabcut: iter",
+        ),
+        ({"members": ["box", {"name": "grabcut", "iterations": "x"}]}, "members: grabcut: iter"),
     ],
 )
 def test_members_that_cannot_be_are_refused_in_a_sentence(settings, words):
     with pytest.raises(ConfigError, match=words):
         drawer_recipe("ensemble", **settings)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["labelers=[box,elipse]"], "^labelers: there is no 'elipse'"),
+        (["labelers=[box,{name:sam,weights:x,boxes_per_pass:0}]"], "^labelers: sam: boxes_per_"),
+        (["mal.guide=ensemble", "guide.members=[box,elipse]"], "^guide.members: there is no 'el"),
+    ],
+)
+def test_the_setting_that_names_members_is_told(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        composing.compose(overrides)
+
+
+def test_weights_of_a_member_that_are_not_there_are_told_as_the_members(tmp_path):
+    member = f"{{name:sam2,weights:{tmp_path / 'none'}}}"
+    config = composing.compose(["labeler=ensemble", f"labeler.members=[grabcut,{member}]"])
+    with pytest.raises(ConfigError, match=r"^labeler\.members: sam2") as caught:
+        check_labeler(config)
+    assert "labeler.weights" not in str(caught.value)
 
 
 def test_settings_of_an_ensemble_belong_to_one():

@@ -17,6 +17,7 @@ from mal_core.data.coco import read_boxes
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.models.checkpoints import save_labeler
 from mal_core.models.labeler import build_labeler
+from mal_core.processes.own_file import RECORD
 from tests.builders import HEIGHT, WIDTH, CocoFiles, write_coco
 from tests.mal_core.drawn import TINY_ENCODER
 from tests.mal_core.formats import drawn_formats
@@ -92,6 +93,7 @@ def test_a_file_gets_the_bytes_that_the_command_writes(tmp_path, labeler, comman
     assert output.read_bytes() == written.read_bytes()
     assert (result.num_boxes, result.num_masks, result.num_crowds) == (7, 6, 1)
     assert sorted(path.name for path in output.parent.iterdir()) == [
+        RECORD,
         "masks.json",
         "masks.skipped.json",
     ]
