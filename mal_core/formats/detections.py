@@ -1,6 +1,5 @@
 """Boxes of a detector: a COCO results list in, the same list with masks out."""
 
-import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mal_core.data.json_lists import read_whole
 from mal_core.data.results import read_results
 from mal_core.data.rotated_boxes import ROTATED, rotated_problems
 from mal_core.data.validation import constant_problem
@@ -149,7 +149,7 @@ def write_skipped(ledger: Path, target: Path) -> None:
         ledger: Of the COCO file that `detections_to_coco` makes, where entry n is annotation n + 1.
         target: Receives the same with `detection`, counted from 0, for `annotation_id`.
     """
-    content = json.loads(ledger.read_bytes())
+    content = read_whole(ledger)
     skipped = [
         {"detection": entry.pop("annotation_id") - 1, **entry} for entry in content["skipped"]
     ]
