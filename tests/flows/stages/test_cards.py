@@ -6,7 +6,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from flows.commands import cli
 from flows.settings import composing
@@ -252,7 +254,7 @@ def test_weights_of_a_guide_are_refused_as_a_guides_before_it_draws(
     weights = tmp_path / "tiny"
     weights.mkdir()
     (weights / "config.json").write_text('{"model_type": "sam2"}')
-    (weights / "model.safetensors").touch()
+    save_file({"x": np.zeros(1, np.float32)}, weights / "model.safetensors")
     files.rewrite({**files.content(), "licenses": []})
     policy = ("license_policy=commercial", "data.license=own", f"workdir={tmp_path / 'work'}")
     guided = ("mal.guide=sam2", f"guide.weights={weights}")
