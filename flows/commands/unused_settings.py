@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from flows.settings.commands import IMPORT, REWRITERS, SCORED
 from flows.settings.recipes import SEGMENTER_GROUP
 from flows.settings.run_config import RunConfig
+from mal_core.config.labelers import UNTRAINED
 from mal_core.config.roles import Role, settings_of
 from mal_core.errors import ConfigError
 
@@ -35,14 +36,34 @@ def refuse_unused(overrides: Sequence[str], verb: str) -> None:
     Raises:
         ConfigError: One of them decides nothing there.
     """
+    drawer = _untrained(overrides)
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         if value.strip().lower() in NOTHING:
             continue
-        problem = _problem(key, verb)
+        problem = _problem(key, verb) or _problem_beside(drawer, key)
         if problem is not None:
             message = f"{override}: {problem} Leave it out."
             raise ConfigError(message)
+
+
+def _untrained(overrides: Sequence[str]) -> str | None:
+    """The one labeler that draws, where that is none with our network."""
+    named = [text.removeprefix("labeler=") for text in overrides if text.startswith("labeler=")]
+    return named[-1] if named and named[-1] in UNTRAINED else None
+
+
+@functools.cache
+def _network() -> frozenset[str]:
+    """Groups of settings of our own network and its training."""
+    found = settings_of(RunConfig)
+    return frozenset(one.key for one in found if one.record and Role.TRAINING in one.roles)
+
+
+def _problem_beside(drawer: str | None, key: str) -> str | None:
+    if drawer is None or key.partition(".")[0] not in _network():
+        return None
+    return f"it is of our own network, and labeler={drawer} draws without."
 
 
 @functools.cache

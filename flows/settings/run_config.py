@@ -223,13 +223,14 @@ class RunConfig(Config):
                 "at least 1, since a round learns the guide's masks."
             )
             raise ConfigError(message)
-        if self.trains_labeler:
+        untrained = self.labelers and not any(one.is_trained for one in self.labelers)
+        if self.trains_labeler and not untrained:
             return
         given = ("pseudo_labels", "checkpoint")
         keys = [key for key in given if getattr(self, key) is not None]
-        reason = (
-            f"{keys[0]}=FILE replaces that" if keys else f"labeler={self.labeler.name} has none"
-        )
+        drawers = f"labelers=[{','.join(one.name for one in self.labelers)}]"
+        without = f"{drawers} have none" if untrained else f"labeler={self.labeler.name} has none"
+        reason = f"{keys[0]}=FILE replaces that" if keys else without
         message = (
             f"mal.guide={self.guided_by} guides the training of labeler=mal, and {reason}. Leave "
             "one of the two out."

@@ -1,9 +1,11 @@
 """Settings of who draws the masks: our own network, a foundation model, or no network at all."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+import functools
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, cast
 
-from mal_core.config.roles import Labeling
+from mal_core.config.roles import Labeling, Of, Role, settings_of
 from mal_core.config.typed import Config, require
 from mal_core.errors import ConfigError
 
@@ -14,6 +16,7 @@ FOUNDATIONS = ("sam", "sam2", "sam3", "hq_sam")
 """Labelers that need weights which somebody else has trained."""
 UNTRAINED = ("box", "ellipse", "grabcut", *FOUNDATIONS)
 """Labelers that draw at once, without a training on the user's boxes."""
+OF_FOUNDATIONS, OF_GRABCUT, OF_ENSEMBLE = Of(FOUNDATIONS), Of(("grabcut",)), Of(("ensemble",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +39,12 @@ class MemberConfig(Config, key="labeler"):
 
     name: Labeling[LabelerName] = "mal"
     weights: Labeling[str | None] = None
-    cut_to_box: Labeling[bool] = True
-    best_of_three: Labeling[bool] = False
-    precision: Labeling[Literal["auto", "fp32", "bf16"]] = "auto"
-    boxes_per_pass: Labeling[int] = 32
-    iterations: Labeling[int] = 5
-    surroundings: Labeling[float] = 2.0
+    cut_to_box: Annotated[bool, Role.LABELING, OF_FOUNDATIONS] = True
+    best_of_three: Annotated[bool, Role.LABELING, OF_FOUNDATIONS] = False
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Role.LABELING, OF_FOUNDATIONS] = "auto"
+    boxes_per_pass: Annotated[int, Role.LABELING, OF_FOUNDATIONS] = 32
+    iterations: Annotated[int, Role.LABELING, OF_GRABCUT] = 5
+    surroundings: Annotated[float, Role.LABELING, OF_GRABCUT] = 2.0
 
     def _require_possible(self) -> None:
         for key in ("boxes_per_pass", "iterations"):
@@ -59,6 +62,19 @@ class MemberConfig(Config, key="labeler"):
                 "with config.json and model.safetensors."
             )
             raise ConfigError(message)
+        self._require_heeded()
+
+    def _require_heeded(self) -> None:
+        """Refuse what this labeler would do nothing with."""
+        for key, (default, names) in _of_single_labelers(cast("Hashable", type(self))).items():
+            value = getattr(self, key)
+            if value != default and self.name not in names:
+                others = f"{', '.join(names)} {'does' if len(names) == 1 else 'do'}"
+                message = (
+                    f"{self.key}.{key}={value} is not possible with {self.asked}, which does "
+                    f"nothing with it; {others}. Leave it out."
+                )
+                raise ConfigError(message)
 
     @property
     def asked(self) -> str:
@@ -69,6 +85,14 @@ class MemberConfig(Config, key="labeler"):
     def is_trained(self) -> bool:
         """Whether it draws with a network that phase 1 trains on boxes."""
         return self.name == "mal"
+
+
+@functools.cache
+def _of_single_labelers(kind: Any) -> Mapping[str, tuple[Any, tuple[str, ...]]]:
+    """Settings that not every labeler heeds: their default, and who does."""
+    defaults = {one.name: one.default for one in fields(kind)}
+    found = settings_of(kind)
+    return {one.key: (defaults[one.key], one.labelers) for one in found if one.labelers is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +110,9 @@ class LabelerConfig(MemberConfig):
     """
 
     members: Labeling[tuple[MemberConfig, ...]] = ()
-    mode: Labeling[Literal["agree", "choose"]] = "agree"
+    mode: Annotated[Literal["agree", "choose"], Role.LABELING, OF_ENSEMBLE] = "agree"
     leader: Labeling[LabelerName | None] = None
-    per_class: Labeling[bool] = False
+    per_class: Annotated[bool, Role.LABELING, OF_ENSEMBLE] = False
 
     def _require_possible(self) -> None:
         super()._require_possible()

@@ -91,6 +91,17 @@ class Heeded:
     by: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Of:
+    """Mark of a setting of single labelers: the others draw the same whatever it is.
+
+    Attributes:
+        names: Those labelers.
+    """
+
+    names: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
     """One field of a record of settings.
@@ -103,6 +114,7 @@ class Setting:
         records: The record that it is a tuple of.
         made: Which stage makes such a file, if one does.
         heeded: The only commands that heed it; None: it is of stages.
+        labelers: The only labelers that heed it; None: it is of all.
     """
 
     key: str
@@ -112,6 +124,7 @@ class Setting:
     records: type | None
     made: Made | None
     heeded: tuple[str, ...] | None
+    labelers: tuple[str, ...] | None
 
     @property
     def is_free(self) -> bool:
@@ -141,6 +154,7 @@ def settings_of(kind: type, prefix: str = "") -> Iterator[Setting]:
             else None,
             made=next((mark for mark in marks if isinstance(mark, Made)), None),
             heeded=next((mark.by for mark in marks if isinstance(mark, Heeded)), None),
+            labelers=next((mark.names for mark in marks if isinstance(mark, Of)), None),
         )
 
 

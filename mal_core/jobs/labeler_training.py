@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mal_core.config import SEEDS, EncoderConfig, MalConfig
+from mal_core.config.labelers import UNTRAINED
 from mal_core.data.coco import read_boxes, strip_masks
 from mal_core.errors import ArgumentError, ConfigError, told_of
 from mal_core.jobs.phase1 import TrainJob, train_in_child
@@ -39,7 +40,8 @@ def train_labeler(
         images: Folder of the photos.
         annotations: COCO file with boxes.
         output_dir: Where the training works; made when it is absent.
-        mal: The recipe: a name in `conf/mal`, or settings (`labeler_recipe` changes some).
+        mal: The recipe: a name in `conf/mal`, or settings (`labeler_recipe` changes some). Its
+            `guide` is a file of masks, such as `Labeler.label_file` writes; no labeler's name.
         encoder: Likewise, a name in `conf/encoder` or settings (`encoder_recipe`).
         seed: Of weights and batches.
 
@@ -101,8 +103,18 @@ def _require_files(mal: MalConfig, encoder: EncoderConfig) -> None:
     check_encoder_name(encoder.name)
     for key, path in (("encoder.weights", encoder.weights), ("mal.guide", mal.guide)):
         if path is not None and not is_file(path):
-            message = f"{key}={path}: no such file."
+            message = f"{key}={path}: no such file.{_instead(key, path)}"
             raise ConfigError(message)
+
+
+def _instead(key: str, path: Path) -> str:
+    """How to make the file, where a labeler is named as `mal.guide=NAME` of the command does."""
+    if key != "mal.guide" or str(path) not in (*UNTRAINED, "ensemble"):
+        return ""
+    return (
+        f" From Python a guide is a file of masks: load_labeler(labeler={str(path)!r}, ...)"
+        '.label_file(images, annotations, "guide.json") makes one.'
+    )
 
 
 def _checked_seed(seed: object) -> int:

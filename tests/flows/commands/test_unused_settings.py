@@ -58,6 +58,15 @@ def test_a_setting_of_another_verb_is_refused_by_name(command, told, capsys):
     assert capsys.readouterr().err.startswith(f"mal: {told}")
 
 
+@pytest.mark.parametrize("setting", ["mal.tighten=true", "mal=paper", "encoder.name=vit"])
+def test_settings_of_our_network_are_refused_where_another_labeler_draws(setting, capsys):
+    assert main(["label", "labeler=grabcut", setting]) == 2
+    told = f"{setting}: it is of our own network, and labeler=grabcut draws without. Leave it out."
+    assert capsys.readouterr().err == f"mal: {told}\n"
+    for labeler in ("mal", "ensemble", "mal,grabcut"):
+        refuse_unused([f"labeler={labeler}", setting], "sweep")
+
+
 def test_verbs_that_heed_a_setting_are_verbs():
     named = {verb for users in heeded().values() for verb in users}
     assert named - {*HELP} == {"review import", "evaluate labels="}

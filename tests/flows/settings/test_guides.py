@@ -81,6 +81,11 @@ def test_guides_can_be_swept() -> None:
         (["mal.guide=grabcuts"], "no such file. Wanted a COCO file of masks, or a labeler: box, "),
         (["mal.guide=box", "mal.self_training.rounds=0"], "not possible with mal.guide=box"),
         (["mal.guide=box", "labeler=grabcut"], "mal.guide=box guides the training"),
+        (
+            ["mal.guide=box", "labelers=[grabcut,ellipse]"],
+            r"and labelers=\[grabcut,ellipse\] have none\. Leave one",
+        ),
+        (["mal.guide=box", "guide.iterations=2"], "guide.iterations=2 is .* with mal.guide=box,"),
         (["mal.guide=box", "guide.weights=a"], "guide.weights=a is not possible with mal.guide"),
         (["mal.guide=box", "guide.name=sam"], "guide.name: `guide` has settings of the labeler"),
         (["mal.guide=box", "guide=sam"], "guide=sam: `guide` has settings of the labeler"),

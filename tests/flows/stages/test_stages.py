@@ -207,7 +207,7 @@ def test_the_content_of_a_guide_decides_the_labeler_and_its_place_does_not(
 
 def test_a_labeler_that_guides_draws_first_and_its_masks_decide(pipeline: Pipeline) -> None:
     def asked(*overrides: str, force: tuple[str, ...] = ()) -> list[str]:
-        pipeline.run("mal.guide=box", *overrides, force=force)
+        pipeline.run("mal.guide=grabcut", *overrides, force=force)
         return [one for one in pipeline.stand_ins.asked if one not in PHASE_2]
 
     assert asked() == [LABEL, TRAIN, LABEL]
@@ -217,8 +217,8 @@ def test_a_labeler_that_guides_draws_first_and_its_masks_decide(pipeline: Pipeli
     pipeline.stand_ins.encoders.clear()
     assert asked("mal.max_steps=7") == [TRAIN, LABEL]
     assert pipeline.stand_ins.encoders == [], "the guide has drawn already"
-    assert asked("guide.cut_to_box=false") == [LABEL, TRAIN, LABEL]
-    drawn = phase1.draw_guide(Run(pipeline.config("mal.guide=box"))).path / "guide.json"
+    assert asked("guide.iterations=4") == [LABEL, TRAIN, LABEL]
+    drawn = phase1.draw_guide(Run(pipeline.config("mal.guide=grabcut"))).path / "guide.json"
     assert pipeline.run(f"mal.guide={drawn}") == NOTHING
 
 
@@ -254,11 +254,11 @@ def test_a_mask_that_people_drew_changes_no_guide(pipeline: Pipeline) -> None:
 
 
 def test_a_report_names_the_guide_its_time_and_what_it_read(pipeline: Pipeline) -> None:
-    members = "guide.members=[ellipse,{name: box, cut_to_box: false}]"
+    members = "guide.members=[ellipse,{name: grabcut, iterations: 4}]"
     run = Run(pipeline.config("mal.guide=ensemble", members))
     (report,) = graph.perform(run, EVALUATE)
     said = report.context["phase 1"]
-    assert said.endswith("px, guided by the masks of ensemble (ellipse, box)")
+    assert said.endswith("px, guided by the masks of ensemble (ellipse, grabcut)")
     assert [one.stage for one in report.cost.stages[:3]] == [
         stage_names.GUIDE,
         stage_names.TRAIN,
@@ -353,7 +353,7 @@ def test_why_says_which_stages_would_run_and_what_has_changed(pipeline: Pipeline
 
 
 def test_why_tells_a_guide_from_the_labels(pipeline: Pipeline) -> None:
-    given = [*pipeline.overrides, "mal.guide=box"]
+    given = [*pipeline.overrides, "mal.guide=grabcut"]
     lines = cache_verbs.why(given).splitlines()
     assert lines[:6] == [
         "guide: would run",
@@ -363,7 +363,7 @@ def test_why_tells_a_guide_from_the_labels(pipeline: Pipeline) -> None:
         "generate-pseudo-labels: would run",
         "  after guide",
     ]
-    graph.perform(Run(pipeline.config("mal.guide=box")), EVALUATE)
+    graph.perform(Run(pipeline.config("mal.guide=grabcut")), EVALUATE)
     assert cache_verbs.why(given).splitlines()[-1] == "nothing would run"
     lines = cache_verbs.why([*given, "guide.iterations=7"]).splitlines()
     assert lines[:2] == ["guide: would run", "  config.labeler.iterations: 5 -> 7"]

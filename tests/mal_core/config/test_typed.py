@@ -93,6 +93,10 @@ def test_what_is_of_the_type_and_impossible_is_refused_as_before() -> None:
             },
             "mal.guide=absent.json: no such file",
         ),
+        (
+            {"mal": mal_core.labeler_recipe(guide="grabcut")},
+            r"mal.guide=grabcut: .* is a file of masks: load_labeler\(labeler='grabcut', ",
+        ),
         ({"seed": "x"}, "seed is 'x'; wanted a whole number from 0 to 4294967295"),
         ({"seed": -1}, "seed is -1; wanted"),
         ({"seed": True}, "seed is True; wanted"),

@@ -146,6 +146,13 @@ def test_the_command_writes_what_the_library_does_and_trains_nothing(tmp_path):
     [
         (["labeler=box", "checkpoint={file}"], "is of labeler=mal"),
         (["labeler=box", "pseudo_labels={file}"], "leave labeler=box out"),
+        (["labeler=box", "labeler.mode=choose"], "does nothing with it; ensemble does. Leave"),
+        (["labeler=ellipse", "labeler.precision=bf16"], "with it; sam, sam2, sam3, hq_sam do."),
+        (["labeler.iterations=7"], "iterations=7 is not possible with labeler=mal, which does"),
+        (
+            ["labeler=ensemble", "labeler.members=[box,{{name:sam2,surroundings:1}}]"],
+            "grabcut does",
+        ),
         (["labeler=sam2", "labeler.weights=null"], "needs labeler.weights="),
         (["labeler=sam", "labeler.weights={file}/x"], "no such folder or file"),
         (["labeler=crayon"], "Available: box, ellipse, ensemble, grabcut"),
