@@ -19,7 +19,13 @@ from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability
 from mal_core.processes.own_file import write_own_json
 from mal_core.quality.regression import QualityModel, conformal_width, fit
-from mal_core.quality.score import default_model, kind_of, quality_of, without_opinion
+from mal_core.quality.score import (
+    default_model,
+    kind_of,
+    quality_of,
+    with_classmates,
+    without_opinion,
+)
 from mal_core.types import HUMAN_SOURCE
 
 FEWEST = 30
@@ -140,9 +146,10 @@ def _fitted(
 
 def _rescore(entries: Sequence[Json], model: QualityModel) -> int:
     scored = [entry for entry in entries if _is_scored(entry)]
-    for entry in scored:
-        # Human masks know better than the labeler that was asked for an opinion.
-        entry[COMPONENTS] = without_opinion(entry[COMPONENTS])
-        quality = quality_of(entry[COMPONENTS], model)
+    # Human masks know better than the labeler that was asked for an opinion.
+    alone = [quality_of(without_opinion(entry[COMPONENTS]), model) for entry in scored]
+    found = with_classmates(alone, [entry["category_id"] for entry in scored])
+    for entry, quality in zip(scored, found, strict=True):
         entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
+        entry[COMPONENTS] = dict(quality.components)
     return len(scored)

@@ -31,6 +31,7 @@ from mal_core.quality.score import (
     Quality,
     default_model,
     quality_of,
+    with_classmates,
 )
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
 
@@ -80,22 +81,24 @@ def score_file(
         if is_mask(entry.get("segmentation")) and not entry.get("iscrowd")
     }
     opinion = _Opinion(checkpoint)
-    scores: list[float] = []
+    alone: list[tuple[BoxAnnotation, Quality]] = []
     boxes = [box for box in dataset.boxes if box.annotation_id in entry_of]
     if not boxes:
         raise DatasetError(labels, ["no annotation has a mask. Give a file of labels."])
     with Progress("score masks", len(boxes), 0) as progress:
         for record, of_image in _by_image(dataset, boxes):
             photo = Photo(record=record, boxes=tuple(of_image), source=images)
-            for box, quality in _scored(photo, entry_of, opinion, labels):
-                entry = entry_of[box.annotation_id]
-                entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
-                entry[COMPONENTS] = dict(quality.components)
-                scores.append(quality.score)
-            progress.update(len(scores))
+            alone.extend(_scored(photo, entry_of, opinion, labels))
+            progress.update(len(alone))
+    found = with_classmates([own for _, own in alone], [box.category_id for box, _ in alone])
+    for (box, _), quality in zip(alone, found, strict=True):
+        entry = entry_of[box.annotation_id]
+        entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
+        entry[COMPONENTS] = dict(quality.components)
     write_own_json(output, content)
-    left = len(content["annotations"]) - len(scores)
-    return ScoredFile(scored=len(scores), left=left, mean=float(np.mean(scores)))
+    left = len(content["annotations"]) - len(found)
+    mean = float(np.mean([quality.score for quality in found]))
+    return ScoredFile(scored=len(found), left=left, mean=mean)
 
 
 class _Opinion:

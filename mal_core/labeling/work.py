@@ -17,6 +17,7 @@ from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.geometry.boxes import box_mask_in_crop
+from mal_core.labeling import rescoring
 from mal_core.labeling.contested import settled
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
@@ -28,7 +29,7 @@ from mal_core.models.encoder import normalize
 from mal_core.models.labeler import LOGIT_STRIDE, MaskAutoLabeler, Sight
 from mal_core.models.precision import computes_in_bf16
 from mal_core.processes.progress import Progress
-from mal_core.quality.score import default_model, drift_line, quality_of
+from mal_core.quality.score import default_model, drift_line
 from mal_core.types import (
     BoxAnnotation,
     BoxDataset,
@@ -151,13 +152,7 @@ class MaskWriter:
     def scored(self, dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
         """The labels with scores of a model that was fitted to them, where there are enough."""
         model = fit_quality(dataset, self, labels)
-        if model is None:
-            return labels
-        found = (quality_of(label.components, model) for label in labels)
-        return [
-            dataclasses.replace(label, score=quality.score, interval=quality.interval)
-            for label, quality in zip(labels, found, strict=True)
-        ]
+        return labels if model is None else rescoring.by_model(labels, model)
 
     def draw(self, boxes: Iterable[BoxViews]) -> Iterator[DrawnMask]:
         """One mask per box, in order, not scored yet; some are empty.
@@ -345,7 +340,7 @@ def generate_pseudo_labels(
         outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
     ]
     labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
-    labels = writer.scored(dataset, labels)
+    labels = rescoring.by_class(dataset, writer.scored(dataset, labels))
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
     skipped = [*dataset.skipped, *skipped]
     compat = writer.crowds_as_objects

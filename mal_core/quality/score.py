@@ -18,6 +18,7 @@ from mal_core.geometry.arrays import checked_boxes, checked_image, checked_masks
 from mal_core.geometry.boxes import pixel_box
 from mal_core.processes.records import read_record
 from mal_core.quality.beliefs import Beliefs
+from mal_core.quality.classmates import class_effects, moved
 from mal_core.quality.evidence import DIGITS, components_of
 from mal_core.quality.familiarity import USUAL
 from mal_core.quality.patch import Mask
@@ -29,6 +30,8 @@ BESIDE = ("belief", "unlike")
 """Components that stand in the labels but in no score: what other tools call one, and drift."""
 AGREEMENT, OPINION = "agreement", "opinion"
 """Of a mask from elsewhere: its IoU with the one that a labeler draws, and that one's score."""
+CLASSMATES = "classmates"
+"""How much better the others of its class are scored than all, in log-odds; added to its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,12 +84,38 @@ def quality_of(components: Row, model: QualityModel) -> Quality:
     interval = round(low, DIGITS), round(high, DIGITS)
     named = (*model.names, *BESIDE, AGREEMENT, OPINION)
     used = {name: components[name] for name in named if name in components}
-    return Quality(score=score, interval=interval, components=used)
+    alone = Quality(score=score, interval=interval, components=used)
+    return _in_class(alone, components[CLASSMATES]) if CLASSMATES in components else alone
+
+
+def with_classmates(found: Sequence[Quality], classes: Sequence[int]) -> list[Quality]:
+    """Scores of all masks of a file, once each has heard how the others of its class are scored.
+
+    Args:
+        found: What is to be expected of each mask by itself.
+        classes: Of the masks, as many.
+    """
+    scores = np.array([quality.score for quality in found], dtype=np.float64)
+    effects = class_effects(scores, classes).round(DIGITS).tolist()
+    return [
+        _in_class(quality, effect) if effect else quality
+        for quality, effect in zip(found, effects, strict=True)
+    ]
+
+
+def _in_class(alone: Quality, effect: float) -> Quality:
+    low, high = alone.interval
+    return Quality(
+        score=round(moved(alone.score, effect), DIGITS),
+        interval=(round(moved(low, effect), DIGITS), round(moved(high, effect), DIGITS)),
+        components={**alone.components, CLASSMATES: effect},
+    )
 
 
 def without_opinion(components: Row) -> dict[str, float]:
-    """What speaks for a mask, but for what a labeler said of it."""
-    return {name: value for name, value in components.items() if name not in (AGREEMENT, OPINION)}
+    """What speaks for a mask itself, but for what a labeler said of it and others of its class."""
+    others = (AGREEMENT, OPINION, CLASSMATES)
+    return {name: value for name, value in components.items() if name not in others}
 
 
 def _second_opinion(score: float, components: Row) -> float:

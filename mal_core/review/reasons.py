@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mal_core.quality.score import AGREEMENT, default_model, kind_of
+from mal_core.quality.score import AGREEMENT, CLASSMATES, default_model, kind_of
 
 MOST = 3
 DISAGREEMENT = 0.7
 """IoU with the labeler's own mask below which that is a reason."""
+HARD_CLASS = -0.3
+"""Log-odds by which its class lowers a score and below which that is a reason."""
 FAINT = 0.05
 """Pull on the log-odds below which a component is no reason."""
 NO_REASON = "nothing stands out; the sum of small doubts is what lowers the score"
@@ -69,6 +71,9 @@ def reasons_for(components: Mapping[str, float]) -> tuple[str, ...]:
     agreement = components.get(AGREEMENT, 1.0)
     if agreement < DISAGREEMENT:
         found[AGREEMENT] = f"the labeler draws another mask ({AGREEMENT} {agreement:.2f})"
+    effect = components.get(CLASSMATES, 0.0)
+    if effect < HARD_CLASS:
+        found[CLASSMATES] = f"masks of its class are worse than others ({CLASSMATES} {effect:.2f})"
     for index in np.argsort(pulls, kind="stable").tolist():
         if pulls[index] > -FAINT or len(found) == MOST:
             break
