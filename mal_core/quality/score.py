@@ -32,6 +32,8 @@ AGREEMENT, OPINION = "agreement", "opinion"
 """Of a mask from elsewhere: its IoU with the one that a labeler draws, and that one's score."""
 CLASSMATES = "classmates"
 """How much better the others of its class are scored than all, in log-odds; added to its own."""
+FEWEST_MASKS = 100
+"""Of fewer a class says next to nothing, and each keeps the score it has by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,9 +94,11 @@ def with_classmates(found: Sequence[Quality], classes: Sequence[int]) -> list[Qu
     """Scores of all masks of a file, once each has heard how the others of its class are scored.
 
     Args:
-        found: What is to be expected of each mask by itself.
+        found: What is to be expected of each mask by itself; fewer than 100 stay as they are.
         classes: Of the masks, as many.
     """
+    if len(found) < FEWEST_MASKS:
+        return list(found)
     scores = np.array([quality.score for quality in found], dtype=np.float64)
     effects = class_effects(scores, classes).round(DIGITS).tolist()
     return [

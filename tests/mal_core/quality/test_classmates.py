@@ -7,6 +7,7 @@ from scipy.special import expit, logit
 from mal_core.quality.classmates import PULL, class_effects
 from mal_core.quality.score import (
     CLASSMATES,
+    FEWEST_MASKS,
     Quality,
     default_model,
     quality_of,
@@ -46,18 +47,23 @@ def test_many_of_a_class_count_more_than_few() -> None:
 def test_certain_scores_stay_and_do_not_outweigh_their_class(certain: float) -> None:
     own = quality_of(ROW, default_model("masks"))
     sure = Quality(score=certain, interval=(certain, certain), components={})
-    first, *others = with_classmates([sure] + [own] * 4, [1] * 5)
+    first, *others = with_classmates([sure] + [own] * FEWEST_MASKS, [1] * 5 + [2] * 96)
     assert (first.score, first.interval) == (certain, (certain, certain))
-    found = with_classmates([sure, *[own] * 4, *[own] * 5], [1] * 5 + [2] * 5)
-    assert abs(logit(found[1].score) - logit(own.score)) < logit(0.99)
+    assert 0 < abs(logit(others[0].score) - logit(own.score)) < logit(0.99) / PULL
     assert all(0 < other.score < 1 for other in others)
+
+
+def test_a_file_of_few_masks_keeps_its_scores() -> None:
+    model = default_model("masks")
+    alone = [quality_of({**ROW, "gaps": gap}, model) for gap in np.linspace(0.0, 0.7, 99)]
+    assert with_classmates(alone, [1] * 50 + [2] * 49) == alone
 
 
 def test_scores_and_intervals_move_together_and_are_made_again_from_the_components() -> None:
     model = default_model("masks")
-    rows = [{**ROW, "gaps": gap} for gap in (0.0, 0.1, 0.2, 0.5, 0.6, 0.7)]
-    alone = [quality_of(row, model) for row in rows]
-    found = with_classmates(alone, [1, 1, 1, 2, 2, 2])
+    gaps = np.linspace(0.0, 0.7, FEWEST_MASKS)
+    alone = [quality_of({**ROW, "gaps": gap}, model) for gap in gaps]
+    found = with_classmates(alone, [1] * 50 + [2] * 50)
     for before, after in zip(alone, found, strict=True):
         effect = after.components[CLASSMATES]
         assert after.score == pytest.approx(expit(logit(before.score) + effect), abs=1e-4)
