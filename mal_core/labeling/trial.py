@@ -1,8 +1,10 @@
-"""The labeler put to the test on composites, whose masks are known: its scores are fitted to that.
+"""Scores of labels once all are drawn: fitted to composites, whose masks are known, and by class.
 
-Cut out are objects that the labeler itself drew with confidence, so no human mask is read.
+The labeler is put to the test on photos with objects pasted in: those that it drew with confidence
+itself, so no human mask is read.
 """
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -20,6 +22,7 @@ from mal_core.processes.progress import Progress
 from mal_core.quality.composites import PLACES_NEEDED, Composite, Cutout, compose, cut_out
 from mal_core.quality.corruptions import CORRUPTIONS, corrupt
 from mal_core.quality.regression import QualityModel
+from mal_core.quality.score import Quality, quality_of, with_classmates
 from mal_core.quality.trained import Trial, fit_model
 from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, PseudoLabel
 
@@ -74,6 +77,40 @@ def fit_quality(
     model = fit_model(trials, own, prior=writer.quality)
     logger.info("score: fitted to %d masks of known IoU", len(trials))
     return model
+
+
+def scored_by_model(labels: Sequence[PseudoLabel], model: QualityModel) -> list[PseudoLabel]:
+    """The labels with the scores that a model gives to their components."""
+    return [_scored(label, quality_of(label.components, model)) for label in labels]
+
+
+def scored_by_class(dataset: BoxDataset, labels: Sequence[PseudoLabel]) -> list[PseudoLabel]:
+    """The labels with scores that have heard how the others of their class are scored.
+
+    Those whose score is their labeler's own confidence (no components) stay as they are.
+    """
+    class_of = {box.annotation_id: box.category_id for box in dataset.boxes}
+    explained = [label for label in labels if label.components and label.interval is not None]
+    alone = [
+        Quality(score=label.score, interval=label.interval, components=label.components)
+        for label in explained
+        if label.interval is not None
+    ]
+    found = with_classmates(alone, [class_of[label.annotation_id] for label in explained])
+    new = {
+        label.annotation_id: _scored(label, quality)
+        for label, quality in zip(explained, found, strict=True)
+    }
+    return [new.get(label.annotation_id, label) for label in labels]
+
+
+def _scored(label: PseudoLabel, quality: Quality) -> PseudoLabel:
+    return dataclasses.replace(
+        label,
+        score=quality.score,
+        interval=quality.interval,
+        components=quality.components,
+    )
 
 
 def photo_of(composite: Composite) -> Photo:

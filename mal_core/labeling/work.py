@@ -17,12 +17,11 @@ from mal_core.config import MalConfig
 from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.geometry.boxes import box_mask_in_crop
-from mal_core.labeling import rescoring
 from mal_core.labeling.contested import settled
 from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.tightening import grown_boxes
-from mal_core.labeling.trial import fit_quality
+from mal_core.labeling.trial import fit_quality, scored_by_class, scored_by_model
 from mal_core.labeling.upright import upright_outcomes
 from mal_core.labeling.views import BoxViews, DrawnMask, Seen, draw_mask, to_label, views_of
 from mal_core.models.encoder import normalize
@@ -152,7 +151,7 @@ class MaskWriter:
     def scored(self, dataset: BoxDataset, labels: list[PseudoLabel]) -> list[PseudoLabel]:
         """The labels with scores of a model that was fitted to them, where there are enough."""
         model = fit_quality(dataset, self, labels)
-        return labels if model is None else rescoring.by_model(labels, model)
+        return labels if model is None else scored_by_model(labels, model)
 
     def draw(self, boxes: Iterable[BoxViews]) -> Iterator[DrawnMask]:
         """One mask per box, in order, not scored yet; some are empty.
@@ -340,7 +339,7 @@ def generate_pseudo_labels(
         outcome for batch in batches for outcomes in written[batch].values() for outcome in outcomes
     ]
     labels = [outcome for outcome in everything if isinstance(outcome, PseudoLabel)]
-    labels = rescoring.by_class(dataset, writer.scored(dataset, labels))
+    labels = scored_by_class(dataset, writer.scored(dataset, labels))
     skipped = [outcome for outcome in everything if isinstance(outcome, SkippedBox)]
     skipped = [*dataset.skipped, *skipped]
     compat = writer.crowds_as_objects
