@@ -6,6 +6,7 @@ verified and reused.
 """
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from mal_core.config import SplitConfig
 from mal_core.config.roles import Role, deciding
 from mal_core.errors import ConfigError, told_of
 from mal_core.evaluation.retention import Accounting
+from mal_core.labeling.journal import JOURNAL
 from mal_core.processes.files import write_json
 from mal_core.processes.records import read_record
 
@@ -217,6 +219,7 @@ def generate_pseudo_labels(
         if run.view(train.annotations).num_crowds:
             restore_crowds(job.output, train.annotations)
         write_json(folder / ACCOUNTING, counts)
+        shutil.rmtree(folder / JOURNAL)  # last: a stop before that draws nothing again
 
     key = StageKey(
         stage=LABEL,

@@ -15,6 +15,8 @@ from mal_core.types import Outcome
 
 logger = logging.getLogger(__name__)
 
+JOURNAL = "journal"
+"""Folder beside the labels, of what is labeled so far."""
 BatchKey = tuple[int, ...]
 """Ids of the photos of one batch, in order."""
 Outcomes = dict[int, list[Outcome]]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shutil
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -18,7 +17,7 @@ from mal_core.data.pseudo_labels import write_pseudo_labels
 from mal_core.errors import LabelingError
 from mal_core.geometry.boxes import box_mask_in_crop
 from mal_core.labeling.contested import settled
-from mal_core.labeling.journal import BatchKey, LabelJournal, Outcomes
+from mal_core.labeling.journal import JOURNAL, BatchKey, LabelJournal, Outcomes
 from mal_core.labeling.protocol import Photo, PhotoLabeler
 from mal_core.labeling.tightening import grown_boxes
 from mal_core.labeling.trial import fit_quality, scored_by_class, scored_by_model
@@ -45,8 +44,6 @@ IMAGES_PER_BATCH = 8
 with a box, whoever labels them and after any kill: so the bytes of the labels never differ."""
 BOXES_BETWEEN_REPORTS = 100
 """A photo with thousands of boxes is hours of work: it shows that something moves."""
-JOURNAL = "journal"
-"""Folder beside the output, of what is labeled so far."""
 
 Crop = tuple[BoxViews, int, NDArray[np.uint8]]
 """A box, and one of its crops at network size, (S, S, 3), with its place among them."""
@@ -305,7 +302,8 @@ def generate_pseudo_labels(
     """Label every box of a dataset and write the pseudo-label file.
 
     What lies in the journal beside `output` is not labeled again, whoever labeled it:
-    an interrupted attempt, or shards (see `label_shard`).
+    an interrupted attempt, or shards (see `label_shard`). It stays there: a caller that is
+    stopped before it has put the output in its place gets the labels from it once more.
 
     Args:
         dataset: Boxes to label.
@@ -347,7 +345,6 @@ def generate_pseudo_labels(
     if drift := drift_line([label.components for label in labels]):
         logger.info("%s", drift)
     result = write_pseudo_labels(source, labels, skipped, output, ledger, compat_official=compat)
-    shutil.rmtree(journal.folder)
     logger.info("%s", result.summary())
     return result
 
