@@ -219,7 +219,9 @@ def generate_pseudo_labels(
         if run.view(train.annotations).num_crowds:
             restore_crowds(job.output, train.annotations)
         write_json(folder / ACCOUNTING, counts)
-        shutil.rmtree(folder / JOURNAL)  # last: a stop before that draws nothing again
+        # Last, so that after a stop just before nothing is drawn again.
+        if (folder / JOURNAL).exists():
+            shutil.rmtree(folder / JOURNAL)
 
     key = StageKey(
         stage=LABEL,
