@@ -12,6 +12,8 @@ from mal_core.errors import TimeIsUpError
 TIME_IS_UP = signal.SIGUSR2
 """Prefect has uses of its own for SIGTERM and SIGALRM."""
 
+SECONDS_BETWEEN_SIGNALS = 1.0
+
 _armed = threading.Event()
 
 
@@ -29,10 +31,13 @@ def time_limit(minutes: float | None) -> Iterator[None]:
     if minutes is None or _armed.is_set():
         yield
         return
-    over = threading.Event()
-    clock = threading.Thread(target=_signal_after, args=(60 * minutes, over), daemon=True)
+    over, heard = threading.Event(), threading.Event()
+    clock = threading.Thread(target=_signal_after, args=(60 * minutes, over, heard), daemon=True)
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        if heard.is_set():
+            return
+        heard.set()
         message = (
             f"stopped after {minutes:g} minutes (time_limit_minutes={minutes:g}); the same "
             "command continues from the last checkpoint"
@@ -52,8 +57,10 @@ def time_limit(minutes: float | None) -> Iterator[None]:
         _armed.clear()
 
 
-def _signal_after(seconds: float, over: threading.Event) -> None:
-    # A wait counts by the monotonic clock. A real signal also ends a blocked read.
+def _signal_after(seconds: float, over: threading.Event, heard: threading.Event) -> None:
+    # A wait counts by the monotonic clock. A real signal also ends a blocked read; but not one that
+    # begins in the moment between the signal and Python's next look for it, so one is not enough.
     main = threading.main_thread().ident
-    if not over.wait(seconds) and main is not None:
+    while not over.wait(seconds) and not heard.is_set() and main is not None:
         signal.pthread_kill(main, TIME_IS_UP)
+        seconds = SECONDS_BETWEEN_SIGNALS

@@ -4,12 +4,14 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from flows.lifetime import interruption
+from flows.lifetime import time_limit as time_limits
 from flows.lifetime.time_limit import TIME_IS_UP, time_limit
 from flows.workers.side_by_side import side_by_side
 from mal_core.errors import TimeIsUpError
@@ -63,6 +65,21 @@ def test_a_limit_that_a_library_swallowed_is_raised_again():
             time.sleep(60)
         with pytest.raises(TimeIsUpError, match=MESSAGE):
             interruption.stop_if_asked()
+
+
+def test_a_signal_that_is_not_heard_at_once_comes_again(monkeypatch):
+    sent = []
+    heard, over = threading.Event(), threading.Event()
+
+    def unheard_at_first(_thread, number):
+        sent.append(number)
+        if len(sent) == 3:
+            heard.set()
+
+    monkeypatch.setattr(time_limits.signal, "pthread_kill", unheard_at_first)
+    monkeypatch.setattr(time_limits, "SECONDS_BETWEEN_SIGNALS", 0.01)
+    time_limits._signal_after(0.01, over, heard)
+    assert sent == [TIME_IS_UP] * 3
 
 
 @pytest.mark.slow
