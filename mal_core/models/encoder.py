@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
 from mal_core.config import EncoderConfig
@@ -35,6 +36,8 @@ from mal_core.models.weight_packages import packaged_weights
 logger = logging.getLogger(__name__)
 
 SHOWN_CHARACTERS = 600
+Plain = VisionTransformer | Eva | VisionTransformerSAM
+"""Of one stride; the last is SAM's image encoder."""
 
 
 class ConvStem(nn.Module):
@@ -59,7 +62,7 @@ class ConvStem(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Last-layer patch tokens of a plain Vision Transformer, as a map.
+    """Last-layer patch tokens of a plain Vision Transformer, as a map; of SAM's, its neck's map.
 
     Attributes:
         width: Feature dim E.
@@ -67,11 +70,11 @@ class Encoder(nn.Module):
         mean, std: Per-channel normalisation that the weights expect.
     """
 
-    def __init__(self, vit: VisionTransformer | Eva, frozen_stages: int) -> None:
+    def __init__(self, vit: Plain, frozen_stages: int) -> None:
         super().__init__()
         self.vit = vit
-        self.width: int = vit.embed_dim
-        self.patch_size: int = vit.patch_embed.patch_size[0]
+        self.width: int = vit.num_features
+        self.patch_size = _patch_size(vit)
         self.mean, self.std = normalisation(vit)
         self.frozen: list[nn.Module] = []
         if frozen_stages:
@@ -101,7 +104,10 @@ class Encoder(nn.Module):
         wanted = side * self.patch_size
         if wanted != image.shape[-1]:
             image = F.interpolate(image, size=(wanted, wanted), mode="bilinear")
-        tokens = self.vit.forward_features(image)[:, self.vit.num_prefix_tokens :]
+        found = self.vit.forward_features(image)
+        if isinstance(self.vit, VisionTransformerSAM):
+            return found
+        tokens = found[:, self.vit.num_prefix_tokens :]
         return tokens.transpose(1, 2).unflatten(2, (side, side))
 
 
@@ -124,9 +130,9 @@ def build_encoder(
     random_parts: list[str] = []
     num_loaded = len(model.state_dict()) if tensors else 0
     encoder: Encoder | HierarchicalEncoder
-    if isinstance(model, VisionTransformer | Eva):
+    if isinstance(model, Plain):
         if config.stem == "conv":
-            model.patch_embed.proj = ConvStem(model.embed_dim, model.patch_embed.patch_size[0])
+            model.patch_embed.proj = ConvStem(model.embed_dim, _patch_size(model))
             random_parts = ["convolutional stem"]
             num_loaded -= 2
         encoder = Encoder(model, config.frozen_stages)
@@ -140,6 +146,11 @@ def build_encoder(
         unused=unused,
     )
     return encoder, report
+
+
+def _patch_size(vit: Plain) -> int:
+    """Pixels per token side."""
+    return cast("int", cast("Any", vit.patch_embed).patch_size[0])
 
 
 def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -167,15 +178,17 @@ def _arguments(config: EncoderConfig, crop_size: int) -> dict[str, Any]:
 
 
 def _size_arguments(model: nn.Module, config: EncoderConfig, crop_size: int) -> dict[str, Any]:
-    if not isinstance(model, VisionTransformer | Eva):
+    if not isinstance(model, Plain):
         if config.stem == "conv":
             message = f"encoder.stem=conv: {config.name!r} is no plain Vision Transformer."
             raise ConfigError(message)
         return hierarchical_arguments(model, config.name, crop_size)
-    patch_size = model.patch_embed.patch_size[0]
+    patch_size = _patch_size(model)
     if config.stem == "conv" and patch_size & (patch_size - 1):
         message = f"encoder.stem=conv: the patch size {patch_size} is no power of two."
         raise ConfigError(message)
+    if isinstance(model, VisionTransformerSAM):
+        return {}  # it resamples its position embeddings itself, with every pass
     side = max(1, round(crop_size / patch_size)) * patch_size
     return {"img_size": side, "dynamic_img_size": True}
 

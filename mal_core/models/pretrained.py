@@ -26,6 +26,7 @@ EXTRAS = (
     r"(module\.)?head\.(mlp|last_layer)\b",  # DINO
     r"head\.\d+\.",  # the projection of a contrastive method
     r"mask_token$",
+    r"(prompt_encoder|mask_decoder)\.",  # SAM
     r"(head|head_dist|fc|classifier)\.(weight|bias)$",
     r"head\.fc\.(weight|bias)$",
 )

@@ -27,10 +27,10 @@ def test_an_encoder_that_can_be_built_leaves_no_word(tmp_path: Path) -> None:
 
 
 def test_one_that_no_crop_suits_is_named(tmp_path: Path) -> None:
-    assert asked(tmp_path / "job.json", EncoderConfig(name="samvit_base_patch16", pretrained=False))
+    assert asked(tmp_path / "job.json", EncoderConfig(name="mixer_b16_224", pretrained=False))
     failure = read_failure(tmp_path / "job.json")
     assert isinstance(failure, ConfigError)
-    assert "samvit_base_patch16" in str(failure)
+    assert "mixer_b16_224" in str(failure)
 
 
 def test_weights_of_another_network_come_back_from_the_child(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ PLAIN = {
     "dino": ("vit_base_patch16_224.dino", VIT),
     "dinov2 with registers": ("vit_base_patch14_reg4_dinov2.lvd142m", VIT),
     "dinov3": ("vit_base_patch16_dinov3.lvd1689m", VIT),
+    "sam": ("samvit_base_patch16.sa1b", {**VIT, "neck_chans": 48, "global_attn_indexes": [1]}),
+    "sam without a neck": ("samvit_base_patch16_224", VIT),
 }
 
 
@@ -54,6 +56,24 @@ def test_weights_written_at_one_crop_size_arrive_at_another(family, tmp_path):
     for key, value in same.vit.state_dict().items():
         assert torch.equal(value, written[key]), key
     assert torch.equal(other.vit.blocks[1].mlp.fc2.weight, written["blocks.1.mlp.fc2.weight"])
+    image = torch.randn(1, 3, 96, 96)
+    torch.testing.assert_close(same.eval()(image), encoder.eval()(image))
+
+
+def test_the_image_encoder_of_a_file_of_sam_is_taken_and_its_other_parts_are_named(tmp_path):
+    encoder, _ = build_encoder(encoder_config("sam"), 96)
+    own = {
+        f"image_encoder.{key.replace('mlp.fc', 'mlp.lin')}": value
+        for key, value in encoder.vit.state_dict().items()
+    }
+    others = {
+        "prompt_encoder.not_a_point_embed.weight": torch.zeros(1, 4),
+        "mask_decoder.iou_token.weight": torch.zeros(1, 4),
+    }
+    torch.save({**own, **others}, tmp_path / "sam.pth")
+    same, report = build_encoder(encoder_config("sam", weights=tmp_path / "sam.pth"), 96)
+    assert report.num_loaded == len(own)
+    assert report.unused == tuple(others)
     image = torch.randn(1, 3, 96, 96)
     torch.testing.assert_close(same.eval()(image), encoder.eval()(image))
 
