@@ -116,6 +116,9 @@ def export_onnx(checkpoint: Path, output: Path, chosen: MalConfig) -> dict[str, 
     labeler, trained = load_labeler(checkpoint)
     side = chosen.label_crop_size or trained.crop_size
     network = ExportedNetwork(labeler, chosen).eval()
+    for part in network.modules():
+        if hasattr(part, "fused_attn"):  # timm's; SAM's has three dimensions, ONNX's four
+            part.fused_attn = False  # type: ignore[assignment]
     crops = torch.zeros(EXAMPLE_BATCH, side, side, 3, dtype=torch.uint8)
     boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 200, 200]])
     inputs = {"crops": crops, "boxes_xyxy": boxes}

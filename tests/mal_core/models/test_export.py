@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from mal_core.config import RefinementConfig, SelfTrainingConfig
+from mal_core.config import EncoderConfig, RefinementConfig, SelfTrainingConfig
 from mal_core.errors import CheckpointError
 from mal_core.labeling.views import Seen, draw_mask, to_label
 from mal_core.labeling.work import MaskWriter
@@ -29,9 +29,17 @@ CROPS = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8
 ENCODER = dataclasses.replace(TINY_ENCODER, options={**TINY_ENCODER.options, "depth": 1})
 
 
-def write_checkpoint(path: Path, **changes: object) -> Path:
+# Attends inside of windows, with relative positions.
+SAM = EncoderConfig(
+    name="samvit_base_patch16",
+    pretrained=False,
+    options={"embed_dim": 24, "depth": 1, "num_heads": 2, "neck_chans": 16, "window_size": 3},
+)
+
+
+def write_checkpoint(path: Path, encoder: EncoderConfig = ENCODER, **changes: object) -> Path:
     config = tiny_mal(head_convs=1, **changes)
-    labeler, report = build_labeler(ENCODER, config)
+    labeler, report = build_labeler(encoder, config)
     with torch.no_grad():  # masks of some size, and a teacher that differs
         for network, factor in ((labeler.student, 3.0), (labeler.teacher, 2.0)):
             for part in (network.instance_head, network.pixel_head):
@@ -40,7 +48,7 @@ def write_checkpoint(path: Path, **changes: object) -> Path:
     save_labeler(
         path,
         labeler,
-        encoder=dataclasses.asdict(ENCODER),
+        encoder=dataclasses.asdict(encoder),
         mal=dataclasses.asdict(config),
         load_report=str(report),
     )
@@ -58,6 +66,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
         {"scale_adjustment": True, "label_network": "both", "label_crop_size": 96},
         {"scale_adjustment": True, "compat_official": True},
         {"scale_adjustment": False, "compat_official": True},
+        {"scale_adjustment": False, "encoder": SAM},
         {"scale_adjustment": True, "self_training": SelfTrainingConfig(rounds=1)},
     ],
     ids=str,
