@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ from flows.settings import composing
 from flows.settings.run_config import RunConfig
 from flows.stages import drawing, inputs, phase1, targets
 from flows.stages.run import Run
+from mal_core.config.labelers import called
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes import own_file, places
 from mal_core.processes.places import FOLDER, JSON, check_place
 
 if TYPE_CHECKING:  # torch and pycocotools
-    from mal_core.config.labelers import MemberConfig
     from mal_core.evaluation.ranking import Place, Truth
     from mal_core.labelers.bake_off import Drawn, Shown
     from mal_core.report.bake_off import Subject
@@ -56,7 +55,7 @@ def bake_off(run: Run) -> list[str]:
     human = _human_masks(run, dataset)  # a wrong file is refused before anything is trained
     own = any(labeler.is_trained for labeler in config.labelers)
     network = phase1.labeler_checkpoint(run)[0] if own else None
-    names = _names(config.labelers)
+    names = called(config.labelers)
     entrants = [
         Entrant(name=name, drawer=drawer_of(labeler, network, config.mal))
         for name, labeler in zip(names, config.labelers, strict=True)
@@ -125,22 +124,6 @@ def _require_labelers(config: RunConfig) -> None:
     if config.sample < 1:
         message = f"sample={config.sample} is not possible: it must be at least 1."
         raise ConfigError(message)
-
-
-def _names(labelers: "Sequence[MemberConfig]") -> list[str]:
-    """What each is called: by its name, and with its weights or its number where two have it."""
-    counts = Counter(labeler.name for labeler in labelers)
-    numbers: Counter[str] = Counter()
-    found = []
-    for labeler in labelers:
-        numbers[labeler.name] += 1
-        suffix = Path(labeler.weights).name if labeler.weights else str(numbers[labeler.name])
-        found.append(labeler.name if counts[labeler.name] == 1 else f"{labeler.name} {suffix}")
-    repeated = Counter(found)
-    return [
-        name if repeated[name] == 1 else f"{name} ({place})"
-        for place, name in enumerate(found, start=1)
-    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,10 @@
 """Settings of who draws the masks: our own network, a foundation model, or no network at all."""
 
 import functools
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from mal_core.config.roles import Labeling, Of, Role, settings_of
@@ -95,6 +97,22 @@ def _of_single_labelers(kind: Any) -> Mapping[str, tuple[Any, tuple[str, ...]]]:
     return {one.key: (defaults[one.key], one.labelers) for one in found if one.labelers is not None}
 
 
+def called(labelers: Sequence[MemberConfig]) -> list[str]:
+    """What each is called: by its name, and with its weights or its number where two have it."""
+    counts = Counter(labeler.name for labeler in labelers)
+    numbers: Counter[str] = Counter()
+    found = []
+    for labeler in labelers:
+        numbers[labeler.name] += 1
+        suffix = Path(labeler.weights).name if labeler.weights else str(numbers[labeler.name])
+        found.append(labeler.name if counts[labeler.name] == 1 else f"{labeler.name} {suffix}")
+    repeated = Counter(found)
+    return [
+        name if repeated[name] == 1 else f"{name} ({place})"
+        for place, name in enumerate(found, start=1)
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelerConfig(MemberConfig):
     """Who draws the masks of a run: one labeler, or several that are heard together.
@@ -104,14 +122,15 @@ class LabelerConfig(MemberConfig):
             a name stands for that labeler's defaults.
         mode: Of an ensemble. agree: every pixel goes by the votes of all members, which count
             by the scores of their masks; choose: each box gets the mask with the best score.
-        leader: The member that the others must beat; null: the one whose masks score best on
-            a sample of the boxes.
+        leader: The member that the others must beat, as a bake-off calls it: `grabcut`, or
+            `sam2 sam2.1-hiera-large` where there are two; null: the one whose masks score best
+            on a sample of the boxes.
         per_class: Find a leader for each class that has enough boxes.
     """
 
     members: Labeling[tuple[MemberConfig, ...]] = ()
     mode: Annotated[Literal["agree", "choose"], Role.LABELING, OF_ENSEMBLE] = "agree"
-    leader: Labeling[LabelerName | None] = None
+    leader: Labeling[str | None] = None
     per_class: Annotated[bool, Role.LABELING, OF_ENSEMBLE] = False
 
     def _require_possible(self) -> None:
@@ -141,8 +160,9 @@ class LabelerConfig(MemberConfig):
                 "would count its vote twice. Leave one out, or change one's settings."
             )
             raise ConfigError(message)
-        if self.leader is not None and names.count(self.leader) != 1:
-            message = f"{self.key}.leader={self.leader}: wanted one of the members {names}."
+        if self.leader is not None and self.leader not in called(self.members):
+            members = ", ".join(called(self.members))
+            message = f"{self.key}.leader={self.leader}: wanted one of the members: {members}."
             raise ConfigError(message)
 
     @property

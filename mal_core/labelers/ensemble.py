@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import LabelerConfig, called
 from mal_core.geometry.rle import crop_mask_to_rle
 from mal_core.labelers.drawing import Drawer, Map
 from mal_core.labelers.judging import Judge, Judged, JudgedBox
@@ -98,7 +98,7 @@ class Ensemble:
     @property
     def _given(self) -> int | None:
         leader = self.config.leader
-        return None if leader is None else self.names.index(leader)
+        return None if leader is None else called(self.config.members).index(leader)
 
     def prepare(self, dataset: BoxDataset, folder: Path) -> None:
         """Compare the members on a sample of the boxes, once for all who label in this folder.

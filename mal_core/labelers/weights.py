@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mal_core.config.labelers import FOUNDATIONS, LabelerConfig, MemberConfig
+from mal_core.config.labelers import FOUNDATIONS, LabelerConfig, MemberConfig, called
 from mal_core.errors import CheckpointError, ConfigError
 from mal_core.processes.files import sha256_file, sha256_json
 
@@ -127,7 +127,10 @@ def with_local_weights(config: LabelerConfig) -> tuple[LabelerConfig, str | None
         return config, None
     if not config.members:
         return replace(config, weights=found[0][0].weights), digests[0]
-    return replace(config, members=tuple(one for one, _ in found)), sha256_json(digests)
+    members, leader = tuple(one for one, _ in found), config.leader
+    if leader is not None:  # who is called by weights is called by those of here now
+        leader = called(members)[called(config.members).index(leader)]
+    return replace(config, members=members, leader=leader), sha256_json(digests)
 
 
 def _local(config: MemberConfig) -> tuple[MemberConfig, str | None]:

@@ -11,7 +11,7 @@ import mal_core
 from flows.commands.cli import main
 from flows.settings import composing
 from flows.stages.drawing import check_labeler
-from mal_core.config.labelers import LabelerConfig
+from mal_core.config.labelers import LabelerConfig, MemberConfig
 from mal_core.errors import ConfigError
 from mal_core.labelers import ensemble as ensembles
 from mal_core.labelers.drawing import flat
@@ -119,6 +119,18 @@ def test_a_stated_leader_leads_whatever_the_sample_says(tmp_path):
     labeler.label_file(files.images, files.annotations, tmp_path / "out.json")
     assert isinstance(labeler._writer, Ensemble)
     assert labeler._writer.standings.of_all.leader == 0
+
+
+def test_one_of_two_members_of_a_kind_can_lead():
+    members = (
+        MemberConfig(name="grabcut", iterations=1),
+        MemberConfig(name="grabcut", iterations=9),
+        MemberConfig(name="ellipse"),
+    )
+    config = LabelerConfig(name="ensemble", members=members, leader="grabcut 2")
+    assert Ensemble(config, []).standings.of_all.leader == 1
+    with pytest.raises(ConfigError, match="wanted one of the members: grabcut 1, grabcut 2, ell"):
+        LabelerConfig(name="ensemble", members=members, leader="grabcut")
 
 
 def test_a_class_with_few_boxes_has_no_leader_of_its_own(tmp_path, monkeypatch):

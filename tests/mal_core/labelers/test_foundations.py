@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mal_core
-from mal_core.config.labelers import FOUNDATIONS
+from mal_core.config.labelers import FOUNDATIONS, LabelerConfig, MemberConfig, called
 from mal_core.labelers.foundations import Foundation
 from mal_core.labelers.recipes import drawer_recipe
-from mal_core.labelers.weights import find_weights
+from mal_core.labelers.weights import find_weights, with_local_weights
 from mal_core.processes.files import READ_EVENT
 from mal_core.types import BoxAnnotation
 from tests.mal_core.labelers.tiny_foundations import SIDE, write_tiny
@@ -310,3 +310,12 @@ def test_importing_the_library_loads_no_transformers():
     code = "import sys, mal_core; mal_core.load_labeler(labeler='box'); "
     code += "assert 'transformers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_leader_of_two_models_stays_the_same_where_their_weights_lie(folders, tmp_path):
+    small = MemberConfig(name="sam2", weights=str(folders["sam2"] / "model.safetensors"))
+    large = MemberConfig(name="sam2", weights=str(write_tiny("sam2", tmp_path / "large")))
+    config = LabelerConfig(name="ensemble", members=(small, large), leader="sam2 model.safetensors")
+    here, _ = with_local_weights(config)
+    assert here.leader is not None
+    assert called(here.members).index(here.leader) == 0
