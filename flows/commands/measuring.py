@@ -228,9 +228,14 @@ class _Measured:
         def filled(config: RunConfig) -> RunConfig:
             mal = dataclasses.replace(config.mal, guide=None)
             return dataclasses.replace(
-                config, mal=mal, labeler=LabelerConfig(), pseudo_labels=boxes,
-                checkpoint=None, boxes=None, guide=None,
-            )  # fmt: skip
+                config,
+                mal=mal,
+                labeler=LabelerConfig(),
+                pseudo_labels=boxes,
+                checkpoint=None,
+                boxes=None,
+                guide=None,
+            )
 
         run = self._begun(filled)
         title = f"{SEGMENT}, {name}"

@@ -68,7 +68,7 @@ def publish_labels(run: Run, stored: Stored) -> str:
     if native:
         normal_form.write_native(run, labels, target, chosen)
     elif output is not None:
-        copy_own(labels, output)
+        copy_own(labels, output, stored.files["train.json"])
     file = output if output is not None and not native else None
     file = file or run.config.workdir / "labels" / "train.json"
     if file.is_file():

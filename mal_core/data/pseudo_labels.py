@@ -3,11 +3,12 @@
 import reprlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mal_core.data.coco import drop_mask, drop_mask_of_object, parse_coco
+from mal_core.data.validation import is_real
 from mal_core.errors import LabelingError
 from mal_core.processes.files import write_json
 from mal_core.types import HUMAN_SOURCE, REPLACED, REVIEW, PseudoLabel, PseudoLabelSet, SkippedBox
@@ -23,7 +24,7 @@ LARGEST = 1e9
 
 def is_component(value: object) -> bool:
     """Whether a JSON value may be a score or a part of one: no bool, text, NaN or huge number."""
-    return type(value) in (int, float) and -LARGEST < value < LARGEST  # type: ignore[operator]
+    return is_real(value) and -LARGEST < value < LARGEST  # type: ignore[operator]
 
 
 def is_score(value: object) -> bool:
@@ -39,6 +40,16 @@ def score_problem(annotation_id: int, value: object) -> str | None:
         f"annotation {annotation_id} has score={reprlib.repr(value)}, but a score is a number "
         "from 0 to 1. Correct or drop it."
     )
+
+
+def put_score(
+    entry: dict[str, Any],
+    score: float,
+    interval: Sequence[float],
+    components: Mapping[str, float],
+) -> None:
+    """Give an annotation a score, where the IoU probably lies, and what the score was made from."""
+    entry["score"], entry[INTERVAL], entry[COMPONENTS] = score, list(interval), dict(components)
 
 
 def ledger_of(output: Path) -> Path:

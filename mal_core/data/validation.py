@@ -329,7 +329,7 @@ def crowd_problem(crowd: object) -> str:
 
 def box_problem(box_xywh: list[Any]) -> str | None:
     """What is wrong with a box by itself, if anything."""
-    if len(box_xywh) != 4 or any(type(value) not in (int, float) for value in box_xywh):
+    if len(box_xywh) != 4 or not all(map(is_real, box_xywh)):
         seen = reprlib.repr(box_xywh)
         hint = LENGTH_HINTS.get(len(box_xywh)) if all(map(is_real, box_xywh)) else None
         told = f"{hint}." if hint else ""

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from mal_core.data.coco import by_id, parse_coco
-from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL, is_component, is_score
+from mal_core.data.pseudo_labels import (
+    COMPONENTS,
+    INTERVAL,
+    is_component,
+    is_score,
+    put_score,
+)
 from mal_core.errors import DatasetError
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.reliability import Reliability, reliability
@@ -150,6 +156,5 @@ def _rescore(entries: Sequence[Json], model: QualityModel) -> int:
     alone = [quality_of(without_opinion(entry[COMPONENTS]), model) for entry in scored]
     found = with_classmates(alone, [entry["category_id"] for entry in scored])
     for entry, quality in zip(scored, found, strict=True):
-        entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
-        entry[COMPONENTS] = dict(quality.components)
+        put_score(entry, quality.score, quality.interval, quality.components)
     return len(scored)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mal_core.config import MalConfig
 from mal_core.data.coco import parse_coco, read_boxes
-from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.data.pseudo_labels import put_score
 from mal_core.errors import ConfigError, DatasetError
 from mal_core.geometry.mask_forms import is_mask, mask_problem
 from mal_core.labelers.files import begin_attempt, photo_stamps
@@ -162,8 +162,7 @@ def _write(
             components = dict(label.components)
             entry["segmentation"], entry["area"] = label.rle, label.mask_area
             entry[SCORE_BEFORE] = components.pop(BEFORE)
-            entry["score"], entry[INTERVAL] = label.score, list(label.interval or ())
-            entry[COMPONENTS] = components
+            put_score(entry, label.score, label.interval or (), components)
     write_own_json(output, content)
     return RefinedFile(
         refined=len(changed),

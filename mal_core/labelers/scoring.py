@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.data.coco import parse_coco, read_boxes
-from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.data.pseudo_labels import put_score
 from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.mask_forms import is_mask
@@ -93,8 +93,7 @@ def score_file(
     found = with_classmates([own for _, own in alone], [box.category_id for box, _ in alone])
     for (box, _), quality in zip(alone, found, strict=True):
         entry = entry_of[box.annotation_id]
-        entry["score"], entry[INTERVAL] = quality.score, list(quality.interval)
-        entry[COMPONENTS] = dict(quality.components)
+        put_score(entry, quality.score, quality.interval, quality.components)
     write_own_json(output, content)
     left = len(content["annotations"]) - len(found)
     mean = float(np.mean([quality.score for quality in found]))

@@ -201,8 +201,8 @@ def _require_readable(folder: Path) -> None:
 
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(path, framework="numpy"):
-                pass
+            with safe_open(path, framework="numpy") as tensors:
+                tensors.keys()
         except (SafetensorError, OSError) as error:
             message = (
                 f"{path} is no readable file of weights: it is damaged, not downloaded to its end, "

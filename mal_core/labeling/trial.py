@@ -90,18 +90,19 @@ def scored_by_class(dataset: BoxDataset, labels: Sequence[PseudoLabel]) -> list[
     Those whose score is their labeler's own confidence (no components) stay as they are.
     """
     class_of = {box.annotation_id: box.category_id for box in dataset.boxes}
-    explained = [label for label in labels if label.components and label.interval is not None]
-    alone = [
-        Quality(score=label.score, interval=label.interval, components=label.components)
-        for label in explained
-        if label.interval is not None
-    ]
-    found = with_classmates(alone, [class_of[label.annotation_id] for label in explained])
-    new = {
-        label.annotation_id: _scored(label, quality)
-        for label, quality in zip(explained, found, strict=True)
+    alone = {
+        label.annotation_id: Quality(
+            score=label.score, interval=label.interval, components=label.components
+        )
+        for label in labels
+        if label.components and label.interval is not None
     }
-    return [new.get(label.annotation_id, label) for label in labels]
+    found = with_classmates(list(alone.values()), [class_of[key] for key in alone])
+    heard = dict(zip(alone, found, strict=True))
+    return [
+        _scored(label, heard[label.annotation_id]) if label.annotation_id in heard else label
+        for label in labels
+    ]
 
 
 def _scored(label: PseudoLabel, quality: Quality) -> PseudoLabel:

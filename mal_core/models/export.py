@@ -17,7 +17,8 @@ from mal_core.geometry.boxes import MEDIUM_AREA, SMALL_AREA
 from mal_core.models.checkpoints import load_labeler
 from mal_core.models.encoder import normalize
 from mal_core.models.labeler import FEATURE_STRIDES, LOGIT_STRIDE, MaskAutoLabeler, MaskNetwork
-from mal_core.processes.own_file import adopt, own_path
+from mal_core.processes.files import sha256_file
+from mal_core.processes.own_file import own_path, record
 
 logger = logging.getLogger(__name__)
 OPSET = 18
@@ -153,7 +154,7 @@ def export_onnx(checkpoint: Path, output: Path, chosen: MalConfig) -> dict[str, 
     if sum(value.nbytes for value in network.state_dict().values()) > LARGEST_FILE:
         # The tensors go to a file beside it, whose name stands in the graph.
         program.save(str(output), external_data=True)
-        adopt(output, output)
+        record(output, sha256_file(output))
     else:
         with own_path(output) as temporary:
             program.save(str(temporary))

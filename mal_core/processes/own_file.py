@@ -59,7 +59,7 @@ def own_path(target: Path) -> Iterator[Path]:
     """As `atomic_path`, for a file that the next command may replace."""
     with atomic_path(target) as temporary:
         yield temporary
-        _record(target, sha256_file(temporary))
+        record(target, sha256_file(temporary))
 
 
 def write_own_json(target: Path, value: object, *, indent: int | None = None) -> None:
@@ -68,21 +68,22 @@ def write_own_json(target: Path, value: object, *, indent: int | None = None) ->
         temporary.write_text(json.dumps(value, indent=indent, allow_nan=False))
 
 
-def copy_own(source: Path, target: Path) -> None:
-    """Copy a file to a place where the next command may replace it; the same one stays."""
-    digest = sha256_file(source)
-    if not (target.is_file() and sha256_file(target) == digest):
-        with own_path(target) as temporary:
+def copy_own(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file, of this digest, where the next command may replace it; the same one stays."""
+    if not (target.is_file() and sha256_file(target) == sha256):
+        with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
+            record(target, sha256)
 
 
 def adopt(fresh: Path, target: Path) -> None:
     """Put a new file where the next command may replace it, in place of what was there."""
-    _record(target, sha256_file(fresh))
+    record(target, sha256_file(fresh))
     fresh.replace(target)
 
 
-def _record(target: Path, digest: str) -> None:
+def record(target: Path, digest: str) -> None:
+    """Let the next command replace a file of this digest at its place."""
     if digest not in _recorded(target):
         with (target.parent / RECORD).open("a", encoding="utf-8") as stream:
             stream.write(f"{digest}  {target.name}\n")

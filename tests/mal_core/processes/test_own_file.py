@@ -69,9 +69,9 @@ def test_a_kill_before_the_file_is_there_leaves_the_old_one_known(
 def test_copied_and_adopted_files_are_known(tmp_path: Path) -> None:
     (tmp_path / "source").write_text("[3]")
     place = tmp_path / "out" / "x.json"
-    copy_own(tmp_path / "source", place)
+    copy_own(tmp_path / "source", place, sha256_file(tmp_path / "source"))
     before = place.stat().st_ino
-    copy_own(tmp_path / "source", place)
+    copy_own(tmp_path / "source", place, sha256_file(tmp_path / "source"))
     assert place.stat().st_ino == before  # the same content stays
     check_own(place)
     (tmp_path / "source").write_text("[4]")
