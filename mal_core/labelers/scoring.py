@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,24 @@ from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labeling.protocol import Photo, corners_of
+from mal_core.labeling.trial import fit_quality
 from mal_core.labeling.upright import Part, upright_parts
-from mal_core.labeling.views import DrawnMask, views_of
+from mal_core.labeling.views import DrawnMask, to_label, views_of
 from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
 from mal_core.processes.own_file import write_own_json
 from mal_core.processes.progress import Progress
 from mal_core.quality.evidence import DIGITS, components_of
-from mal_core.quality.patch import mask_iou
-from mal_core.quality.regression import Row
+from mal_core.quality.patch import Mask, mask_iou
+from mal_core.quality.regression import QualityModel, Row
 from mal_core.quality.score import (
     AGREEMENT,
     OPINION,
-    Quality,
     default_model,
     quality_of,
     with_classmates,
 )
-from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord
+from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Outcome, PseudoLabel
 
 Json = dict[str, Any]
 
@@ -67,7 +67,9 @@ def score_file(
         labels: COCO file with masks in any of its forms.
         images: Folder of the photos.
         output: Receives the file; nothing else in it changes.
-        checkpoint: A labeler to ask for a second opinion on each mask.
+        checkpoint: A labeler to ask for a second opinion on each mask. Where there are masks
+            enough, what is to be expected is fitted to composites of these photos, as `mal label`
+            does it.
 
     Raises:
         DatasetError: The file or an image is wrong, or there is no mask.
@@ -80,16 +82,18 @@ def score_file(
         for entry in content["annotations"]
         if is_mask(entry.get("segmentation")) and not entry.get("iscrowd")
     }
-    opinion = _Opinion(checkpoint)
-    alone: list[tuple[BoxAnnotation, Quality]] = []
+    asked = _Asked(images, labels, entry_of, checkpoint)
     boxes = [box for box in dataset.boxes if box.annotation_id in entry_of]
     if not boxes:
         raise DatasetError(labels, ["no annotation has a mask. Give a file of labels."])
+    seen: list[_Seen] = []
     with Progress("score masks", len(boxes), 0) as progress:
         for record, of_image in _by_image(dataset, boxes):
             photo = Photo(record=record, boxes=tuple(of_image), source=images)
-            alone.extend(_scored(photo, entry_of, opinion, labels))
-            progress.update(len(alone))
+            seen.extend(asked.about(photo))
+            progress.update(len(seen))
+    model = asked.model_for(dataset, seen)
+    alone = [(one.box, quality_of(one.row(model), model)) for one in seen]
     found = with_classmates([own for _, own in alone], [box.category_id for box, _ in alone])
     for (box, _), quality in zip(alone, found, strict=True):
         entry = entry_of[box.annotation_id]
@@ -100,24 +104,83 @@ def score_file(
     return ScoredFile(scored=len(found), left=left, mean=mean)
 
 
-class _Opinion:
-    """What a labeler draws for the same boxes, if there is one."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """What is known of a mask before all are.
 
-    def __init__(self, checkpoint: Path | None) -> None:
-        self.model = default_model("masks" if checkpoint is None else "labels")
+    Attributes:
+        components: What speaks for and against it.
+        own: What a labeler made of the box, where one was asked.
+        agreement: IoU of the mask with the labeler's own.
+    """
+
+    box: BoxAnnotation
+    components: Row
+    own: Outcome | None = None
+    agreement: float = 0.0
+
+    def row(self, model: QualityModel) -> Row:
+        """The components, and what the labeler's mask and its score say."""
+        if self.own is None:
+            return self.components
+        opinion = 0.0
+        if isinstance(self.own, PseudoLabel):
+            opinion = quality_of(self.own.components, model).score
+        return {**self.components, AGREEMENT: self.agreement, OPINION: opinion}
+
+
+class _Asked:
+    """What the photo says of the masks of a file, and a labeler, if there is one."""
+
+    def __init__(
+        self, images: Path, labels: Path, entry_of: Mapping[int, Json], checkpoint: Path | None
+    ) -> None:
+        self._images, self._labels, self._entry_of = images, labels, entry_of
         self._writer = None if checkpoint is None else MaskWriter(*load_labeler(checkpoint))
 
-    def of(self, own: DrawnMask, mask: NDArray[np.bool_]) -> Row:
-        """How a mask of a box, (h, w), agrees with the labeler's own, and what that is worth."""
-        score = quality_of(own.components(), self.model).score if own.mask.any() else 0.0
-        return {AGREEMENT: round(mask_iou(mask, own.mask), DIGITS), OPINION: score}
+    def about(self, whole: Photo) -> Iterator[_Seen]:
+        """The masks of a photo, those of rotated boxes in the small photos that labeling sees."""
+        for part in upright_parts(whole):
+            photo = part.photo.decoded()
+            masks = [
+                _mask(self._entry_of[box.annotation_id], part, corners, self._labels)
+                for box, corners in zip(photo.boxes, corners_of(photo.boxes), strict=True)
+            ]
+            if self._writer is None:
+                yield from _by_itself(photo, masks)
+            else:
+                yield from _beside_its_own(self._writer, replace(part, photo=photo), masks)
 
-    def drawn(self, photo: Photo) -> Iterator[DrawnMask | None]:
-        """One per box, all upright; None without a labeler."""
+    def model_for(self, dataset: BoxDataset, seen: Sequence[_Seen]) -> QualityModel:
+        """The curve of the labeler on these photos, or the library's."""
         if self._writer is None:
-            yield from (None for _ in photo.boxes)
-            return
-        yield from self._writer.draw(views_of(photo, self._writer.config))
+            return default_model("masks")
+        own = [one.own for one in seen if isinstance(one.own, PseudoLabel)]
+        return fit_quality(dataset, self._writer, own) or self._writer.quality
+
+
+def _by_itself(photo: Photo, masks: Sequence[Mask]) -> Iterator[_Seen]:
+    image, corners = photo.pixels(), corners_of(photo.boxes)
+    for index, (box, mask) in enumerate(zip(photo.boxes, masks, strict=True)):
+        near = np.concatenate([np.delete(corners, index, axis=0), photo.company_xyxy])
+        yield _Seen(box=box, components=components_of(image, corners[index], mask, near))
+
+
+def _beside_its_own(writer: MaskWriter, part: Part, masks: Sequence[Mask]) -> Iterator[_Seen]:
+    """The masks of a part of a photo beside those that `mal label` would write there."""
+    rows: list[Row] = []
+
+    def outcomes() -> Iterator[tuple[DrawnMask, Outcome]]:
+        drawn_masks = writer.draw(views_of(part.photo, writer.config))
+        for drawn, mask in zip(drawn_masks, masks, strict=True):
+            rows.append(drawn.components(mask))
+            yield drawn, to_label(drawn, writer.quality)
+
+    found = writer.settled(outcomes())
+    for index, (box, mask, outcome) in enumerate(zip(part.photo.boxes, masks, found, strict=True)):
+        own = outcome if part.home is None else part.home.bring_back(outcome)
+        agreement = round(mask_iou(mask, _drawn(outcome, box, part.photo.record)), DIGITS)
+        yield _Seen(box=box, components=rows[index], own=own, agreement=agreement)
 
 
 def _by_image(
@@ -129,25 +192,6 @@ def _by_image(
     for record in dataset.images:
         if record.image_id in found:
             yield record, found[record.image_id]
-
-
-def _scored(
-    whole: Photo, entry_of: Mapping[int, Json], opinion: _Opinion, labels: Path
-) -> Iterator[tuple[BoxAnnotation, Quality]]:
-    """The masks of a photo, those of rotated boxes in the small photos that labeling sees."""
-    for part in upright_parts(whole):
-        photo = part.photo.decoded()
-        image, corners = photo.pixels(), corners_of(photo.boxes)
-        drawn = opinion.drawn(photo)
-        for index, (box, own) in enumerate(zip(photo.boxes, drawn, strict=True)):
-            box_mask = _mask(entry_of[box.annotation_id], part, corners[index], labels)
-            found: Row
-            if own is None:
-                near = [np.delete(corners, index, axis=0), photo.company_xyxy]
-                found = components_of(image, corners[index], box_mask, np.concatenate(near))
-            else:
-                found = {**own.components(box_mask), **opinion.of(own, box_mask)}
-            yield box, quality_of(found, opinion.model)
 
 
 def _mask(
@@ -162,5 +206,18 @@ def _mask(
         raise DatasetError(labels, [f"annotation {entry['id']} {error}"]) from error
     if home is not None:
         whole = home.mask_from_home(whole)
-    x0, y0, x1, y1 = pixel_box(box_xyxy, here.height, here.width)
+    return _in_box(whole, box_xyxy, here)
+
+
+def _drawn(outcome: Outcome, box: BoxAnnotation, record: ImageRecord) -> Mask:
+    """What a labeler drew, at the pixels that the box touches, shape (h, w)."""
+    if isinstance(outcome, PseudoLabel):
+        whole = segmentation_to_mask(outcome.rle, record.height, record.width)
+    else:
+        whole = np.zeros((record.height, record.width), np.uint8)
+    return _in_box(whole, np.array(box.box_xyxy), record)
+
+
+def _in_box(whole: NDArray[np.uint8], box_xyxy: NDArray[np.float64], record: ImageRecord) -> Mask:
+    x0, y0, x1, y1 = pixel_box(box_xyxy, record.height, record.width)
     return np.asarray(whole[y0:y1, x0:x1] > 0)

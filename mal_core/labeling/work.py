@@ -139,7 +139,12 @@ class MaskWriter:
 
     def label(self, boxes: Iterable[BoxViews]) -> Iterator[Outcome]:
         """One outcome per box, in order."""
-        found = ((drawn, to_label(drawn, self.quality)) for drawn in self.draw(boxes))
+        yield from self.settled(
+            (drawn, to_label(drawn, self.quality)) for drawn in self.draw(boxes)
+        )
+
+    def settled(self, found: Iterable[tuple[DrawnMask, Outcome]]) -> Iterator[Outcome]:
+        """Outcomes in order, once masks of a photo gave up what is others' (`settle_overlaps`)."""
         if self.config.settle_overlaps:
             yield from settled(found)
         else:

@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from mal_core import load_labeler
+from mal_core.data.coco import read_boxes
 from mal_core.data.images.loading import load_image
 from mal_core.errors import DatasetError
 from mal_core.geometry.masks import mask_to_rle
 from mal_core.labelers.scoring import score_file
+from mal_core.labeling import trial
+from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
+from mal_core.models import checkpoints as core_checkpoints
 from mal_core.quality.score import default_model, quality_of, without_opinion
 from tests.mal_core.models.test_export import write_checkpoint
 
@@ -92,6 +96,63 @@ def test_a_second_opinion_is_heard_as_far_as_it_can_be_trusted(tmp_path):
     calibrated = without_opinion(other["score_components"])
     assert "opinion" not in calibrated
     assert quality_of(calibrated, default_model("labels")).score == score_alone(other)
+
+
+@pytest.mark.parametrize("settle", [False, True])
+def test_labels_asked_about_by_their_own_labeler_keep_the_scores_fitted_to_its_photos(
+    tmp_path, monkeypatch, settle
+):
+    for name, least in (("FEWEST_COMPOSITES", 8), ("LABELS_PER_COMPOSITE", 2)):
+        monkeypatch.setattr(trial, name, least)
+    monkeypatch.setattr(trial, "SOURCES_PER_COMPOSITE", 1)
+    source, images = write_photos(tmp_path, 12)
+    torch.manual_seed(0)
+    changes = {"mask_threshold": 0.2, "settle_overlaps": settle}
+    checkpoint = write_checkpoint(tmp_path / "checkpoint.pth", **changes)
+    writer = MaskWriter(*core_checkpoints.load_labeler(checkpoint))
+    labels, ledger = tmp_path / "labels" / "train.json", tmp_path / "labels" / "skipped.json"
+    dataset = read_boxes(images, source)
+    generate_pseudo_labels(dataset, writer, source=source, output=labels, ledger=ledger)
+    score_file(labels, images, found_at(tmp_path), checkpoint=checkpoint)
+    before, after = (
+        {ann["id"]: ann for ann in json.loads(path.read_text())["annotations"]}
+        for path in (labels, found_at(tmp_path))
+    )
+    assert len(after) > 20
+    assert {ann["score_components"]["agreement"] for ann in after.values()} == {1}
+    images_of = [ann["image_id"] for ann in after.values()]
+    drawn = [key for key, ann in after.items() if images_of.count(ann["image_id"]) == 2]
+    assert len(drawn) > 10
+    fitted = np.array([before[key]["score"] for key in drawn])
+    components = [before[key]["score_components"] for key in drawn]
+    library = [quality_of(row, writer.quality).score for row in components]
+    assert np.abs(fitted - library).min() > 0.005
+    if not settle:  # a mask that gave something up is another one than was scored
+        assert [after[key]["score"] for key in drawn] == pytest.approx(fitted, abs=1e-3)
+
+
+def write_photos(folder: Path, count: int) -> tuple[Path, Path]:
+    """COCO boxes of two discs that overlap on each photo, and their folder."""
+    generator = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    y, x = np.mgrid[:96, :128]
+    records, entries = [], []
+    for index in range(count):
+        image = np.full((96, 128, 3), generator.integers(0, 255, 3), np.uint8)
+        for place in range(2):
+            radius, left = int(generator.integers(16, 30)), 40 + 36 * place
+            image[np.hypot(y - 48, x - left) < radius] = generator.integers(0, 255, 3)
+            box = [left - radius, 48 - radius, 2 * radius, 2 * radius]
+            entry = {"id": len(entries) + 1, "image_id": index, "category_id": 1, "bbox": box}
+            entries.append(entry | {"area": box[2] * box[3], "iscrowd": 0})
+        cv2.imwrite(str(folder / "images" / f"{index}.png"), image)
+        records.append({"id": index, "file_name": f"{index}.png", "height": 96, "width": 128})
+    classes = [{"id": 1, "name": "a"}]
+    source = folder / "boxes.json"
+    source.write_text(
+        json.dumps({"images": records, "annotations": entries, "categories": classes})
+    )
+    return source, folder / "images"
 
 
 def score_alone(entry: dict[str, Any]) -> float:
