@@ -20,6 +20,8 @@ warnings.filterwarnings("ignore", message="(?s)Corrupt EXIF", category=UserWarni
 
 ORIENTATION_TAG = 0x0112
 BITS_TAG = 0x0102
+EXTRA_TAG, UNASSOCIATED = 0x0152, 2
+"""What a TIFF says of its fourth channel: an alpha that its colors are not multiplied by."""
 UPRIGHT = 1
 SEVERAL_FRAMES = ("TIFF", "GIF", "WEBP", "PNG")
 TURNED = (5, 6, 7, 8)
@@ -65,6 +67,7 @@ class ImageHeader:
         orientation: Of EXIF, 1 to 8: how a viewer turns the stored pixels to show them.
         deep: It may hold more than 8 bits per channel.
         frames: Whether more than one image is in the file, of which the first is taken.
+        fading: A TIFF whose colors OpenCV multiplies by its alpha.
     """
 
     format: str
@@ -73,6 +76,7 @@ class ImageHeader:
     orientation: int
     deep: bool
     frames: bool = False
+    fading: bool = False
 
     @property
     def shown_size(self) -> Size:
@@ -175,7 +179,16 @@ def _header_of(image: Image.Image) -> ImageHeader:
         orientation=orientation,
         deep=_is_deep(image),
         frames=image.format in SEVERAL_FRAMES and _has_second_frame(image),
+        fading=_is_fading(image),
     )
+
+
+def _is_fading(image: Image.Image) -> bool:
+    if image.format != "TIFF" or image.mode != "RGBA" or _is_deep(image):
+        return False
+    tags: Any = getattr(image, "tag_v2", {})
+    extra = tags.get(EXTRA_TAG, 0)
+    return UNASSOCIATED in (extra if isinstance(extra, tuple) else (extra,))
 
 
 def _has_second_frame(image: Image.Image) -> bool:

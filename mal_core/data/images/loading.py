@@ -5,7 +5,8 @@ same pixels: grayscale is repeated over three channels, palettes are expanded, a
 dropped, 16 bits are cut to 8, CMYK is converted, the first frame of an animation is
 taken. EXIF orientation is ignored here: where boxes refer to the photo as viewers show it, or
 16 bits hold a smaller range, `image_plan` has made an ordinary file of it before.
-What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO) is refused by the check.
+What OpenCV cannot decode that way (32-bit or Lab TIFF, TGA, ICO, TIFFs packed with LZMA or
+Zstandard, CMYK in JPEG 2000) is refused by the check.
 """
 
 import itertools
@@ -55,6 +56,8 @@ REFUSED_TIFF_MODES = {
     "I": "32-bit integer pixels",
     "LAB": "Lab colours",
 }
+ALIKE = frozenset(["JPEG", "MPO", "PNG", "WEBP", "BMP"])
+"""Formats that OpenCV and Pillow decode alike; of others, Pillow knows more forms."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 IMAGES_WORTH_A_BAR = 1000
 HINTED = 50
@@ -187,15 +190,7 @@ def _image_problem(
     path, missing = root / record.file_name, False
     problem: str | None = ""
     try:
-        header = read_header(path)
-        too_large = max_pixels is not None and math.prod(header.size) > max_pixels
-        problem = _header_problem(header, record, max_pixels)
-        # One that was to be turned and was not is damaged: its size is not what is wrong.
-        turned = header.shown_size == record.size != header.size and not too_large
-        if (problem is None and decode) or turned:
-            check_pixels(path, header)
-        if problem is None and not cv2.haveImageReader(str(path)):
-            problem = f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."
+        problem = _content_problem(path, record, decode=decode, max_pixels=max_pixels)
     except FileNotFoundError:
         link = link_to_nothing(source_of(root) / record.file_name)
         missing = link is None
@@ -214,6 +209,34 @@ def _image_problem(
             else f"is no image: {kind}."
         )
     return None if problem is None else ImageProblem(record, problem, missing)
+
+
+def _content_problem(
+    path: Path, record: ImageRecord, *, decode: bool, max_pixels: int | None
+) -> str | None:
+    """What is wrong with a file that is there; raises what Pillow does where it is damaged."""
+    header = read_header(path)
+    too_large = max_pixels is not None and math.prod(header.size) > max_pixels
+    problem = _header_problem(header, record, max_pixels)
+    # One that was to be turned and was not is damaged: its size is not what is wrong.
+    turned = header.shown_size == record.size != header.size and not too_large
+    if (problem is None and decode) or turned:
+        check_pixels(path, header)
+    if problem is None and not cv2.haveImageReader(str(path)):
+        return f"is a {header.format} file, which OpenCV cannot read. Convert it to PNG."
+    if problem is None and decode and header.format not in ALIKE:
+        return _decoding_problem(path, header)
+    return problem
+
+
+def _decoding_problem(path: Path, header: ImageHeader) -> str | None:
+    """Why what Pillow has decoded is no picture for OpenCV, if it is none."""
+    with header.turn_to_decode():
+        pixels = cv2.imread(str(path), READ_FLAGS)
+    if pixels is not None and pixels.shape[1::-1] == header.size:
+        return None
+    kind = f"a {header.format} file in a form"
+    return f"is {kind} that OpenCV cannot decode ({header.mode} pixels). Convert it to 8-bit PNG."
 
 
 def _header_problem(header: ImageHeader, record: ImageRecord, limit: int | None) -> str | None:

@@ -53,7 +53,8 @@ class Change:
         file: The image, relative to the folder; another name where that differs.
         turn: EXIF orientation to apply to the stored pixels; 1: none.
         bits: Range of the values in a 16-bit file, to be scaled to 8 bits; None: leave them.
-        pillow: A TIFF with an orientation, which OpenCV cannot read.
+        pillow: A TIFF with an orientation, which OpenCV cannot read, or with an alpha, by which
+            OpenCV would multiply the colors.
     """
 
     name: str
@@ -82,6 +83,7 @@ class _Look:
     file: str
     header: ImageHeader
     bits: int | None
+    fades: bool
 
 
 def plan_images(
@@ -153,15 +155,22 @@ def _look(
 ) -> _Look | Literal["unreadable"] | None:
     """What a file says of itself; None where there is none of that name."""
     try:
-        header, bits = read_header(root / file), None
-        if header.deep and header.size[0] * header.size[1] <= max_pixels:
+        header, bits, fades = read_header(root / file), None, False
+        if header.size[0] * header.size[1] <= max_pixels and (header.deep or header.fading):
             with header.turn_to_decode():
-                bits = _bits(root / file)
+                bits = _bits(root / file) if header.deep else None
+                fades = header.fading and _is_see_through(root / file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UNREADABLE:  # the check of the images says what is wrong with it
         return "unreadable"
-    return _Look(listed=listed, file=file, header=header, bits=bits)
+    return _Look(listed=listed, file=file, header=header, bits=bits, fades=fades)
+
+
+def _is_see_through(path: Path) -> bool:
+    """Whether any pixel of an RGBA file lets through what is behind it."""
+    with Image.open(path) as image:
+        return image.getchannel("A").getextrema() != (255, 255)
 
 
 def _bits(path: Path) -> int | None:
@@ -220,12 +229,12 @@ def _ambiguous_note(names: Sequence[str], frame: str, sizes_stated: bool) -> str
 
 def _change(look: _Look, shown: bool | None) -> Change | None:
     header, name = look.header, look.listed.file_name
-    pillow = header.format == "TIFF" and is_turned(header) and not header.deep
-    bits = None if header.format == "TIFF" and is_turned(header) else look.bits
+    turned_tiff = header.format == "TIFF" and is_turned(header)
+    pillow = turned_tiff and not header.deep
+    bits = None if turned_tiff else look.bits
     turn = header.orientation if shown and (pillow or header.format != "TIFF") else 1
-    change = Change(
-        name=name, file=look.file, turn=turn, bits=bits, pillow=pillow and shown is not None
-    )
+    by_pillow = (pillow and shown is not None) or look.fades
+    change = Change(name=name, file=look.file, turn=turn, bits=bits, pillow=by_pillow)
     return change if change.needs_pixels or look.file != name else None
 
 
@@ -315,7 +324,8 @@ def _turned_image(source: Path, change: Change) -> NDArray[np.uint8]:
 
 def _turned_tiff(source: Path, change: Change) -> NDArray[np.uint8]:
     """BGR pixels of a TIFF that Pillow turns while it reads."""
-    with Image.open(source) as image:
+    # From a stream: unpacked gray ones are mapped into memory by their names, and not turned.
+    with source.open("rb") as stream, Image.open(stream) as image:
         shown = np.asarray(image.convert("RGB"), dtype=np.uint8)[..., ::-1]
     stored = turned_back(shown, read_header(source).orientation)
     return turned(stored, change.turn)

@@ -110,6 +110,25 @@ def test_what_opencv_cannot_read_is_refused_with_the_way_out(
     assert "Convert it" in problem
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "options", "seen"),
+    [
+        ("a.tif", "RGB", {"compression": "zstd"}, "TIFF"),
+        ("a.tif", "L", {"compression": "lzma"}, "TIFF"),
+        ("a.jp2", "CMYK", {}, "JPEG2000"),
+        ("a.pfm", "F", {"format": "PPM"}, "PPM"),
+    ],
+)
+def test_what_pillow_decodes_and_opencv_does_not_is_refused_by_the_check(
+    tmp_path: Path, name: str, mode: str, options: dict[str, str], seen: str
+) -> None:
+    picture(mode).save(tmp_path / name, **options)
+    assert problems(tmp_path / name) == [
+        f"image 1: {str(tmp_path / name)!r} is a {seen} file in a form that OpenCV cannot decode "
+        f"({mode} pixels). Convert it to 8-bit PNG."
+    ]
+
+
 def rotated_exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation

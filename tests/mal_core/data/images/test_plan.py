@@ -88,6 +88,40 @@ def test_a_tiff_in_the_stored_frame_is_written_as_stored(tmp_path: Path) -> None
     assert np.array_equal(written(tmp_path, plan(tmp_path, "a.tif")), pixels())
 
 
+@pytest.mark.parametrize("frame", ["stored", "shown"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_gray_tiff_is_turned_whether_or_not_it_is_packed(
+    tmp_path: Path, compression: str | None, frame: str
+) -> None:
+    gray = Image.fromarray(pixels()).convert("L")
+    gray.save(tmp_path / "a.tif", tiffinfo=exif(6), compression=compression)
+    wanted = np.asarray(gray.convert("RGB"))
+    size = (WIDTH, HEIGHT) if frame == "stored" else (HEIGHT, WIDTH)
+    found = written(tmp_path, plan(tmp_path, "a.tif", size=size))
+    assert np.array_equal(found, wanted if frame == "stored" else turned(wanted, 6))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_colors_of_a_tiff_are_not_multiplied_by_its_alpha(tmp_path: Path, orientation: int) -> None:
+    see_through = Image.fromarray(pixels()).convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").resize((WIDTH, HEIGHT)))
+    see_through.save(tmp_path / "a.tif", tiffinfo=exif(orientation))
+    if orientation == 1:  # what OpenCV would see
+        assert load_image(tmp_path / "a.tif")[0].max() < pixels()[0].max() / 2
+    assert np.array_equal(written(tmp_path, plan(tmp_path, "a.tif")), pixels())
+
+
+@pytest.mark.parametrize(("suffix", "alpha"), [("tif", 255), ("png", 9)])
+def test_an_alpha_that_changes_no_color_needs_nothing(
+    tmp_path: Path, suffix: str, alpha: int
+) -> None:
+    solid = Image.fromarray(pixels()).convert("RGBA")
+    solid.putalpha(alpha)
+    solid.save(tmp_path / f"a.{suffix}")
+    assert plan(tmp_path, f"a.{suffix}").changes == ()
+    assert np.array_equal(load_image(tmp_path / f"a.{suffix}"), pixels())
+
+
 AMBIGUOUS = (
     "1 images, such as 'a.png', have an EXIF orientation whose sizes do not tell which pixels the "
     "boxes were drawn on: taken as drawn on the photo as viewers show it; data.orientation=stored "
