@@ -119,7 +119,9 @@ def _settings(source: DataSource) -> dict[str, object]:
 
 def _listing(folder: Path) -> str:
     """Digest of the names below a folder and of its own path: they decide what a name means."""
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    from mal_core.data.images.walking import entries_below
+
+    names = sorted(name for name, _ in entries_below(folder))
     return sha256_json(
         [str(folder), [name.encode(errors="surrogateescape").hex() for name in names]]
     )

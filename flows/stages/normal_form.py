@@ -151,6 +151,7 @@ def states_sizes(name: str) -> bool:
 
 def _source_digest(run: Run, split: SplitConfig, name: str) -> str:
     """Of everything outside the images' pixels that a format's reader looks at."""
+    from mal_core.data.images.walking import entries_below
     from mal_core.formats import FORMATS
 
     format_ = FORMATS[name]
@@ -158,9 +159,9 @@ def _source_digest(run: Run, split: SplitConfig, name: str) -> str:
     digests = run.store.digests.digests(paths)
     listing: list[str] = []
     if format_.looks_for_images:
-        listing = sorted(str(p.relative_to(split.images)) for p in split.images.rglob("*"))
+        listing = sorted(name for name, _ in entries_below(split.images))
     if split.annotations.is_dir():  # a note counts what is not read
-        listing += sorted(ascii(str(path)) for path in split.annotations.rglob("*"))
+        listing += sorted(ascii(name) for name, _ in entries_below(split.annotations))
     files = [[str(path), digests[path]] for path in paths]
     return sha256_json([files, listing])
 

@@ -6,6 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mal_core.data.images.walking import entries_below, is_hidden
+
 KEYS_OF = (
     (("_via_img_metadata",), "a VIA project", "export COCO from it"),
     (("project", "file", "metadata", "view"), "a VIA 3 project", "convert it to COCO"),
@@ -260,8 +262,8 @@ def folder_advice(folder: Path, wanted: str) -> str:
         folder: The folder.
         wanted: Suffix of the files that would be right, of which it has none.
     """
-    files = (path for path in islice(folder.rglob("*"), FILES_ASKED) if path.is_file())
-    counts = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
+    names = (name for name, is_file in islice(entries_below(folder), FILES_ASKED) if is_file)
+    counts = Counter(Path(name).suffix.lower() for name in names if not is_hidden(name))
     for suffix, advice in FOLDERS:
         if suffix != wanted and counts[suffix]:
             return f"it has {counts[suffix]} {suffix} files: {advice}"

@@ -6,10 +6,11 @@ from typing import Any
 
 from mal_core.data.foreign import DOTA_HEADERS, is_number
 from mal_core.data.images.frames import Orientation
+from mal_core.data.images.walking import files_below
 from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import shown
-from mal_core.formats.folder_files import files_below, missing_folder, unread_note
+from mal_core.formats.folder_files import missing_folder, unread_note
 from mal_core.formats.text_rows import (
     Dropped,
     pictures_below,

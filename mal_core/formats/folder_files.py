@@ -6,22 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mal_core.data.images.names import SUFFIXES, link_to_nothing
+from mal_core.data.images.walking import entries_below, files_below, is_hidden
 
 IMAGE_SUFFIXES = (*sorted(SUFFIXES), ".avif")
 LIST_NAME = re.compile("(auto|train|val|test|all|image|list)[^/]*[.]txt", re.IGNORECASE)
 HEAD_BYTES = 4096
-
-
-def files_below(folder: Path, suffix: str) -> list[Path]:
-    """Files of a suffix in any letter case, in subfolders too; hidden ones are left out.
-
-    macOS puts a `._x` beside every x on foreign disks, and `__MACOSX` into archives.
-    """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() == suffix and not _is_hidden(path.relative_to(folder))
-    )
 
 
 def label_texts(folder: Path, is_known: Callable[[Path], bool] = lambda _: False) -> list[Path]:
@@ -59,10 +48,6 @@ def missing_folder(path: Path) -> str:
     return "is a file, no folder" if path.exists() else link_to_nothing(path) or "does not exist"
 
 
-def _is_hidden(name: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
-
-
 def unread_note(folder: Path, read: Iterable[Path], photos: Path) -> list[str]:
     """One line that counts the files of a folder that are not read; none where there are none.
 
@@ -74,15 +59,15 @@ def unread_note(folder: Path, read: Iterable[Path], photos: Path) -> list[str]:
     known = set(read)
     left = [
         path
-        for path in folder.rglob("*")
-        if path not in known
-        and path.is_file()
+        for name, is_file in entries_below(folder)
+        if (path := folder / name) not in known
+        and is_file
         and not (path.suffix.lower() in IMAGE_SUFFIXES and path.is_relative_to(photos))
     ]
     if not left:
         return []
     kinds = Counter(
-        "hidden" if _is_hidden(path.relative_to(folder)) else path.suffix or "without suffix"
+        "hidden" if is_hidden(str(path.relative_to(folder))) else path.suffix or "without suffix"
         for path in left
     )
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -10,11 +10,11 @@ from mal_core.data.foreign import folder_advice
 from mal_core.data.images.frames import Orientation
 from mal_core.data.images.headers import UNREADABLE, NotAFileError, read_header
 from mal_core.data.images.names import canonical, link_to_nothing, without_upload_prefix
+from mal_core.data.images.walking import files_below
 from mal_core.data.text import TextError, read_text
 from mal_core.formats.class_names import NAME_FILES
 from mal_core.formats.folder_files import (
     IMAGE_SUFFIXES,
-    files_below,
     label_texts,
     lists_photos,
     may_list_photos,
@@ -79,8 +79,8 @@ def rows_to_coco(
     home = None if used else _home_of(pictures, orphans)
     if home is not None:
         problems.append(
-            f"no label file lies where its image does below {images}, but those of {home} have the "
-            "names of images there. Give that folder."
+            f"no label file lies where its image does below {images}, but those of {home[0]} have "
+            f"names of images of {home[1]}. Give these two folders."
         )
         return content
     problems += _orphan_problems(images, below, alone=not used)
@@ -126,10 +126,12 @@ def _matched(
     }
 
 
-def _home_of(pictures: Sequence[Path], orphans: Sequence[Path]) -> Path | None:
-    """The folder of label files that have names of images, were it given in place of this one."""
-    stems = {path.stem for path in pictures}
-    return next((path.parent for path in orphans if path.stem in stems), None)
+def _home_of(pictures: Sequence[Path], orphans: Sequence[Path]) -> tuple[Path, Path] | None:
+    """Folders of label files and of images with the same names, were they given in place."""
+    folder_of = {path.stem: path.parent for path in pictures}
+    return next(
+        ((path.parent, folder_of[path.stem]) for path in orphans if path.stem in folder_of), None
+    )
 
 
 def _orphan_problems(images: Path, orphans: Sequence[Path], *, alone: bool) -> Iterator[str]:
@@ -181,7 +183,7 @@ def spelling_notes(content: Json) -> Iterator[str]:
 
 def pictures_below(images: Path) -> list[Path]:
     """The photos of a folder, in subfolders too."""
-    return sorted(path for suffix in IMAGE_SUFFIXES for path in files_below(images, suffix))
+    return files_below(images, *IMAGE_SUFFIXES)
 
 
 def _stem(name: Path) -> str:

@@ -13,9 +13,10 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.foreign import folder_advice, foreign_xml, is_number
 from mal_core.data.images.names import SUFFIXES, canonical, link_to_nothing, without_upload_prefix
+from mal_core.data.images.walking import files_below
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
-from mal_core.formats.folder_files import files_below, unread_note
+from mal_core.formats.folder_files import unread_note
 from mal_core.formats.text_rows import Dropped, pictures_below
 from mal_core.formats.voc_forms import class_of, deletion, form_problem
 from mal_core.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks

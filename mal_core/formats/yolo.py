@@ -12,10 +12,11 @@ from pycocotools import mask as coco_mask
 
 from mal_core.data.foreign import foreign_row
 from mal_core.data.images.frames import Orientation
+from mal_core.data.images.walking import files_below
 from mal_core.data.rotated_boxes import ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import NamesError, class_names, name_files, shown
-from mal_core.formats.folder_files import files_below, missing_folder, unread_note
+from mal_core.formats.folder_files import missing_folder, unread_note
 from mal_core.formats.text_rows import (
     Dropped,
     pictures_below,

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from mal_core.data.images.walking import entries_below, is_hidden
+
 SUFFIXES = frozenset(
     f".{kind}"
     for kind in (
@@ -55,7 +57,9 @@ class ImageIndex:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = sorted(_files_below(root))
+        self.files = sorted(
+            name for name, is_file in entries_below(root) if is_file and not is_hidden(name)
+        )
         self._by_path: dict[str, list[str]] = defaultdict(list)
         self._by_tail: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
@@ -127,25 +131,6 @@ class ImageIndex:
 def _split_words(parts: Sequence[str]) -> set[str]:
     # train, train2017 and Train_2 speak of one; a project called test_drive does not.
     return {re.sub("[0-9_.-]*$", "", part.lower()) for part in parts} & SPLIT_WORDS
-
-
-def _files_below(root: Path) -> Iterator[str]:
-    """Paths of all regular files, relative; links to folders are followed, circles are not."""
-    waiting, seen = [(str(root), "")], set[tuple[int, int]]()
-    while waiting:
-        folder, prefix = waiting.pop()
-        status = os.stat(folder)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
-                elif entry.is_file():
-                    yield f"{prefix}{entry.name}"
 
 
 def canonical(name: str) -> str:

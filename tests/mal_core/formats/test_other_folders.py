@@ -1,4 +1,4 @@
-"""Folders of one format that are given as another are named as what they are."""
+"""Folders of another format or of other parents are named as what they are; links are followed."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
 from mal_core.formats import FORMATS
-from tests.mal_core.formats.drawn_formats import draw
+from tests.mal_core.formats.drawn_formats import boxes_of, draw, write_yolo
 
 XML = "it has 2 .xml files: for those of Pascal VOC use data=voc"
 TXT = "it has 2 .txt files: for rows of YOLO use data=yolo or data=yolo_obb, for DOTA's data=dota"
@@ -47,3 +47,33 @@ def test_a_folder_of_another_format_is_named(
     with pytest.raises(DatasetError) as caught:
         read(*arguments)
     assert caught.value.problems == (said,)
+
+
+def test_links_to_folders_of_photos_and_labels_are_followed(tmp_path: Path) -> None:
+    images, annotations = draw(tmp_path / "images", ("a.jpg",)), write_yolo(tmp_path / "labels")
+    (tmp_path / "disk").mkdir()
+    (annotations / "b.txt").rename(tmp_path / "disk" / "b.txt")
+    draw(tmp_path / "disk", ("b.jpg",))
+    for folder in (images, annotations):
+        (folder / "more").symlink_to(tmp_path / "disk")
+    normal = FORMATS["yolo"].to_coco(images, annotations)
+    assert boxes_of(normal)[2][0] == "more/b.jpg"
+    assert len(normal["annotations"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("photos", "labels"), [("", ""), ("", "train/labels"), ("train/images", ""), ("train", "train")]
+)
+def test_folders_of_other_parents_are_told_with_those_that_fit(
+    photos: str, labels: str, tmp_path: Path
+) -> None:
+    images = draw(tmp_path / "train" / "images")
+    own = write_yolo(tmp_path / "train" / "labels")
+    (own / "classes.txt").rename(tmp_path / "classes.txt")
+    with pytest.raises(DatasetError) as caught:
+        FORMATS["yolo"].to_coco(tmp_path / photos, tmp_path / labels)
+    assert caught.value.problems == (
+        f"no label file lies where its image does below {tmp_path / photos}, but those of {own} "
+        f"have names of images of {images}. Give these two folders.",
+    )
+    assert len(FORMATS["yolo"].to_coco(images, own)["annotations"]) == 3
