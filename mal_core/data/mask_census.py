@@ -26,6 +26,7 @@ from mal_core.geometry.mask_forms import (
     read_mask,
 )
 from mal_core.geometry.masks import segmentation_to_rle
+from mal_core.geometry.misfits import ENCLOSED, REACHING, num_enclosing, reach_far
 from mal_core.geometry.runs import compressed_runs_fit, numbers_of, plain_runs_fit, starts_of
 from mal_core.geometry.short_parts import without_short_parts
 
@@ -39,6 +40,10 @@ CROWD_FORM = "annotations have true, false, 0.0 or 1.0 as iscrowd: it is taken a
 NO_POINTS = "masks are shorter than three points or empty: they are no masks"
 SHORT_PARTS = "masks have parts of fewer than three points, which are left out"
 NO_PIXELS = "masks cover no pixel (all ground, or points on a line): nothing can match them"
+IGNORED = (
+    "annotations have ignore=1, which mmdet alone would leave out: they are objects like all "
+    "others; iscrowd=1 keeps one out of trainings and scores"
+)
 LONGEST_DRAWN = 512
 """Px: a longer thin polygon is taken as a mask, since drawing many of them takes minutes."""
 BESIDE = 1.0
@@ -114,13 +119,20 @@ class MaskTable:
         found[_is_beside(found, boxes_xywh)] = np.nan
         # The exact reader counts those that it sees itself.
         self._unusual[SHORT_PARTS] += int((cut & np.isfinite(found[:, 0])).sum())
+        sound = (np.isfinite(found[:, 0]) & ~cut).tolist()
+        several = [
+            m for m, ok in zip(masks, sound, strict=True) if ok and type(m) is list and m[1:]
+        ]
+        self._notes[ENCLOSED] += num_enclosing(several)
         for index in np.flatnonzero(np.isnan(found[:, 0])).tolist():
             label = self._label(first + index, entries[index])
             found[index] = self._exact(label, masks[index], boxes_xywh[index], sizes_wh[index])
         self._count(entries, found, boxes_xywh)
 
-    def census(self) -> MaskCensus:
-        """What was seen."""
+    def census(self, *, federated: bool = False) -> MaskCensus:
+        """What was seen; in a file of LVIS `ignore` has the meaning that lvis-api gives it."""
+        if federated:
+            del self._unusual[IGNORED]
         problems = list(self._problems) or list(_form_problems(self._evidence))
         return MaskCensus(
             num_masks=self._num_masks,
@@ -174,6 +186,7 @@ class MaskTable:
         self._unusual["objects have neither size nor mask"] += int((absent & ~has_size).sum())
         self._count_fields(entries, crowds, areas, there)
         judged = there & ~crowd & has_size
+        self._notes[REACHING] += int(reach_far(found[judged], boxes_xywh[judged]).sum())
         self._evidence.add_masks(found[judged], boxes_xywh[judged])
         bare = np.flatnonzero(absent & ~crowd & has_size).tolist()
         self._evidence.add_areas([areas[i] for i in bare], boxes_xywh[bare])
@@ -186,6 +199,7 @@ class MaskTable:
         there: NDArray[np.bool_],
     ) -> None:
         """Look at what stands beside a mask and both libraries compute with."""
+        self._unusual[IGNORED] += sum("ignore" in one and bool(one["ignore"]) for one in entries)
         numbers = {*map(type, areas)} <= {int, float}
         if {*map(type, crowds)} == {int} and numbers and min(areas) > 0 and max(areas) < np.inf:
             return

@@ -6,6 +6,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from mal_core.data.coco import parse_coco
+from mal_core.data.crowding import is_federated
 from mal_core.geometry.mask_forms import read_mask
 from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.processes.files import write_json
@@ -18,7 +19,8 @@ def write_normal_masks(source: Path, output: Path) -> None:
 
     A flat polygon becomes a list of one; parts of fewer than three points go; a crowd
     without a mask gets its box; an object with neither size nor mask goes; an absent `area`,
-    or one of 0, is that of the mask, an absent `iscrowd` is 0. All else stays.
+    or one of 0, is that of the mask, an absent `iscrowd` is 0. `ignore`, which mmdet alone heeds,
+    is 0, but in a file of LVIS. All else stays.
 
     Raises:
         DatasetError: `source` is absent or broken.
@@ -26,7 +28,11 @@ def write_normal_masks(source: Path, output: Path) -> None:
     """
     content = parse_coco(source)
     size_of = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    annotations = [_normal(entry, *size_of[entry["image_id"]]) for entry in content["annotations"]]
+    heeded = is_federated(content)
+    annotations = [
+        _normal(entry if heeded else _unignored(entry), *size_of[entry["image_id"]])
+        for entry in content["annotations"]
+    ]
     write_json(
         output,
         {
@@ -34,6 +40,10 @@ def write_normal_masks(source: Path, output: Path) -> None:
             "annotations": [annotation for annotation in annotations if annotation is not None],
         },
     )
+
+
+def _unignored(entry: Json) -> Json:
+    return {**entry, "ignore": 0} if entry.get("ignore") else entry
 
 
 def _normal(entry: Json, height: int, width: int) -> Json | None:

@@ -294,7 +294,7 @@ class _Reader:
             num_crowds=boxes.num_crowds,
             num_clipped=boxes.num_clipped,
             rotated=boxes.rotated,
-            masks=self.masks.census() if self._with_masks else NO_MASKS,
+            masks=self._census() if self._with_masks else NO_MASKS,
             emptiness=tuple(_emptiness_problems(self.counts, boxes)),
             entry_problems=(
                 *self.categories.problems,
@@ -307,6 +307,10 @@ class _Reader:
             ),
             entry_notes={**self.images.notes(), **self._federation(), **boxes.notes()},
         )
+
+    def _census(self) -> MaskCensus:
+        count = self.images.num_federated
+        return self.masks.census(federated=0 < count == len(self.images.records))
 
     def _federation(self) -> dict[str, int]:
         """What a copy of LVIS has lost, counted."""

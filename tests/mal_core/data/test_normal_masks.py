@@ -17,6 +17,7 @@ from tests.builders import CocoFiles, change_coco, write_coco
 def unusual(content: dict[str, Any]) -> None:
     disc, crowd, slab, other, *_ = content["annotations"]
     disc.update(segmentation=[4, 5, 24, 5, 24, 21, 4, 21], origin={"by": 1})
+    slab["ignore"] = 1
     del disc["area"], disc["iscrowd"], crowd["segmentation"], crowd["area"]
     slab["segmentation"] = [[1, 2, 3, 4], [34, 10, 56, 10, 56, 30, 34, 30]]
     other.update(bbox=[5, 5, 0, 0], segmentation=[])
@@ -38,6 +39,7 @@ def test_the_copy_is_usual_and_else_the_same(normal: tuple[CocoFiles, Path]) -> 
     assert (disc["area"], disc["iscrowd"], disc["origin"]) == (320, 0, {"by": 1})
     assert disc["segmentation"] == [[4, 5, 24, 5, 24, 21, 4, 21]]
     assert crowd["segmentation"] == [[2, 4, 4, 4, 4, 50, 2, 50]]
+    assert slab["ignore"] == 0  # mmdet would leave it out
     assert slab["segmentation"] == [[34, 10, 56, 10, 56, 30, 34, 30]]
     assert others == before["annotations"][4:]
     assert {**after, "annotations": []} == {**before, "annotations": []}

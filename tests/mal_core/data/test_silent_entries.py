@@ -9,9 +9,10 @@ import pytest
 
 from mal_core.data.box_table import IN_A_CORNER
 from mal_core.data.coco import parse_coco
-from mal_core.data.mask_census import NO_PIXELS, NO_POINTS
+from mal_core.data.mask_census import IGNORED, NO_PIXELS, NO_POINTS
 from mal_core.data.view import read_view
 from mal_core.errors import DatasetError
+from mal_core.geometry.misfits import ENCLOSED, REACHING
 from tests.builders import HEIGHT, WIDTH, CocoFiles, change_coco, write_coco
 
 Content = dict[str, Any]
@@ -70,6 +71,43 @@ def test_large_thin_masks_are_masks(files: CocoFiles) -> None:
 def test_a_file_of_masks_without_points_says_so(files: CocoFiles) -> None:
     census = read_view(change_coco(files, masks(*[TOO_SHORT] * 6)).annotations).masks
     assert (census.num_masks, census.notes) == (0, {NO_POINTS: 6})
+
+
+RING = [[4, 5, 24, 5, 24, 21, 4, 21], [8, 9, 20, 9, 20, 17, 8, 17]]
+WHOLE = [[0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]]
+
+
+@pytest.mark.parametrize(
+    ("mask", "note"),
+    [
+        (RING, ENCLOSED),
+        (RING[::-1], ENCLOSED),
+        ([RING[0], [30, 9, 40, 9, 40, 17]], None),
+        (WHOLE, REACHING),
+        ({"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}, REACHING),
+    ],
+)
+def test_masks_that_may_be_meant_otherwise_are_counted(
+    files: CocoFiles, mask: object, note: str | None
+) -> None:
+    view = read_view(change_coco(files, masks(mask)).annotations)
+    assert (view.all_problems, view.notes) == ((), {} if note is None else {note: 1})
+
+
+def test_ignored_annotations_are_objects_but_in_lvis(files: CocoFiles) -> None:
+    def change(content: Content) -> None:
+        content["annotations"][0]["ignore"] = 1
+        content["annotations"][1]["ignore"] = 0
+        content["annotations"][2]["ignore"] = True
+
+    view = read_view(change_coco(files, change).annotations)
+    assert (view.num_boxes, view.masks.num_masks, view.notes) == (6, 6, {IGNORED: 2})
+
+    def federate(content: Content) -> None:
+        for image in content["images"]:
+            image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+
+    assert read_view(change_coco(files, federate).annotations).notes == {}
 
 
 def divide(content: Content, count: int) -> None:
