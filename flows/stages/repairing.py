@@ -23,6 +23,7 @@ from mal_core.errors import ConfigError, DatasetError, raise_together
 from mal_core.formats import FORMATS
 from mal_core.geometry.mask_forms import is_mask
 from mal_core.processes.files import is_file, write_json
+from mal_core.types import ImageRecord
 
 CHANGES = "changes.json"
 Json = dict[str, Any]
@@ -109,7 +110,10 @@ def _repaired(alone: Run, *, need_masks: bool) -> Repaired:
     own = split if alone.config.data.train is None else alone.config.data.train
     roots = (split.images, own.images)  # the second has the files that names now mean
     content["images"] = with_inner_names(content["images"], own.images, note)
-    content["images"] = with_sizes(content, lambda name: _size(_root_of(name, roots), name), note)
+    stored = alone.config.data.orientation == "stored"
+    content["images"] = with_sizes(
+        content, lambda name: _size(_root_of(name, roots), name, stored=stored), note
+    )
     masked = any(
         isinstance(entry, dict) and is_mask(entry.get("segmentation"))
         for entry in content["annotations"]
@@ -148,11 +152,20 @@ def _root_of(name: str, roots: Sequence[Path]) -> Path:
     return next((root for root in roots if is_file(root / name)), roots[-1])
 
 
-def _size(root: Path, name: str) -> tuple[int, int] | None:
+def _size(root: Path, name: str, *, stored: bool) -> tuple[int, int] | None:
     try:
-        return read_header(root / name).size
+        header = read_header(root / name)
     except UNREADABLE:
         return None
+    return header.size if stored else header.shown_size  # as drawn on what viewers show
+
+
+def _stored(record: ImageRecord, root: Path) -> ImageRecord:
+    """The record with the size of its stored pixels, where it has that of what viewers show."""
+    stored, shown = (_size(root, record.file_name, stored=frame) for frame in (True, False))
+    if stored is None or record.size != shown:
+        return record
+    return dataclasses.replace(record, width=stored[0], height=stored[1])
 
 
 def _unusable(alone: Run, roots: Sequence[Path], images: list[Any]) -> dict[int, str]:
@@ -163,7 +176,7 @@ def _unusable(alone: Run, roots: Sequence[Path], images: list[Any]) -> dict[int,
     for root in dict.fromkeys(roots):
         wrong = wrong_images(
             root,
-            [one for one in table.records if _root_of(one.file_name, roots) == root],
+            [_stored(one, root) for one in table.records if _root_of(one.file_name, roots) == root],
             decode=source.decode_images,
             max_pixels=source.max_image_pixels,
         )

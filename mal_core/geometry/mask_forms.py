@@ -80,6 +80,12 @@ def read_mask(segmentation: object, height: int, width: int) -> Polygons | Rle |
         raise MaskError(message)
     if isinstance(segmentation, dict):
         return _read_rle(segmentation, height, width)
+    if isinstance(segmentation, list) and any(map(_is_rle, segmentation)):
+        message = (
+            "has RLE in a list, as pycocotools encodes arrays of three dimensions. Write the one "
+            "in it, or merge several."
+        )
+        raise MaskError(message)
     parts: Any = [segmentation] if form is MaskForm.FLAT_POLYGON else segmentation
     return _read_polygons(parts, height, width)
 
@@ -133,6 +139,10 @@ def _no_coordinate(value: object) -> str:
         f"has a polygon with {seen} for a coordinate, which must be a finite number. "
         "Correct or drop the mask."
     )
+
+
+def _is_rle(part: object) -> bool:
+    return isinstance(part, dict) and "counts" in part
 
 
 def _is_point(part: object) -> bool:

@@ -51,7 +51,7 @@ def box_of_mask(mask: Any, size: Size) -> list[float] | None:
 
 def _rewritten(segmentation: object, size: Size) -> Any:
     width, height = size
-    for change in (_flattened, _text_of_bytes):
+    for change in (_only_one, _flattened, _text_of_bytes):
         candidate = change(segmentation)
         if candidate is None:
             continue
@@ -60,6 +60,14 @@ def _rewritten(segmentation: object, size: Size) -> Any:
         except MaskError:
             continue
     return None
+
+
+def _only_one(segmentation: object) -> Any:
+    """[RLE] as that, and the text of bytes in it as text."""
+    if not isinstance(segmentation, list) or len(segmentation) != 1:
+        return None
+    (rle,) = segmentation
+    return (_text_of_bytes(rle) or rle) if isinstance(rle, dict) else None
 
 
 def _flattened(segmentation: object) -> Any:

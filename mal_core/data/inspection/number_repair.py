@@ -1,11 +1,12 @@
-"""Numbers that a COCO file writes as text, packed or with a fraction of zero; ids that are names.
+"""Numbers that a COCO file writes as text, packed or with a fraction of zero; names for ids.
 
 Exports from tables and dictionaries of other languages have them. Each can mean one thing only,
-as long as whoever refers to an id does so in the same words.
+as long as whoever refers to an id does so in the same words, or by the name of what has it.
 """
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence, Set
+from pathlib import PurePosixPath
 from typing import Any
 
 from mal_core.data.foreign import is_number
@@ -27,7 +28,10 @@ def with_numbers(content: Json, note: Note, *, origins: bool = False) -> Json:
         origins: As for `label_of`.
     """
     image_of, category_of = (_numbered(content[key]) for key in ("images", "categories"))
-    references = {"image_id": image_of, "category_id": category_of}
+    references = {
+        "image_id": {**_named(content["images"], "file_name", image_of), **image_of},
+        "category_id": {**_named(content["categories"], "name", category_of), **category_of},
+    }
     found = dict(content)
     for key, kind, ids, plain in (
         ("images", "image", {"id": image_of}, IMAGE_NUMBERS),
@@ -75,6 +79,20 @@ def _numbered(entries: Sequence[Any]) -> dict[object, int]:
         taken |= {number}
         following = max(following, number + 1)
     return found
+
+
+def _named(entries: Sequence[Any], key: str, numbers: Mapping[object, int]) -> dict[object, int]:
+    """The number of each entry by its name, of an image also without the extension."""
+    found: dict[object, list[int]] = {}
+    for entry in entries:
+        name = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        number = numbers.get(entry.get("id"), entry.get("id"))
+        for one in {name.strip(), PurePosixPath(name).stem if key == "file_name" else name.strip()}:
+            if type(number) is int and not is_number(one):
+                found.setdefault(one, []).append(number)
+    return {name: ids[0] for name, ids in found.items() if len(ids) == 1}
 
 
 def _read(entry: Json, ids: _Ids, plain: Sequence[str]) -> Json:

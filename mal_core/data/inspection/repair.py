@@ -4,6 +4,7 @@ Only what has one meaning is put right: a box that its own mask tells, points th
 flattened, an id that occurs twice. Where there is a choice, the entry goes, and the list says why.
 """
 
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from mal_core.data.validation import (
     field_problems,
     find_constant,
     image_entry_problems,
+    is_real,
     label_of,
     overhang,
     place_problem,
@@ -41,6 +43,7 @@ Json = dict[str, Any]
 Note = Callable[[str, str, str], None]
 """Told what was done, to which entry, and why."""
 BOX_FIELD = {"bbox": ANNOTATION_FIELDS["bbox"]}
+CATEGORY_ID = {"id": CATEGORY_FIELDS["id"]}
 LEAST_INSIDE = 0.5
 """Share of a box inside its image from which on it is clipped: less of it is no overhang."""
 CHANGES = ("dropped", "corrected", "renumbered", "merged")
@@ -109,6 +112,7 @@ class _Repair:
         self._category_of: dict[int, int] = {}
         self._size_of: dict[int, tuple[int, int]] = {}
         self._gone: set[int] = set()
+        self._names_of: Mapping[int, Sequence[str]] = {}
         self._written = WrittenForm()
 
     def note(self, what: str, entry: str, why: str) -> None:
@@ -123,18 +127,14 @@ class _Repair:
         number_of: dict[str, int] = {}
         for index, entry in enumerate(entries):
             label = self._label("category", index, entry)
-            wrong = next(field_problems(entry, CATEGORY_FIELDS), None)
+            wrong = next(field_problems(entry, CATEGORY_ID), None)
+            if wrong is None and entry["id"] in self._category_of:
+                wrong = "its id is that of an earlier category"
             if wrong is not None:
                 self.note("dropped", label, wrong)
                 continue
+            entry = self._named(label, entry)
             name = entry["name"].strip()
-            if entry["id"] in self._category_of:
-                self.note("dropped", label, "its id is that of an earlier category")
-                continue
-            if not name:
-                name = f"class {entry['id']}"
-                self.note("corrected", label, f"has an empty name; is {name!r} now")
-                entry = {**entry, "name": name}
             first = number_of.setdefault(name, entry["id"])
             self._category_of[entry["id"]] = first
             if first != entry["id"]:
@@ -142,8 +142,19 @@ class _Repair:
                 continue
             yield self._without_constants(label, entry)
 
+    def _named(self, label: str, entry: Json) -> Json:
+        """A class with a name that is a text; without one it is called by its number."""
+        given = entry.get("name")
+        if isinstance(given, str) and given.strip():
+            return entry
+        name = str(given) if is_real(given) else f"class {entry['id']}"
+        seen = f"has name={reprlib.repr(given)}" if given is not None else "has no name"
+        self.note("corrected", label, f"{seen}; is {name!r} now")
+        return {**entry, "name": name}
+
     def images(self, entries: Sequence[Any]) -> Iterator[Json]:
         """Images with an id of their own and a file that can be used."""
+        self._names_of = _names_by_id(entries)
         for index, entry in enumerate(entries):
             label = self._label("image", index, entry)
             why = self._image_problem(entry)
@@ -160,6 +171,10 @@ class _Repair:
         wrong = next(field_problems(entry, IMAGE_FIELDS), None)
         if wrong is not None:
             return wrong
+        names = self._names_of.get(entry["id"], ())
+        if len(names) > 1:
+            shown = " and ".join(map(reprlib.repr, names[:2]))
+            return f"its id is that of {shown}: whose boxes these are nobody can tell"
         if entry["id"] in self._size_of:
             return "its id is that of an earlier image"
         return next(image_entry_problems(entry), None) or self._unusable.get(entry["id"])
@@ -301,7 +316,7 @@ class _Repair:
         )
 
     def _drop_mask(self, label: str, entry: Json, why: str) -> None:
-        self.note("corrected", label, f"{why}: without a mask")
+        self.note("corrected", label, f"{why.rstrip('.')}: without a mask")
         entry.pop("segmentation", None)
         entry.pop("area", None)
 
@@ -319,6 +334,17 @@ class _Repair:
         if names and constant_problem(entry, ("bbox", "segmentation")) is not None:
             self.note("corrected", label, f"NaN or an infinity in {', '.join(names)}: without")
         return {key: value for key, value in entry.items() if key not in names}
+
+
+def _names_by_id(entries: Sequence[Any]) -> Mapping[int, Sequence[str]]:
+    """The different file names that the images of each id have."""
+    found: dict[int, list[str]] = {}
+    for entry in entries:
+        if isinstance(entry, dict) and type(entry.get("id")) is int:
+            names, name = found.setdefault(entry["id"], []), entry.get("file_name")
+            if isinstance(name, str) and name not in names:
+                names.append(name)
+    return found
 
 
 def same_classes(train: Json, val: Json, note: Note) -> tuple[Json, Json]:

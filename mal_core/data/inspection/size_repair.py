@@ -28,7 +28,7 @@ def with_sizes(
     for index, entry in enumerate(content["images"]):
         named = isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
         said = (entry.get("width"), entry.get("height")) if named else ()
-        absent = any(type(side) is not int for side in said)
+        absent = any(type(side) is not int or side <= 0 for side in said)
         size = stored(entry["file_name"]) if named else None
         exchanged = size is not None and (
             said == size[::-1] != size and _fit(reach.get(repr(entry.get("id"))), size)

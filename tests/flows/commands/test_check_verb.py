@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from flows.commands import cli
 from tests.builders import CocoFiles, write_coco
@@ -319,3 +320,30 @@ def test_what_has_one_meaning_is_refused_with_the_way_to_put_it_right(
     assert meant in out
     mended = json.loads((tmp_path / "fixed" / "train.json").read_text())
     assert [len(mended[key]) for key in ("images", "annotations")] == [3, 6]
+
+
+@pytest.mark.parametrize(("frame", "size"), [("auto", [48, 64]), ("stored", [64, 48])])
+def test_an_image_without_a_size_gets_that_of_the_frame_its_boxes_are_in(
+    frame: str, size: list[int], mal: Mal, train: CocoFiles, tmp_path: Path
+) -> None:
+    content = train.content()
+    photo = train.images / content["images"][0]["file_name"]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with Image.open(photo) as picture:
+        picture.save(photo, exif=turned)
+    for key in ("width", "height"):
+        del content["images"][0][key]
+    for entry in content["annotations"][:3]:
+        entry.update(bbox=[4, 5, 20, 16], segmentation=None)
+    train.rewrite(content)
+    status, out, err = mal(
+        "check",
+        *(one for one in given(train, train) if ".train." in one),
+        f"data.orientation={frame}",
+        "fix=true",
+        f"output={tmp_path / 'fixed'}",
+    )
+    assert status == 0, out + err
+    repaired = json.loads((tmp_path / "fixed" / "train.json").read_text())["images"][0]
+    assert [repaired["width"], repaired["height"]] == size

@@ -89,6 +89,16 @@ def compressed() -> str:
             "polygon in one list [[x, y, x, y, ...]]. Flatten it.",
         ),
         (
+            [rle([1200], (30, 40))],
+            "has RLE in a list, as pycocotools encodes arrays of three dimensions. Write the one "
+            "in it, or merge several.",
+        ),
+        (
+            [[1, 1, 8, 4, 9, 9], rle([1200], (30, 40))],
+            "has RLE in a list, as pycocotools encodes arrays of three dimensions. Write the one "
+            "in it, or merge several.",
+        ),
+        (
             rle([1200], (40, 30)),
             f"has a mask of [40, 30] (height, width) px, but its image has [30, 40]. {DROP}",
         ),

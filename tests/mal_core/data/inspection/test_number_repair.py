@@ -137,3 +137,29 @@ def test_counts_of_a_mask_that_look_like_a_number_stay_text(files: CocoFiles) ->
     content["annotations"][0]["segmentation"] = {"size": ["48", 64], "counts": "06"}
     found = with_numbers(content, lambda *_: None)
     assert found["annotations"][0]["segmentation"] == {"size": [48, 64], "counts": "06"}
+
+
+def test_images_and_classes_that_are_referred_to_by_name(files: CocoFiles) -> None:
+    content = files.content()
+    wanted = [(entry["image_id"], entry["category_id"]) for entry in content["annotations"]]
+    name_of = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    for place, entry in enumerate(content["annotations"]):
+        name = name_of[entry["image_id"]]
+        entry["image_id"] = name if place % 2 else Path(name).name
+        entry["category_id"] = {3: "disc", 90: " slab"}[entry["category_id"]].strip()
+    for image in content["images"]:  # a stem that is a number would be an id
+        image["file_name"] = image["file_name"].replace("/", "/photo")
+    for entry in content["annotations"]:
+        folder, _, name = entry["image_id"].rpartition("/")
+        entry["image_id"] = f"{folder}/photo{name}" if folder else f"photo{Path(name).stem}"
+    found = with_numbers(content, lambda *_: None)
+    assert [(one["image_id"], one["category_id"]) for one in found["annotations"]] == wanted
+
+
+def test_a_name_that_two_images_share_is_no_reference(files: CocoFiles) -> None:
+    content = files.content()
+    content["images"][0]["file_name"], content["images"][1]["file_name"] = "a/x.png", "b/x.png"
+    content["annotations"][0]["image_id"] = "x"
+    content["annotations"][1]["image_id"] = "b/x.png"
+    found = with_numbers(content, lambda *_: None)
+    assert [one["image_id"] for one in found["annotations"][:2]] == ["x", 20]

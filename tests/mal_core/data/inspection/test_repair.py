@@ -76,7 +76,16 @@ BROKEN: dict[str, tuple[Callable[[Content], object], dict[str, int]]] = {
         lambda c: c["categories"].append({"id": 5, "name": " "}),
         {"corrected": 1},
     ),
-    "a class without a name": (lambda c: c["categories"].append({"id": 5}), {"dropped": 1}),
+    "a class without a name": (lambda c: c["categories"].append({"id": 5}), {"corrected": 1}),
+    "a class that is a number": (
+        lambda c: c["categories"].append({"id": 5, "name": 7}),
+        {"corrected": 1},
+    ),
+    "two images of one id": (
+        lambda c: c["images"].append({**c["images"][0], "file_name": "other.png"}),
+        {"dropped": 5},  # both, two boxes and a crowd
+    ),
+    "RLE in a list": (set_mask([{"size": [48, 64], "counts": [3072]}]), {"corrected": 1}),
     "an image twice": (lambda c: c["images"].append(dict(c["images"][0])), {"dropped": 1}),
     "a name out of the folder": (
         lambda c: c["images"][0].update(file_name="../x.png"),
@@ -96,6 +105,45 @@ def test_a_repaired_file_passes_the_check(name: str, files: CocoFiles) -> None:
     assert found.counts() == counts
     files.rewrite(json.loads(json.dumps(found.content, allow_nan=False)))
     assert read_view(files.annotations).all_problems == ()
+
+
+def test_boxes_of_two_images_of_one_id_are_nobodys(files: CocoFiles) -> None:
+    content = files.content()
+    content["images"][1]["id"] = 10
+    for entry in content["annotations"]:
+        entry["image_id"] = max(10, entry["image_id"] - 10 * (entry["image_id"] == 20))
+    found = repair(content, {}, need_masks=False)
+    assert [image["id"] for image in found.content["images"]] == [30]
+    assert {entry["image_id"] for entry in found.content["annotations"]} == {30}
+    assert [(one.entry, one.why) for one in found.changes][:2] == [
+        (
+            "image 10",
+            "its id is that of 'train/0.png' and 'train/1.png': whose boxes these are nobody can "
+            "tell",
+        )
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "why"),
+    [
+        ({"name": 7}, "7", "has name=7; is '7' now"),
+        ({"name": 1.5}, "1.5", "has name=1.5; is '1.5' now"),
+        ({"name": None}, "class 5", "has no name; is 'class 5' now"),
+        ({"name": "  "}, "class 5", "has name='  '; is 'class 5' now"),
+        ({}, "class 5", "has no name; is 'class 5' now"),
+    ],
+)
+def test_a_class_keeps_its_objects_whatever_its_name(
+    given: Content, name: str, why: str, files: CocoFiles
+) -> None:
+    content = files.content()
+    content["categories"].append({"id": 5, **given})
+    content["annotations"][0]["category_id"] = 5
+    found = repair(content, {}, need_masks=False)
+    assert [one["name"] for one in found.content["categories"]] == ["disc", "slab", name]
+    assert found.content["annotations"][0]["category_id"] == 5
+    assert [(one.entry, one.why) for one in found.changes] == [("category 5", why)]
 
 
 def test_what_is_right_stays_as_it_is(files: CocoFiles) -> None:
@@ -219,12 +267,17 @@ def test_counts_that_are_the_text_of_bytes_are_read() -> None:
 
 def test_a_stated_size_is_taken_from_the_file() -> None:
     notes: list[str] = []
-    entries = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png", "width": 3}]
-    sizes = {"a.png": (5, 6)}
+    entries: list[Content] = [
+        {"id": 1, "file_name": "a.png"},
+        {"id": 2, "file_name": "b.png", "width": 3},
+        {"id": 3, "file_name": "c.png", "width": 0, "height": 0},
+    ]
+    sizes = {"a.png": (5, 6), "c.png": (7, 8)}
     content = {"images": entries, "annotations": []}
     found = with_sizes(content, sizes.get, lambda *told: notes.append(told[1]))
     assert found[0] == {"id": 1, "file_name": "a.png", "width": 5, "height": 6}
-    assert (found[1], notes) == (entries[1], ["image 1"])
+    assert (found[1], notes) == (entries[1], ["image 1", "image 3"])
+    assert (found[2]["width"], found[2]["height"]) == (7, 8)
 
 
 @pytest.mark.parametrize(
