@@ -113,6 +113,7 @@ FORMATS: dict[str, Format] = {
         write_masks=write_voc_masks,
         target="voc",
         leaves_out="objects",
+        looks_for_images=True,
         files=voc_files,
         notes=voc_notes,
         numbers_classes=True,

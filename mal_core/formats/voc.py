@@ -1,7 +1,6 @@
 """Pascal VOC: one XML file of boxes per image; masks are indexed PNG files."""
 
 import math
-import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
@@ -11,15 +10,16 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mal_core.data.foreign import folder_advice, foreign_xml, is_number
-from mal_core.data.images.names import SUFFIXES, canonical, link_to_nothing, without_upload_prefix
-from mal_core.data.images.walking import files_below
+from mal_core.data.foreign import foreign_xml, is_number
+from mal_core.data.images.names import canonical, link_to_nothing, without_upload_prefix
 from mal_core.data.text import TextError, read_text
 from mal_core.errors import DatasetError
 from mal_core.formats.folder_files import unread_note
 from mal_core.formats.text_rows import Dropped, pictures_below
 from mal_core.formats.voc_forms import class_of, deletion, form_problem
+from mal_core.formats.voc_lists import xml_files
 from mal_core.formats.voc_masks import OBJECTS, MaskFileError, read_object_masks
+from mal_core.formats.voc_names import STATED, names_note, settle_names
 from mal_core.geometry.box_forms import CORNERS as CORNER_FORM
 from mal_core.geometry.box_forms import XYWH, BoxForms
 
@@ -32,11 +32,10 @@ WRONG, CORNERS_READ = "wrong", "corners"
 LEAST_OF_A_FORM, LEAST_MISFIT = 5, 0.25
 """Boxes, and the share of them that are no corners, before all are taken for another form."""
 COORDINATE = re.compile(r"[xy]\d*").fullmatch
-GIVE = "Give the folder `Annotations`, or a list in ImageSets."
 
 
 def voc_to_coco(
-    _images: Path,
+    images: Path,
     annotations: Path,
     *,
     masks: Path | None = None,
@@ -51,8 +50,11 @@ def voc_to_coco(
     <polygon> of an object.
 
     Args:
+        images: Folder of the photos; a photo that is not there is looked for by the name of the
+            XML file.
         annotations: The folder `Annotations` with what lies below it, one XML file, or a list
-            of names (ImageSets/Main/x.txt) whose XML files lie in `Annotations` two folders up.
+            of names (ImageSets/Main/x.txt) whose XML files lie in `Annotations` beside it, or up
+            to two folders up.
         masks: Another folder SegmentationObject than the one beside `Annotations`.
         dropped: Receives objects that are left out because they are wrong, and why.
 
@@ -60,8 +62,10 @@ def voc_to_coco(
         DatasetError: Carries every problem of every file.
     """
     problems: list[str] = []
-    root, paths = _xml_files(annotations, problems)
+    root, paths = xml_files(annotations, problems)
     parsed = [(path.relative_to(root), _parse(path, root, masks, problems)) for path in paths]
+    misnamed = list(settle_names(parsed, images))
+    problems += misnamed
     sized = [file for _, file in parsed if file is not None]
     problem = _form_problem(sized)
     if problem is not None:
@@ -80,9 +84,9 @@ def voc_to_coco(
         if file is None:
             continue
         first = named.setdefault(file["file_name"], path)
-        if first != path:
+        if first != path and not misnamed:
             problems.append(f"{path} and {first} are both of {file['file_name']}. Keep one.")
-        image = {key: file[key] for key in ("file_name", "width", "height")}
+        image = {key: file[key] for key in ("file_name", "width", "height", STATED) if key in file}
         content["images"].append({"id": number, **image, "origin": str(path)})
         for entry in file["objects"]:
             known = {"category_id": category_of[entry.pop("name")], "image_id": number}
@@ -133,7 +137,7 @@ def _share_problems(entries: Sequence[Json]) -> Iterator[str]:
 
 def voc_files(_images: Path, annotations: Path) -> list[Path]:
     """The list, where there is one, the XML files and their masks."""
-    root, paths = _xml_files(annotations, [])
+    root, paths = xml_files(annotations, [])
     masks = [mask for path in paths if (mask := _mask_file(path, root, None)).exists()]
     listed = annotations.is_file() and annotations not in paths
     return [*([annotations] if listed else []), *paths, *masks]
@@ -141,11 +145,12 @@ def voc_files(_images: Path, annotations: Path) -> list[Path]:
 
 def voc_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about files that were read."""
-    root, paths = _xml_files(annotations, [])
+    root, paths = xml_files(annotations, [])
     entries = content["annotations"]
     notes: list[str] = []
     if annotations.is_dir():
         notes += [*unread_note(annotations, paths, images), *_bare_photos(images, content)]
+    notes += names_note(content)
     masked = sum("segmentation" in entry for entry in entries)
     if 0 < masked < len(entries):
         notes.append(f"{masked} of {len(entries)} objects have a mask in {root.parent / OBJECTS}.")
@@ -175,53 +180,6 @@ def _stem(name: str) -> str:
 
 def _mask_file(path: Path, root: Path, masks: Path | None) -> Path:
     return (masks or root.parent / OBJECTS) / path.relative_to(root).with_suffix(".png")
-
-
-def _xml_files(annotations: Path, problems: list[str]) -> tuple[Path, list[Path]]:
-    """The folder `Annotations`, and the files in it that are to be read."""
-    if annotations.is_dir():
-        files = files_below(annotations, ".xml")
-        if not files:
-            advice = folder_advice(annotations, ".xml")
-            problems.append(f"no XML files{f'; {advice}' if advice else ''}. {GIVE}")
-        return annotations, files
-    if annotations.suffix.lower() == ".xml":
-        return annotations.parent, [annotations]
-    try:
-        lines = read_text(annotations).splitlines()
-    except FileNotFoundError:
-        problems.append(f"does not exist. {GIVE}")
-        return annotations, []
-    except TextError as error:
-        problems.append(str(error))
-        return annotations, []
-    first = next((line.strip() for line in lines if line.strip()), "")
-    if first[:1] in ("{", "["):
-        problems.append(f"is JSON, no list of names. {GIVE}")
-        return annotations, []
-    root = annotations.absolute().parents[min(2, len(annotations.absolute().parents) - 1)]
-    names = [_listed_name(root / "Annotations", line.strip()) for line in lines if line.strip()]
-    wrong = [name for name in names if name.startswith("/") or ".." in Path(name).parts]
-    problems += [f"{name!r} leaves the folder `Annotations`." for name in wrong]
-    kept = dict.fromkeys(name for name in names if name not in wrong)
-    folder = root / "Annotations"
-    return folder, [_xml_file(folder, name) for name in kept]
-
-
-def _listed_name(folder: Path, line: str) -> str:
-    """The name in a line of a list: all of it, or what a class's 1, 0 or -1 follows."""
-    before, last = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
-    for name in (line, before, line.split()[0]):
-        if os.path.isfile(_xml_file(folder, name)):  # noqa: PTH113 - no error for any name
-            return name
-    return before if last in ("1", "0", "-1") else line
-
-
-def _xml_file(folder: Path, name: str) -> Path:
-    """The XML file of a name in a list, which may be that of the image."""
-    path = folder / f"{name}.xml"
-    is_image = Path(name).suffix.lower() in SUFFIXES and not path.exists()
-    return folder / f"{Path(name).with_suffix('')}.xml" if is_image else path
 
 
 def _parse(path: Path, folder: Path, masks: Path | None, problems: list[str]) -> Json | None:

@@ -171,7 +171,8 @@ def voc(folder, old: str, new: str, encoding: str = "utf-8"):
         (
             "<filename>a.jpg",
             "<filename>b.jpg",
-            "b.xml and a.xml are both of b.jpg. Keep one.",
+            "a.xml: its <filename> is 'b.jpg', but 'a.jpg' is called as the file is, and both are "
+            "there: which is it of? Correct <filename>, or rename the file.",
         ),
     ],
 )
