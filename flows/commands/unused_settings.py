@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from flows.settings.commands import IMPORT, REWRITERS, SCORED
 from flows.settings.recipes import SEGMENTER_GROUP
 from flows.settings.run_config import RunConfig
-from mal_core.config.labelers import UNTRAINED
+from flows.settings.unheeded import asks_for_nothing
 from mal_core.config.roles import Role, settings_of
 from mal_core.errors import ConfigError
 
 DRAW_NOTHING = tuple(verb for verb in (*REWRITERS, SCORED) if verb != "refine")
 """Verbs that ask nothing of who draws or is trained."""
-NOTHING = ("", "null", "any", "false", "[]")
-"""Values that ask for nothing, wherever they are said."""
 
 
 def work_of(verb: str, overrides: Sequence[str]) -> str:
@@ -36,34 +34,13 @@ def refuse_unused(overrides: Sequence[str], verb: str) -> None:
     Raises:
         ConfigError: One of them decides nothing there.
     """
-    drawer = _untrained(overrides)
     for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if value.strip().lower() in NOTHING:
+        if asks_for_nothing(override):
             continue
-        problem = _problem(key, verb) or _problem_beside(drawer, key)
+        problem = _problem(override.lstrip("+").partition("=")[0], verb)
         if problem is not None:
             message = f"{override}: {problem} Leave it out."
             raise ConfigError(message)
-
-
-def _untrained(overrides: Sequence[str]) -> str | None:
-    """The one labeler that draws, where that is none with our network."""
-    named = [text.removeprefix("labeler=") for text in overrides if text.startswith("labeler=")]
-    return named[-1] if named and named[-1] in UNTRAINED else None
-
-
-@functools.cache
-def _network() -> frozenset[str]:
-    """Groups of settings of our own network and its training."""
-    found = settings_of(RunConfig)
-    return frozenset(one.key for one in found if one.record and Role.TRAINING in one.roles)
-
-
-def _problem_beside(drawer: str | None, key: str) -> str | None:
-    if drawer is None or key.partition(".")[0] not in _network():
-        return None
-    return f"it is of our own network, and labeler={drawer} draws without."
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
+from flows.settings.unheeded import UnheededError
 from mal_core.errors import ConfigError
 from mal_core.evaluation.retention import report_from_json
 from mal_core.report.text_tables import format_number
@@ -36,12 +37,15 @@ def combinations(
 ) -> tuple[Combination, ...]:
     """All combinations of the values in a list of overrides; every one is composed once.
 
+    Settings of our own network are left out of those that another labeler draws.
+
     Args:
         overrides: As for one run, but a value may be several: `seed=0,1,2`, `range(0,3)`.
         compose: Gives the settings of one run.
 
     Raises:
-        ConfigError: Nothing varies, too much does, or a combination is impossible.
+        ConfigError: Nothing varies, too much does, a combination is impossible, or none heeds a
+            setting.
     """
     fixed, axes = [], []
     for text in overrides:
@@ -57,15 +61,22 @@ def combinations(
             f"sweep: {seen}. Several values are written KEY=A,B,C; files and folders have one."
         )
         raise ConfigError(message)
-    base = compose(fixed).workdir
-    found = []
+    base = composing.compose(fixed).workdir
+    found, unheeded = [], []
     for chosen in itertools.product(*axes):
         name = _name(chosen)
         pairs = [f"{key}={value}" for key, value in chosen]
         folder = base / name
         of_one = (*fixed, *pairs, f"workdir={folder}")
-        compose(of_one)
+        try:
+            compose(of_one)
+        except UnheededError as error:  # by this labeler; another one may heed it
+            unheeded.append(error)
+            of_one = tuple(text for text in of_one if text not in error.overrides)
+            compose(of_one)
         found.append(Combination(name=name, overrides=of_one, workdir=folder))
+    if len(unheeded) == len(found):
+        raise unheeded[0]
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from flows.settings import composing
 from flows.settings.composing import Composed
 from flows.settings.from_checkpoint import with_own_labeling
 from flows.settings.run_config import RunConfig
+from flows.settings.unheeded import require_heeded
 from flows.stages import drawing
 from flows.stages.run import Run
 from mal_core.models.encoder_names import check_encoder_name
@@ -29,11 +30,13 @@ class Session:
         """The settings.
 
         Raises:
-            ConfigError: They are wrong, or a required one is absent.
+            ConfigError: They are wrong, nobody heeds one, or a required one is absent.
         """
         key = tuple(overrides)
         if key not in self._composed:
-            self._composed[key] = composing.compose_for(overrides, required=required)
+            composed = composing.compose_for(overrides, required=required)
+            require_heeded(composed.config, overrides)
+            self._composed[key] = composed
         return self._composed[key].require(required)
 
     def run(

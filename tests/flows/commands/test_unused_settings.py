@@ -63,8 +63,8 @@ def test_settings_of_our_network_are_refused_where_another_labeler_draws(setting
     assert main(["label", "labeler=grabcut", setting]) == 2
     told = f"{setting}: it is of our own network, and labeler=grabcut draws without. Leave it out."
     assert capsys.readouterr().err == f"mal: {told}\n"
-    for labeler in ("mal", "ensemble", "mal,grabcut"):
-        refuse_unused([f"labeler={labeler}", setting], "sweep")
+    assert main(["sweep", "experiment=demo", "labeler=grabcut,box", setting]) == 2
+    assert capsys.readouterr().err == f"mal: {told}\n"
 
 
 def test_verbs_that_heed_a_setting_are_verbs():
