@@ -1,4 +1,4 @@
-"""The whole pipeline on the card: a labeler asked to end and continued, then every stage."""
+"""The whole pipeline on the card: asked to end in its training, and continued to the report."""
 
 import json
 import re
@@ -19,40 +19,50 @@ WAIT_S = 180
 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[tuple[str, Any]]:
-    """Seconds of both, and the step that the interrupted training continued from.
+    """The step that the interrupted training continued from, and seconds of what followed.
 
     Raises:
         AssertionError: An exit status, or what a run left behind, is not as promised.
     """
-    yield "smoke", _smoke(folder)
-    yield "resume", _interrupt_and_resume(sizes, folder)
-
-
-def _interrupt_and_resume(sizes: Sizes, folder: Path) -> dict[str, Any]:
     command = [
-        *MAL, "train", "experiment=smoke", f"mal.max_steps={sizes.train_steps}",
-        "mal.checkpoint_every=50", *sizes.train_settings, f"store={folder / 'store'}",
-        f"workdir={folder / 'resumed'}",
+        *MAL, "run", "experiment=smoke", *sizes.train_settings,
+        f"mal.max_steps={sizes.train_steps}", f"mal.checkpoint_every={sizes.train_steps // 8}",
+        f"store={folder / 'store'}", f"workdir={folder / 'smoke'}",
     ]  # fmt: skip
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        _wait_for_state(first, folder / "store")
-        first.send_signal(signal.SIGTERM)
-        said, _ = first.communicate(timeout=WAIT_S)
-    finally:
-        first.kill()
-    assert first.returncode not in (0, None), f"ended with {first.returncode}: {said!r}"  # noqa: S101
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    text = again.stdout + again.stderr
-    assert again.returncode == 0, text  # noqa: S101
+    status = _interrupted(command, folder / "store")
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-4000:]  # noqa: S101
     found = re.search(r"from step (\d+)", text)
     assert found is not None, text  # noqa: S101
     assert int(found[1]) > 0, text  # noqa: S101
-    return {
-        "exit_of_interrupted": first.returncode,
-        "continued_from": int(found[1]),
-        "of": sizes.train_steps,
-    }
+    yield (
+        "resume",
+        {
+            "exit_of_interrupted": status,
+            "continued_from": int(found[1]),
+            "of": sizes.train_steps,
+        },
+    )
+    devices = {json.loads(p.read_text())["device"] for p in folder.rglob("hardware.json")}
+    assert devices == {device.name()}, f"stages computed on {devices}"  # noqa: S101
+    left = sorted(path.name for path in (folder / "smoke").rglob("*.json"))
+    assert "retention.json" in left, f"{folder} holds {left}"  # noqa: S101
+    yield "smoke", {"seconds": time.perf_counter() - started, "devices": sorted(devices)}
+
+
+def _interrupted(command: list[str], store: Path) -> int:
+    """Exit status of the pipeline that is asked to end as soon as its training could go on."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        _wait_for_state(process, store)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+    assert process.returncode not in (0, None), f"ended with {process.returncode}: {said!r}"  # noqa: S101
+    return process.returncode
 
 
 def _wait_for_state(process: subprocess.Popen[bytes], store: Path) -> None:
@@ -65,18 +75,3 @@ def _wait_for_state(process: subprocess.Popen[bytes], store: Path) -> None:
     said, _ = process.communicate()
     message = f"no resumable state appeared in {store}; the command said: {said.decode()}"
     raise AssertionError(message)
-
-
-def _smoke(folder: Path) -> dict[str, Any]:
-    started = time.perf_counter()
-    workdir = folder / "smoke"
-    command = [
-        *MAL, "run", "experiment=smoke", f"store={folder / 'store'}", f"workdir={workdir}",
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]  # noqa: S101
-    devices = {json.loads(p.read_text())["device"] for p in folder.rglob("hardware.json")}
-    assert devices == {device.name()}, f"stages computed on {devices}"  # noqa: S101
-    left = sorted(path.name for path in workdir.rglob("*.json"))
-    assert "retention.json" in left, f"{workdir} holds {left}"  # noqa: S101
-    return {"seconds": time.perf_counter() - started, "devices": sorted(devices)}

@@ -73,6 +73,6 @@ TOY = Sizes(
     recipes=(("solov2_r18", 2, 96, False),),
     segmenter_steps=4,
     scene_side=96,
-    train_steps=150,
+    train_steps=64,
     train_settings=("mal.batch_size=2", "mal.head_channels=16", "mal.head_convs=1"),
 )

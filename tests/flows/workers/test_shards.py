@@ -73,8 +73,8 @@ def digests(command: Mal) -> dict[str, str]:
     return {name: sha256_file(command.workdir / "labels" / name) for name in FILES}
 
 
-def sharded(runner: str, count: int) -> list[str]:
-    return [f"label_runner={runner}", f"label_shards={count}", "label_workers=2"]
+def sharded(runner: str, count: int, workers: int = 2) -> list[str]:
+    return [f"label_runner={runner}", f"label_shards={count}", f"label_workers={workers}"]
 
 
 def test_labels_are_the_same_bytes_for_any_cut(
@@ -182,7 +182,7 @@ def test_stopped_shards_leave_no_process_and_another_cut_with_a_killed_worker_gi
     killed = stop_at_work(patient_mal, signal.SIGKILL, *overrides, *sharded(runner, 2))
     assert killed == -signal.SIGKILL
     patient_mal.wait_until_alone(30)
-    ended = stop_at_work(patient_mal, signal.SIGTERM, *overrides, *sharded(runner, 3))
+    ended = stop_at_work(patient_mal, signal.SIGTERM, *overrides, *sharded(runner, 3, 1))
     assert ended != 0
     patient_mal.wait_until_alone(30)
 
