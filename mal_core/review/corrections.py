@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as coco_mask
 
 from mal_core.data.json_lists import read_whole
 from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
-from mal_core.data.rotated_boxes import corners_of_entry
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.labeled import Labeled, LabeledObject, read_labeled
-from mal_core.geometry.masks import segmentation_to_rle
 from mal_core.processes.own_file import write_own_json
 from mal_core.review.coco import read_coco
 from mal_core.review.cvat import read_cvat
@@ -22,6 +19,7 @@ from mal_core.review.digests import mask_digest
 from mal_core.review.given import Given
 from mal_core.review.label_studio import read_label_studio
 from mal_core.review.matching import Drawn, Matcher
+from mal_core.review.merging import merge, replaced_digests
 from mal_core.types import HUMAN_SOURCE, REJECTED, REPLACED, REVIEW, Rle
 
 HUMAN_SCORE = 1.0
@@ -111,11 +109,19 @@ def import_corrections(labels: Path, corrections: Path, output: Path) -> Importe
         found.notes.append(
             f"{placed} masks were drawn anew and belong to the label whose box they fill"
         )
-    new = _new_masks(drawn, found, problems)
+    merged = merge(drawn, problems)
     _decide(given.decisions, matcher, found, problems)
     if problems:
         raise DatasetError(corrections, problems)
-    found.gone = [key for key in given.gone if key in matcher.label_of and key not in new]
+    new = merged.new
+    found.corrected = {key: mask.shape.where for key, mask in new.items()}
+    found.unchanged += len(merged.unchanged)
+    found.gone = sorted({key for key in given.gone if key in matcher.label_of and key not in new})
+    if merged.settled:
+        found.notes.append(
+            f"{len(merged.settled)} masks were corrected differently by annotators of one task, "
+            f"and the last correction is taken: annotations {_listed(merged.settled)}"
+        )
     rejected = {key: matcher.label_of[key] for key in found.rejected}
     write_own_json(output, _changed(labeled, new, rejected))
     return found
@@ -148,73 +154,6 @@ def read_corrections(path: Path) -> Given:
     return read_coco(content, path)
 
 
-def _new_masks(
-    drawn: Sequence[Drawn], found: Imported, problems: list[str]
-) -> dict[int, tuple[LabeledObject, Rle]]:
-    """The masks that differ from those of the labels."""
-    parts: dict[int, dict[str, list[Drawn]]] = {}
-    for mask in drawn:
-        parts.setdefault(mask.label.id, {}).setdefault(mask.shape.group, []).append(mask)
-    new = {}
-    for key, groups in parts.items():
-        label = next(iter(groups.values()))[0].label
-        changed = []
-        for pieces in groups.values():
-            rle = _union([piece.rle for piece in pieces])
-            if not _is_known(rle, label):
-                changed.append((pieces[0], rle))
-        if not changed:
-            found.unchanged += 1
-            continue
-        first, rle = changed[0]
-        if any(other != rle for _, other in changed[1:]):
-            problems.append(
-                f"{first.shape.of(key)} was corrected twice, as a brush mask and "
-                "as a polygon, and the two differ. Remove one of them."
-            )
-        elif not _touches(rle, label):
-            problems.append(
-                f"{first.shape.of(key)} has a mask that lies outside its box. Is it of another "
-                "object?"
-            )
-        else:
-            new[key] = label, rle
-            found.corrected[key] = first.shape.where
-    return new
-
-
-def _union(masks: Sequence[Rle]) -> Rle:
-    if len(masks) == 1:
-        return masks[0]
-    merged = coco_mask.merge(list(masks))
-    return {"size": masks[0]["size"], "counts": merged["counts"].decode("ascii")}
-
-
-def _is_known(rle: Rle, label: LabeledObject) -> bool:
-    """Whether a mask is what the labels have, or had before an earlier import changed it.
-
-    A queue goes to several people or tools; each sends all of it back, and what one has not
-    touched must not undo what another has corrected.
-    """
-    if rle["counts"] == label.rle["counts"]:
-        return True
-    return mask_digest(rle) in (mask_digest(label.rle), *_replaced(label.entry))
-
-
-def _replaced(entry: Json) -> list[str]:
-    given = entry.get(REPLACED)
-    return [item for item in given if isinstance(item, str)] if isinstance(given, list) else []
-
-
-def _touches(rle: Rle, label: LabeledObject) -> bool:
-    corners = corners_of_entry(label.entry)
-    if corners is not None:
-        rotated = segmentation_to_rle([list(corners)], *label.size)
-        return bool(coco_mask.area(coco_mask.merge([rle, rotated], intersect=True)) > 0)
-    box = np.array([label.entry["bbox"]], dtype=np.float64)
-    return bool(coco_mask.iou(coco_mask.toBbox(rle)[None], box, [0])[0, 0] > 0)
-
-
 def _decide(
     decisions: Sequence[Decision], matcher: Matcher, found: Imported, problems: list[str]
 ) -> None:
@@ -242,7 +181,7 @@ def _decide(
 
 def _changed(
     labeled: Labeled,
-    new: Mapping[int, tuple[LabeledObject, Rle]],
+    new: Mapping[int, Drawn],
     rejected: Mapping[int, LabeledObject],
 ) -> Json:
     annotations = []
@@ -250,7 +189,7 @@ def _changed(
         if entry["id"] in rejected:
             annotations.append(_rejected(rejected[entry["id"]]))
         elif entry["id"] in new:
-            annotations.append(_corrected(*new[entry["id"]]))
+            annotations.append(_corrected(new[entry["id"]].label, new[entry["id"]].rle))
         else:
             annotations.append(entry)
     return {**labeled.content, "annotations": annotations}
@@ -265,14 +204,14 @@ def _corrected(before: LabeledObject, rle: Rle) -> Json:
         "area": int(coco_mask.area(rle)),
         "score": HUMAN_SCORE,
         "source": HUMAN_SOURCE,
-        REPLACED: [*_replaced(entry), *_digest_of(before)],
+        REPLACED: [*replaced_digests(entry), *_digest_of(before)],
     }
 
 
 def _rejected(before: LabeledObject) -> Json:
     gone = ("segmentation", "score", "source", INTERVAL, COMPONENTS)
     kept = {key: value for key, value in before.entry.items() if key not in gone}
-    replaced = [*_replaced(before.entry), *_digest_of(before)]
+    replaced = [*replaced_digests(before.entry), *_digest_of(before)]
     return {**kept, REVIEW: REJECTED, REPLACED: replaced}
 
 

@@ -2,8 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mal_core.review.decisions import Decision
+
+
+class Submission(NamedTuple):
+    """What one person has sent of one task; of a task, later ones compare greater.
+
+    Attributes:
+        task: Its number in the file.
+        changed: When, in seconds since 1970; -inf: not known.
+        number: Which the tool gave it; 0: none.
+        place: Among those of the task.
+    """
+
+    task: int
+    changed: float
+    number: int
+    place: int
+
+
+WHOLE_FILE = Submission(0, 0.0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,13 +33,14 @@ class Shape:
     Attributes:
         where: How messages call it, such as "task 3, region mask_12".
         key: Id of the annotation; None where the shape was drawn anew.
-        group: Shapes of one key and one group are parts of one mask; those of two groups are two
-            ways to say it.
+        group: Shapes of one key, one submission and one group are parts of one mask; those of two
+            groups are two ways to say it.
         file_name: Of its photo, as far as the tool knows it; None: not known.
         size: Width and height of the photo, px; None: not stated.
         category: Name of its class; None: not stated.
         draw: Gives the mask in any form of a COCO file, or raises ValueError with what is wrong;
             asked only when the sizes are known to fit.
+        sent: Which submission it is of.
     """
 
     where: str
@@ -29,6 +50,7 @@ class Shape:
     size: tuple[int, int] | None
     category: str | None
     draw: Callable[[], object]
+    sent: Submission = WHOLE_FILE
 
     def of(self, key: int) -> str:
         """How messages call an annotation that this is a shape of; never twice the same."""

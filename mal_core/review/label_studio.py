@@ -1,8 +1,11 @@
 """Label Studio's export JSON: brush masks and polygons of the tasks that somebody has annotated."""
 
+import math
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,7 +15,7 @@ from mal_core.errors import DatasetError
 from mal_core.formats.exports.brush_rle import BrushError, brush_to_mask
 from mal_core.formats.exports.label_studio import BOXES, MASKS, OUTLINES
 from mal_core.geometry.masks import mask_to_rle
-from mal_core.review.given import Given, Shape
+from mal_core.review.given import Given, Shape, Submission
 
 Json = dict[str, Any]
 REGION = re.compile(rf"({MASKS}|{OUTLINES})_(-?[0-9]+)(?:_[0-9]+)?", re.ASCII)
@@ -27,6 +30,7 @@ class _Place(NamedTuple):
 
     task: str
     file_name: str | None
+    sent: Submission
 
 
 def read_label_studio(tasks: list[Any], path: Path) -> Given:
@@ -43,25 +47,25 @@ def read_label_studio(tasks: list[Any], path: Path) -> Given:
     found = Given(tool="Label Studio")
     if not any(isinstance(task, dict) and "annotations" in task for task in tasks):
         raise DatasetError(path, [_no_export(tasks)])
-    waiting = cancelled = rectangles = drafts = 0
-    for index, task in enumerate(tasks):
-        place = _Place(_task_name(task, index), _file_name(task))
-        annotations = _annotations(task, place.task, problems)
+    waiting = cancelled = rectangles = drafts = shared = 0
+    for index, (task, name) in enumerate(zip(tasks, _task_names(tasks), strict=True)):
+        annotations = _annotations(task, name, problems)
         drawn = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
         cancelled += bool(annotations) and not drawn
         waiting += not annotations
         drafts += not annotations and bool(isinstance(task, dict) and task.get("drafts"))
-        if not drawn:
-            continue
-        if len(drawn) > 1:
-            found.notes.append(
-                f"{place.task} has {len(drawn)} annotations; the last one that was changed is taken"
-            )
-        rectangles += _take(max(drawn, key=_changed), task, place, found, problems)
+        shared += len(drawn) > 1
+        for position, annotation in enumerate(drawn):
+            number = annotation.get("id")
+            known = number if type(number) is int else 0
+            sent = Submission(index, _changed(annotation), known, position)
+            place = _Place(name, _file_name(task), sent)
+            rectangles += _take(annotation, task, place, found, problems)
     for count, what in (
         (waiting, "tasks have no annotation yet"),
         (drafts, "of these have a draft that was not submitted"),
         (cancelled, "tasks were skipped by their annotators"),
+        (shared, "tasks have several annotations, which are put together mask by mask"),
         (rectangles, "rectangles are no masks and are left out"),
     ):
         if count:
@@ -80,9 +84,17 @@ def _no_export(tasks: list[Any]) -> str:
     return f"is a list without tasks that have annotations. {EXPORT}"
 
 
-def _task_name(task: object, index: int) -> str:
-    known = task.get("id") if isinstance(task, dict) else None
-    return f"task {known}" if type(known) is int else f"task at position {index} (from 0)"
+def _task_names(tasks: list[Any]) -> list[str]:
+    """By their numbers, and by their places where a number is absent or of two tasks."""
+    known = [task.get("id") if isinstance(task, dict) else None for task in tasks]
+    counts = Counter(number for number in known if type(number) is int)
+    names = []
+    for index, number in enumerate(known):
+        place = f"at position {index} (from 0)"
+        numbered = type(number) is int
+        own = f"task {number}" if numbered else "task"
+        names.append(own if numbered and counts[number] == 1 else f"{own} {place}")
+    return names
 
 
 def _file_name(task: object) -> str | None:
@@ -106,9 +118,16 @@ def _annotations(task: object, name: str, problems: list[str]) -> list[Json]:
     return annotations
 
 
-def _changed(annotation: Json) -> tuple[str, int]:
-    number = annotation.get("id")
-    return str(annotation.get("updated_at", "")), number if type(number) is int else 0
+def _changed(annotation: Json) -> float:
+    """When, in seconds since 1970; without a time it is older than all that have one."""
+    given = annotation.get("updated_at") or annotation.get("created_at")
+    if not isinstance(given, str):
+        return -math.inf
+    try:
+        time = datetime.fromisoformat(given.strip())
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):  # what is no time says nothing
+        return -math.inf
 
 
 def _take(annotation: Json, task: Json, place: _Place, found: Given, problems: list[str]) -> int:
@@ -163,6 +182,7 @@ def _shape(region: Json, value: Json, place: _Place, problems: list[str]) -> Ite
         size=(width, height),
         category=_category(value),
         draw=partial(_segmentation, value, width, height),
+        sent=place.sent,
     )
 
 

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from mal_core.formats.exports.labeled import Labeled, LabeledObject
 from mal_core.geometry.masks import mask_to_rle, segmentation_to_rle
-from mal_core.review.given import Shape
+from mal_core.review.given import Shape, Submission
 from mal_core.types import REJECTED, REVIEW, Rle
 
 LEAST_BOX_IOU = 0.5
@@ -67,12 +67,15 @@ class Matcher:
         """
         named = [found for shape in shapes if shape.key is not None
                  and (found := self._by_id(shape, problems))]  # fmt: skip
-        taken = {shape.label.id for shape in named}
+        taken: dict[Submission, set[int]] = defaultdict(set)
+        for found in named:
+            taken[found.shape.sent].add(found.label.id)
         placed = []
         for shape in shapes:
-            if shape.key is None and (found := self._by_place(shape, taken, problems)):
+            own = taken[shape.sent]  # what others have sent leaves a label free for this one
+            if shape.key is None and (found := self._by_place(shape, own, problems)):
                 placed.append(found)
-                taken.add(found.label.id)
+                own.add(found.label.id)
         return [*named, *placed], len(placed)
 
     def _by_id(self, shape: Shape, problems: list[str]) -> Drawn | None:
