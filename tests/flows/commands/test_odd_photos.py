@@ -1,6 +1,7 @@
 """Photos that EXIF turns, or whose names are spelled otherwise, in what reads labels again."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.commands.cli import main
 from mal_core.data.images.loading import load_image
+from tests.flows.conftest import own_logs
 
 Mal = Callable[..., tuple[int, str, str]]
 Json = dict[str, Any]
@@ -30,8 +33,10 @@ def shown() -> np.ndarray:
     return pixels
 
 
-def labeled(mal: Mal, folder: Path) -> Json:
-    """What `mal label` writes for a turned photo under a loose name, to labels.json."""
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where `mal label` labeled a turned photo under a loose name, to labels.json."""
+    folder = tmp_path_factory.mktemp("labeled")
     (folder / "photos").mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -44,14 +49,24 @@ def labeled(mal: Mal, folder: Path) -> Json:
     }
     (folder / "boxes.json").write_text(json.dumps(content))
     split = ("data.train.images=photos", "data.train.annotations=boxes.json")
-    status, out, err = mal("label", "labeler=box", *split, "output=labels.json")
-    assert (status, "masks 1" in out) == (0, True), err
-    found: Json = json.loads((folder / "labels.json").read_text())
+    with pytest.MonkeyPatch.context() as patch, own_logs():
+        patch.chdir(folder)
+        patch.setenv("MAL_STORE", str(folder / "store"))
+        assert main(["label", "labeler=box", *split, "output=labels.json"]) == 0
+    return folder
+
+
+@pytest.fixture
+def labeled(once: Path, tmp_path: Path) -> Json:
+    """The labels; the folder of the test has them, the photo and the boxes."""
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("store"))
+    found: Json = json.loads((tmp_path / "labels.json").read_text())
+    assert [bool(one["segmentation"]) for one in found["annotations"]] == [True]
     return found
 
 
-def test_labels_are_scored_under_their_own_names_and_in_their_own_frame(mal, tmp_path):
-    before = labeled(mal, tmp_path)
+def test_labels_are_scored_under_their_own_names_and_in_their_own_frame(mal, labeled, tmp_path):
+    before = labeled
     status, out, err = mal("score", "labels=labels.json", "images=photos", "output=scored.json")
     assert (status, out.startswith("1 masks scored")) == (0, True), err
     assert "1 images were found although the annotations spell their names differently" in err
@@ -63,8 +78,7 @@ def test_labels_are_scored_under_their_own_names_and_in_their_own_frame(mal, tmp
     ]
 
 
-def test_a_review_shows_the_photo_that_was_labeled(mal, tmp_path):
-    labeled(mal, tmp_path)
+def test_a_review_shows_the_photo_that_was_labeled(mal, labeled, tmp_path):
     status, _, err = mal("review", "labels=labels.json", "images=photos", "output=q")
     assert status == 0, err
     queue = json.loads((tmp_path / "q" / "queue.json").read_text())["queue"]
@@ -72,8 +86,7 @@ def test_a_review_shows_the_photo_that_was_labeled(mal, tmp_path):
     np.testing.assert_array_equal(load_image(tmp_path / "q" / "cvat" / "images" / NAME), shown())
 
 
-def test_an_export_has_a_photo_of_its_own_that_fits_its_labels(mal, tmp_path):
-    labeled(mal, tmp_path)
+def test_an_export_has_a_photo_of_its_own_that_fits_its_labels(mal, labeled, tmp_path):
     given = ("labels=labels.json", "images=photos", "output=x")
     status, _, err = mal("export-labels", *given, "format=yolo")
     assert status == 0, err
@@ -82,8 +95,7 @@ def test_an_export_has_a_photo_of_its_own_that_fits_its_labels(mal, tmp_path):
     assert photo.stat().st_nlink == 1  # nothing of the store can be changed through it
 
 
-def test_an_absent_photo_is_told_with_the_folder_of_the_user(mal, tmp_path):
-    labeled(mal, tmp_path)
+def test_an_absent_photo_is_told_with_the_folder_of_the_user(mal, labeled, tmp_path):
     content = json.loads((tmp_path / "labels.json").read_text())
     content["images"].append({"id": 2, "file_name": "no.png", "width": 9, "height": 9})
     (tmp_path / "labels.json").write_text(json.dumps(content))
