@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from mal_core.config import SegmenterConfig, SplitConfig
 from mal_core.errors import CheckpointError, ConfigError
-from mal_core.jobs.segmenter import INPUT_IS_WRONG, SegmenterJob, train_segmenter
+from mal_core.jobs.segmenter import INPUT_IS_WRONG, JOB_FILE, SegmenterJob, read_run
 from mal_core.models.safe_weights import WANTED
 from mal_core.processes.child_errors import read_failure
 from mal_core.processes.children import child_environment
@@ -86,6 +86,11 @@ print("@", json.dumps(found))
 
 def run_python(code: str, *arguments: Path) -> dict[str, Any]:
     """What a child printed last, as JSON."""
+    return last_json(run_child(code, *arguments))
+
+
+def run_child(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    """A child that must end well."""
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
@@ -95,6 +100,11 @@ def run_python(code: str, *arguments: Path) -> dict[str, Any]:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def last_json(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What it printed for us."""
     line = next(line for line in result.stdout.splitlines() if line.startswith("@ "))
     return dict(json.loads(line[2:]))
 
@@ -174,80 +184,91 @@ def test_a_checkpoint_in_the_layout_of_mmdets_zoo_is_read_whole(tmp_path: Path) 
     }
 
 
-@pytest.fixture
-def job(drawn: DrawnSet) -> Callable[..., SegmenterJob]:
-    def make(**changes: Any) -> SegmenterJob:
-        recipe = SegmenterConfig(
-            **{
-                "name": "solov2_r18",
-                "config": Path("phase2_configs/solov2_r18.py"),
-                "max_steps": 1,
-                "batch_size": 2,
-                "image_size": 96,
-                "num_workers": 0,
-                **changes,
-            }
-        )
-        return SegmenterJob(
-            recipe=recipe,
-            train=SplitConfig(images=drawn.images, annotations=drawn.human),
-            val=SplitConfig(images=drawn.images, annotations=drawn.val),
-        )
-
-    return make
-
-
-def test_a_checkpoint_that_a_training_would_resume_is_refused_in_one_sentence(
-    job: Callable[..., SegmenterJob], tmp_path: Path
-) -> None:
-    path = write_checkpoint(tmp_path / "work" / "iter_1.pth", tmp_path / "ran")
-    with pytest.raises(CheckpointError) as caught:
-        train_segmenter(job(), tmp_path / "work", on_line=lambda _: None)
-    assert str(caught.value) == f"weights file {path} {CODE}"
-    assert not (tmp_path / "ran").exists()
-    assert "Traceback" not in (tmp_path / "work" / "log.txt").read_text()
-
-
-def test_one_step_trains_and_its_checkpoint_is_resumed(
-    job: Callable[..., SegmenterJob], tmp_path: Path
-) -> None:
-    run = train_segmenter(job(), tmp_path, on_line=lambda _: None)
-    assert [json.loads(line)["step"] for line in run.scalars.read_text().splitlines()] == [1]
-    run.predictions.unlink()
-    lines: list[str] = []
-    train_segmenter(job(), tmp_path, on_line=lines.append)
-    assert "resuming from iter_1.pth" in lines
-
-
 CONFIGS = {
     "syntax": ("model = dict(", "SyntaxError: '(' was never closed (<unknown>, line 1) (line 1)"),
     "an error of its own": ("raise ZeroDivisionError('mine')", "ZeroDivisionError: mine"),
     "half": ("model = dict(type='SOLOv2')", " lacks train_dataloader, "),
 }
 
-
 ONE_AFTER_THE_OTHER = """
 import json, sys
 from pathlib import Path
+from mal_core.jobs.segmenter import PREDICTIONS_FILE
 from phase2_configs.runner.train import main
-statuses = [main([path]) for path in sys.argv[1:]]
-print("@", json.dumps({"statuses": statuses}))
+statuses = {}
+for path in map(Path, sys.argv[1:]):
+    path.with_name(PREDICTIONS_FILE).unlink(missing_ok=True)
+    statuses.setdefault(path.parent.name, []).append(main([str(path)]))
+print("@", json.dumps(statuses))
 """
 
 
-def test_a_config_that_cannot_be_read_is_one_sentence(
-    job: Callable[..., SegmenterJob], tmp_path: Path
-) -> None:
-    jobs = []
+@dataclass(frozen=True)
+class Ended:
+    """Folder of jobs that one child did, the exit statuses of each, and what it printed."""
+
+    folder: Path
+    statuses: dict[str, list[int]]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def ended(drawn: DrawnSet, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A job to resume from code, jobs without a readable config, and a sound one, done twice."""
+    folder = tmp_path_factory.mktemp("ended")
+
+    def write(name: str, config: str | Path = "phase2_configs/solov2_r18.py") -> Path:
+        recipe = SegmenterConfig(
+            name="solov2_r18",
+            config=Path(config),
+            max_steps=1,
+            batch_size=2,
+            image_size=96,
+            num_workers=0,
+        )
+        train, val = (
+            SplitConfig(images=drawn.images, annotations=one) for one in (drawn.human, drawn.val)
+        )
+        return write_job(SegmenterJob(recipe=recipe, train=train, val=val), folder / name)
+
+    jobs = [write("malicious")]
+    write_checkpoint(folder / "malicious" / "iter_1.pth", folder / "ran")
     for name, (text, _) in CONFIGS.items():
-        config = tmp_path / f"{name}.py"
+        config = folder / f"{name}.py"
         config.write_text(text)
-        jobs.append(write_job(job(config=config), tmp_path / name))
-    found = run_python(ONE_AFTER_THE_OTHER, *jobs)
-    assert found["statuses"] == [INPUT_IS_WRONG] * len(CONFIGS)
-    for path, (name, (_, words)) in zip(jobs, CONFIGS.items(), strict=True):
-        error = read_failure(path)
+        jobs.append(write(name, config))
+    sound = write("sound")
+    result = run_child(ONE_AFTER_THE_OTHER, *jobs, sound, sound)
+    return Ended(folder, last_json(result), result.stdout + result.stderr)
+
+
+def test_a_checkpoint_that_a_training_would_resume_is_refused_in_one_sentence(
+    ended: Ended,
+) -> None:
+    error = read_failure(ended.folder / "malicious" / JOB_FILE)
+    assert isinstance(error, CheckpointError)
+    path = ended.folder / "malicious" / "iter_1.pth"
+    assert str(error) == f"weights file {path} {CODE}"
+    assert ended.statuses["malicious"] == [INPUT_IS_WRONG]
+    assert not (ended.folder / "ran").exists()
+    assert "Traceback" not in ended.printed
+
+
+def test_one_step_trains_and_its_checkpoint_is_resumed(ended: Ended) -> None:
+    """The second time its predictions were lost."""
+    assert ended.statuses["sound"] == [0, 0]
+    run = read_run("solov2_r18", ended.folder / "sound")
+    assert [json.loads(line)["step"] for line in run.scalars.read_text().splitlines()] == [1]
+    assert run.predictions.is_file()
+    # The malicious one says so as well, before it is refused.
+    assert ended.printed.splitlines().count("resuming from iter_1.pth") == 2
+
+
+def test_a_config_that_cannot_be_read_is_one_sentence(ended: Ended) -> None:
+    for name, (_, words) in CONFIGS.items():
+        assert ended.statuses[name] == [INPUT_IS_WRONG]
+        error = read_failure(ended.folder / name / JOB_FILE)
         assert isinstance(error, ConfigError)
-        assert str(error).startswith(f"segmenter.config={tmp_path / name}.py")
+        assert str(error).startswith(f"segmenter.config={ended.folder / name}.py")
         assert words in str(error)
         assert "\n" not in str(error)
