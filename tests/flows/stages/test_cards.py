@@ -99,31 +99,7 @@ def test_labels_and_labeler_have_a_manifest_that_is_verified(
 
 
 @pytest.mark.slow
-def test_a_guide_is_named_by_the_manifest_and_the_policy(
-    files: CocoFiles, mal: Mal, tmp_path: Path
-) -> None:
-    work, guide = tmp_path / "work", tmp_path / "guide.json"
-    guide.write_bytes(files.annotations.read_bytes())
-    guided = (*given(files), *TINY, *ROUND, f"mal.guide={guide}")
-    status, out, err = mal("train", *guided, f"workdir={work}")
-    assert status == 0, err
-    assert "masks for 6 of 6 boxes" in out + err
-    checkpoint = work / "mal" / "checkpoint.pth"
-    manifest = json.loads((work / "mal" / "checkpoint.manifest.json").read_text())
-    read = manifest["phase_1_read"]["training"]
-    assert read["clean"]
-    assert [one["name"] for one in read["files"] if one["holds_masks"]] == ["guide.json"]
-    assert [one["role"] for one in read["files"] if one["holds_masks"]] == ["guide"]
-    assert mal("verify", str(checkpoint))[:2] == (0, "everything is as the manifest says\n")
-    guide.write_text(guide.read_text().replace("{", "{ ", 1))
-    assert "mal.guide: was" in mal("verify", str(checkpoint))[2]
-    files.rewrite({**files.content(), "licenses": []})
-    policy = ("license_policy=commercial", "data.license=own")
-    assert "guide (guide.json): 'not stated'" in mal("check", *guided, *policy)[2]
-
-
-@pytest.mark.slow
-def test_a_named_guide_comes_to_the_network_of_the_two_commands(
+def test_a_named_guide_comes_to_the_network_of_the_two_commands_and_manifests_name_both(
     files: CocoFiles, fresh_mal: Command, mal: Mal, tmp_path: Path
 ) -> None:
     guided = (*given(files), *TINY, *ROUND)
@@ -132,7 +108,10 @@ def test_a_named_guide_comes_to_the_network_of_the_two_commands(
     assert "generate-pseudo-labels by ellipse: continuing" in fresh_mal.run(*named)
     guide = tmp_path / "guide.json"
     assert mal("label", *given(files), "labeler=ellipse", f"output={guide}")[0] == 0
-    assert mal("train", *guided, f"mal.guide={guide}", f"workdir={tmp_path / 'two'}")[0] == 0
+    by_file = (*guided, f"mal.guide={guide}")
+    status, out, err = mal("train", *by_file, f"workdir={tmp_path / 'two'}")
+    assert status == 0, err
+    assert "masks for 6 of 6 boxes" in out + err
     one, two = (folder / "mal" for folder in (fresh_mal.workdir, tmp_path / "two"))
     assert (one / "checkpoint.pth").read_bytes() == (two / "checkpoint.pth").read_bytes()
 
@@ -142,9 +121,23 @@ def test_a_named_guide_comes_to_the_network_of_the_two_commands(
     assert not [file for file in read["guide"]["files"] if file["holds_masks"]]
     stored = fresh_mal.root / "store" / read["guide"]["stage"] / "train.json"
     assert stored.read_bytes() == (fresh_mal.workdir / "guide" / "train.json").read_bytes()
+    expect_guide_of_a_file(mal, two / "checkpoint.pth", guide)
     files.rewrite({**files.content(), "licenses": []})
     policy = ("license_policy=commercial", "data.license=own")
     assert mal("check", *guided, "mal.guide=ellipse", *policy)[0] == 0
+    assert "guide (guide.json): 'not stated'" in mal("check", *by_file, *policy)[2]
+
+
+def expect_guide_of_a_file(mal: Mal, checkpoint: Path, guide: Path) -> None:
+    """The manifest of a checkpoint names the file that its training saw masks in."""
+    manifest = json.loads(checkpoint.with_name("checkpoint.manifest.json").read_text())
+    read = manifest["phase_1_read"]["training"]
+    assert read["clean"]
+    assert [one["name"] for one in read["files"] if one["holds_masks"]] == ["guide.json"]
+    assert [one["role"] for one in read["files"] if one["holds_masks"]] == ["guide"]
+    assert mal("verify", str(checkpoint))[:2] == (0, "everything is as the manifest says\n")
+    guide.write_text(guide.read_text().replace("{", "{ ", 1))
+    assert "mal.guide: was" in mal("verify", str(checkpoint))[2]
 
 
 def test_a_file_without_a_manifest_cannot_be_verified(mal: Mal, tmp_path: Path) -> None:
