@@ -85,7 +85,9 @@ def test_a_full_disk_under_an_output_is_named_and_nothing_is_left_on_it(
 
 def test_full_disk_in_phase_2_is_said_too(disk: Disk, fresh_mal, tiny) -> None:
     assert disk.mount(f"remount,size={12 * MEGABYTE}")
-    settings = [*tiny, "human_arm=none", f"store={disk.path / 'store'}"]
+    # Masks that need no training: what fails is the training after them.
+    phase_2 = [text for text in tiny if not text.startswith(("encoder", "mal"))]
+    settings = [*phase_2, "labeler=box", "human_arm=none", f"store={disk.path / 'store'}"]
     status, output = fresh_mal.inside("segment", *settings)
     assert status == 1, output
     assert "no space is left on this disk" in output
@@ -93,7 +95,7 @@ def test_full_disk_in_phase_2_is_said_too(disk: Disk, fresh_mal, tiny) -> None:
     fresh_mal.wait_until_alone()
     assert disk.mount(f"remount,size={600 * MEGABYTE}")
     output = fresh_mal.run("segment", *settings)
-    assert "train-mal: cached" in output
+    assert "generate-pseudo-labels: cached" in output
 
 
 @pytest.mark.parametrize(
