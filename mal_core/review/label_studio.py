@@ -56,9 +56,8 @@ def read_label_studio(tasks: list[Any], path: Path) -> Given:
         drafts += not annotations and bool(isinstance(task, dict) and task.get("drafts"))
         shared += len(drawn) > 1
         for position, annotation in enumerate(drawn):
-            number = annotation.get("id")
-            known = number if type(number) is int else 0
-            sent = Submission(index, _changed(annotation), known, position)
+            number = _number(annotation) or 0
+            sent = Submission(index, _changed(annotation), number, position)
             place = _Place(name, _file_name(task), sent)
             rectangles += _take(annotation, task, place, found, problems)
     for count, what in (
@@ -86,15 +85,19 @@ def _no_export(tasks: list[Any]) -> str:
 
 def _task_names(tasks: list[Any]) -> list[str]:
     """By their numbers, and by their places where a number is absent or of two tasks."""
-    known = [task.get("id") if isinstance(task, dict) else None for task in tasks]
-    counts = Counter(number for number in known if type(number) is int)
+    counts = Counter(number for task in tasks if (number := _number(task)) is not None)
     names = []
-    for index, number in enumerate(known):
-        place = f"at position {index} (from 0)"
-        numbered = type(number) is int
-        own = f"task {number}" if numbered else "task"
-        names.append(own if numbered and counts[number] == 1 else f"{own} {place}")
+    for index, task in enumerate(tasks):
+        number = _number(task)
+        own = "task" if number is None else f"task {number}"
+        alone = number is not None and counts[number] == 1
+        names.append(own if alone else f"{own} at position {index} (from 0)")
     return names
+
+
+def _number(entry: object) -> int | None:
+    number = entry.get("id") if isinstance(entry, dict) else None
+    return number if type(number) is int else None
 
 
 def _file_name(task: object) -> str | None:
