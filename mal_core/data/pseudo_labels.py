@@ -10,6 +10,7 @@ from typing import Any
 from mal_core.data.coco import drop_mask, drop_mask_of_object, parse_coco
 from mal_core.data.validation import is_real
 from mal_core.errors import LabelingError
+from mal_core.geometry.mask_forms import is_mask
 from mal_core.processes.files import write_json
 from mal_core.types import HUMAN_SOURCE, REPLACED, REVIEW, PseudoLabel, PseudoLabelSet, SkippedBox
 
@@ -50,6 +51,28 @@ def put_score(
 ) -> None:
     """Give an annotation a score, where the IoU probably lies, and what the score was made from."""
     entry["score"], entry[INTERVAL], entry[COMPONENTS] = score, list(interval), dict(components)
+
+
+def drop_score(entry: dict[str, Any]) -> None:
+    """Take away what `put_score` gave an annotation whose mask is gone."""
+    for key in ("score", INTERVAL, COMPONENTS):
+        entry.pop(key, None)
+
+
+def is_of_human(entry: Mapping[str, Any]) -> bool:
+    """Whether a human drew or corrected the mask of an annotation, as `mal review` says it."""
+    return entry.get("source") == HUMAN_SOURCE and _is_object_mask(entry)
+
+
+def machine_masks(entries: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Annotations by id with a mask, sound or not, that is neither a crowd's nor a human's."""
+    return {
+        entry["id"]: entry for entry in entries if _is_object_mask(entry) and not is_of_human(entry)
+    }
+
+
+def _is_object_mask(entry: Mapping[str, Any]) -> bool:
+    return is_mask(entry.get("segmentation")) and not entry.get("iscrowd")
 
 
 def ledger_of(output: Path) -> Path:
@@ -224,14 +247,15 @@ def _accounting_problems(
         "skipped more than once": _repeated(skips),
         "more than once in the source file": _repeated(boxes),
     }
-    return [f"  - {_listed(ids)}: {what}" for what, ids in groups.items() if ids]
+    return [f"  - {listed(ids)}: {what}" for what, ids in groups.items() if ids]
 
 
 def _repeated(counts: Counter[int]) -> set[int]:
     return {key for key, count in counts.items() if count > 1}
 
 
-def _listed(ids: Iterable[int]) -> str:
+def listed(ids: Iterable[int]) -> str:
+    """The first ids, and how many more there are, for people."""
     ordered = sorted(ids)
     shown = ", ".join(str(key) for key in ordered[:SHOWN_IDS])
     hidden = len(ordered) - SHOWN_IDS
@@ -249,4 +273,4 @@ def _size_problems(content: dict[str, Any], label_of: dict[int, PseudoLabel]) ->
         fits = label.rle.get("size") == size_of.get(entry["image_id"])
         if not fits or not isinstance(label.rle.get("counts"), str) or label.mask_area <= 0:
             wrong.add(label.annotation_id)
-    return [f"  - {_listed(wrong)}: mask empty, or not of its image's size"] if wrong else []
+    return [f"  - {listed(wrong)}: mask empty, or not of its image's size"] if wrong else []

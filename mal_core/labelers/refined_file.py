@@ -11,9 +11,9 @@ import numpy as np
 
 from mal_core.config import MalConfig
 from mal_core.data.coco import parse_coco, read_boxes
-from mal_core.data.pseudo_labels import put_score
+from mal_core.data.pseudo_labels import is_of_human, machine_masks, put_score
 from mal_core.errors import ConfigError, DatasetError
-from mal_core.geometry.mask_forms import is_mask, mask_problem
+from mal_core.geometry.mask_forms import mask_problem
 from mal_core.labelers.files import begin_attempt, photo_stamps
 from mal_core.labelers.refining import BEFORE, Given, Refiner
 from mal_core.labelers.registry import labeling_config
@@ -41,6 +41,7 @@ class RefinedFile:
         emptied: Masks of which nothing would be left in their box: they stay as they were.
         without: Annotations without a mask, or with a box of zero size: as they were.
         crowds: As they were.
+        human: Masks of humans (`source: human`): as they were.
         before, after: Mean scores of all masks that were scored, old and new.
     """
 
@@ -48,15 +49,17 @@ class RefinedFile:
     emptied: int
     without: int
     crowds: int
+    human: int
     before: float
     after: float
 
     def summary(self) -> str:
         """Where every annotation went, and the scores, in two lines."""
-        total = self.refined + self.emptied + self.without + self.crowds
+        total = self.refined + self.emptied + self.without + self.crowds + self.human
+        human = f" + kept, of humans {self.human}" if self.human else ""
         return (
             f"annotations {total} = refined {self.refined} + crowds {self.crowds} + without a mask "
-            f"{self.without} + kept, nothing of them lies in their box {self.emptied}\n"
+            f"{self.without} + kept, nothing of them lies in their box {self.emptied}{human}\n"
             f"mean score before {self.before:.3f}, after {self.after:.3f}"
         )
 
@@ -76,7 +79,8 @@ def refine_file(
         labels: COCO file with masks in any of its forms.
         images: Folder of the photos.
         output: Receives the file. `segmentation`, `area` and `score` of masks change, nothing else;
-            `score_before`, `score_interval` and `score_components` are added.
+            `score_before`, `score_interval` and `score_components` are added. Masks of humans
+            (`source: human`) stay.
         mal: How labels are refined, and how the network labels.
         checkpoint: A trained labeler, whose belief is added to each mask.
         trust: How far the masks are believed, in (0, 1).
@@ -90,11 +94,8 @@ def refine_file(
         message = "mal.refinement.enabled=false leaves nothing to refine with: leave it out."
         raise ConfigError(message)
     dataset, content = read_boxes(images, labels), parse_coco(labels)
-    masked = {
-        entry["id"]: entry["segmentation"]
-        for entry in content["annotations"]
-        if is_mask(entry.get("segmentation")) and not entry.get("iscrowd")
-    }
+    entries = content["annotations"]
+    masked = {key: entry["segmentation"] for key, entry in machine_masks(entries).items()}
     chosen = tuple(box for box in dataset.boxes if box.annotation_id in masked)
     dataset = dataclasses.replace(dataset, boxes=chosen)
     _require_sound(labels, dataset, masked)
@@ -122,7 +123,8 @@ def refine_file(
 
 def _require_sound(labels: Path, dataset: BoxDataset, masked: Mapping[int, object]) -> None:
     if not dataset.boxes:
-        raise DatasetError(labels, ["no annotation has a mask. Give a file of labels."])
+        message = "no annotation has a mask that a machine drew; a human's stay as they are."
+        raise DatasetError(labels, [f"{message} Give a file of labels."])
     sizes = {image.image_id: (image.height, image.width) for image in dataset.images}
     problems = [
         f"annotation {box.annotation_id} {problem}"
@@ -156,6 +158,7 @@ def _write(
     kept = [found[entry["id"]] for entry in entries if entry["id"] in found]
     changed = [label for label in kept if label.mask_area > 0]
     crowds = sum(bool(entry.get("iscrowd")) for entry in entries)
+    human = sum(map(is_of_human, entries))
     for entry in entries:
         label = found.get(entry["id"])
         if label is not None and label.mask_area > 0:
@@ -167,8 +170,9 @@ def _write(
     return RefinedFile(
         refined=len(changed),
         emptied=asked - len(changed),
-        without=len(entries) - asked - crowds,
+        without=len(entries) - asked - crowds - human,
         crowds=crowds,
+        human=human,
         before=float(np.mean([label.components[BEFORE] for label in changed] or [0.0])),
         after=float(np.mean([label.score for label in changed] or [0.0])),
     )

@@ -1,7 +1,7 @@
 """Scores for the masks of a labeled file, whoever drew them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.data.coco import parse_coco, read_boxes
-from mal_core.data.pseudo_labels import put_score
+from mal_core.data.pseudo_labels import (
+    COMPONENTS,
+    drop_score,
+    is_of_human,
+    listed,
+    machine_masks,
+    put_score,
+)
 from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.boxes import pixel_box
-from mal_core.geometry.mask_forms import is_mask
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.trial import fit_quality
@@ -29,13 +35,24 @@ from mal_core.quality.regression import QualityModel, Row
 from mal_core.quality.score import (
     AGREEMENT,
     OPINION,
+    Quality,
     default_model,
     quality_of,
     with_classmates,
 )
-from mal_core.types import BoxAnnotation, BoxDataset, ImageRecord, Outcome, PseudoLabel
+from mal_core.types import (
+    BoxAnnotation,
+    BoxDataset,
+    ImageRecord,
+    Outcome,
+    PseudoLabel,
+)
 
 Json = dict[str, Any]
+NOTHING = (
+    "no annotation has a mask that a machine drew (a human's keep their score). "
+    "Give a file of labels."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,18 +61,30 @@ class ScoredFile:
 
     Attributes:
         scored: Masks with a score now.
-        left: Annotations without a mask or of zero size, and crowds: they stay as they were.
+        human: Masks of humans, which keep the score they have.
+        crowds: They stay as they were.
+        bare: Ids of those without a mask or with a box of zero size; a score of ours is gone.
         mean: Mean score.
     """
 
     scored: int
-    left: int
+    human: int
+    crowds: int
+    bare: tuple[int, ...]
     mean: float
 
     def summary(self) -> str:
         """In one line."""
-        left = f"; {self.left} without a mask or crowds are as they were" if self.left else ""
-        return f"{self.scored} masks scored, {self.mean:.3f} on average{left}"
+        told = [f"{self.scored} masks scored, {self.mean:.3f} on average"]
+        if self.human:
+            told.append(f"{self.human} of humans (source: human) keep their score")
+        if self.crowds:
+            told.append(f"{self.crowds} crowds are as they were")
+        if self.bare:
+            told.append(
+                f"{len(self.bare)} without a mask or a box have no score: {listed(self.bare)}"
+            )
+        return "; ".join(told)
 
 
 def score_file(
@@ -66,7 +95,8 @@ def score_file(
     Args:
         labels: COCO file with masks in any of its forms.
         images: Folder of the photos.
-        output: Receives the file; nothing else in it changes.
+        output: Receives the file; nothing else in it changes. Masks of humans (`source: human`)
+            keep the score they have.
         checkpoint: A labeler to ask for a second opinion on each mask. Where there are masks
             enough, what is to be expected is fitted to composites of these photos, as `mal label`
             does it.
@@ -77,20 +107,15 @@ def score_file(
     """
     dataset = read_boxes(images, labels)
     content = parse_coco(labels)
-    entry_of = {
-        entry["id"]: entry
-        for entry in content["annotations"]
-        if is_mask(entry.get("segmentation")) and not entry.get("iscrowd")
-    }
+    entry_of = machine_masks(content["annotations"])
     asked = _Asked(images, labels, entry_of, checkpoint)
     boxes = [box for box in dataset.boxes if box.annotation_id in entry_of]
     if not boxes:
-        raise DatasetError(labels, ["no annotation has a mask. Give a file of labels."])
+        raise DatasetError(labels, [NOTHING])
     seen: list[_Seen] = []
     with Progress("score masks", len(boxes), 0) as progress:
-        for record, of_image in _by_image(dataset, boxes):
-            photo = Photo(record=record, boxes=tuple(of_image), source=images)
-            seen.extend(asked.about(photo))
+        for record, of_image in _by_image(dataset, entry_of):
+            seen.extend(asked.about(_photo(record, of_image, entry_of, images)))
             progress.update(len(seen))
     model = asked.model_for(dataset, seen)
     alone = [(one.box, quality_of(one.row(model), model)) for one in seen]
@@ -98,10 +123,27 @@ def score_file(
     for (box, _), quality in zip(alone, found, strict=True):
         entry = entry_of[box.annotation_id]
         put_score(entry, quality.score, quality.interval, quality.components)
+    result = _rest(content["annotations"], {box.annotation_id for box, _ in alone}, found)
     write_own_json(output, content)
-    left = len(content["annotations"]) - len(found)
-    mean = float(np.mean([quality.score for quality in found]))
-    return ScoredFile(scored=len(found), left=left, mean=mean)
+    return result
+
+
+def _rest(entries: Sequence[Json], scored: Set[int], found: Sequence[Quality]) -> ScoredFile:
+    """What became of all annotations; those that lost their mask lose our score of it."""
+    rest = [entry for entry in entries if entry["id"] not in scored]
+    crowds = [entry for entry in rest if entry.get("iscrowd")]
+    others = [entry for entry in rest if not entry.get("iscrowd")]
+    bare = [entry for entry in others if not is_of_human(entry)]
+    for entry in bare:
+        if COMPONENTS in entry:  # another tool's `score` may be of the box
+            drop_score(entry)
+    return ScoredFile(
+        scored=len(found),
+        human=len(others) - len(bare),
+        crowds=len(crowds),
+        bare=tuple(entry["id"] for entry in bare),
+        mean=float(np.mean([quality.score for quality in found])),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,14 +226,28 @@ def _beside_its_own(writer: MaskWriter, part: Part, masks: Sequence[Mask]) -> It
 
 
 def _by_image(
-    dataset: BoxDataset, boxes: Sequence[BoxAnnotation]
+    dataset: BoxDataset, entry_of: Mapping[int, Json]
 ) -> Iterator[tuple[ImageRecord, list[BoxAnnotation]]]:
-    found: dict[int, list[BoxAnnotation]] = defaultdict(list)
-    for box in boxes:
-        found[box.image_id].append(box)
+    """The photos with a mask to be scored, and all boxes on each."""
+    boxes_of: dict[int, list[BoxAnnotation]] = defaultdict(list)
+    for box in dataset.boxes:
+        boxes_of[box.image_id].append(box)
     for record in dataset.images:
-        if record.image_id in found:
-            yield record, found[record.image_id]
+        boxes = boxes_of[record.image_id]
+        if any(box.annotation_id in entry_of for box in boxes):
+            yield record, boxes
+
+
+def _photo(
+    record: ImageRecord,
+    boxes: Sequence[BoxAnnotation],
+    entry_of: Mapping[int, Json],
+    images: Path,
+) -> Photo:
+    """A photo with the boxes to be scored, among all others that it has."""
+    scored = tuple(box for box in boxes if box.annotation_id in entry_of)
+    company = corners_of(box for box in boxes if box.annotation_id not in entry_of)
+    return Photo(record=record, boxes=scored, source=images, company_xyxy=company)
 
 
 def _mask(

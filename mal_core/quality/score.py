@@ -131,6 +131,8 @@ def _second_opinion(score: float, components: Row) -> float:
     if AGREEMENT not in components:
         return score
     opinion = components[OPINION]
+    if components[AGREEMENT] == 1:  # also where it gave pixels to others since it was scored
+        return opinion
     trust = math.sqrt(opinion)
     return trust * opinion * components[AGREEMENT] + (1 - trust) * score
 

@@ -182,3 +182,19 @@ def test_masks_of_rotated_boxes_are_refined_along_the_axes_of_the_box(labels, tm
     assert iou_of(new, disk(10)) > iou_of(bitten, disk(10)) + 0.05
     assert new["rotated_box"] == bitten["rotated_box"]
     assert (found.refined, found.emptied, found.without, found.crowds) == (2, 1, 1, 1)
+
+
+def test_masks_of_humans_are_not_refined(labels, tmp_path):
+    content = json.loads(labels.read_text())
+    corrected = content["annotations"][0]
+    corrected |= {"source": "human", "score": 1.0}
+    labels.write_text(json.dumps(content))
+    output = tmp_path / "out.json"
+    found = refine_file(labels, tmp_path / "images", output, mal=RECIPE)
+    new = {ann["id"]: ann for ann in json.loads(output.read_text())["annotations"]}
+    assert new[1] == corrected
+    assert new[2]["segmentation"] != content["annotations"][1]["segmentation"]
+    assert found.summary().startswith(
+        "annotations 5 = refined 1 + crowds 1 + without a mask 1 "
+        "+ kept, nothing of them lies in their box 1 + kept, of humans 1\n"
+    )

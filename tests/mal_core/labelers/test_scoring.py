@@ -60,8 +60,44 @@ def test_every_mask_gets_a_score_and_all_else_stays(tmp_path):
     assert {"fill", "contrast"} <= right["score_components"].keys()
     assert {key: filled[key] for key in old[1]} == old[1]
     assert crowd == old[2]
-    assert (found.scored, found.left) == (2, 1)
-    assert "2 masks scored" in found.summary()
+    assert (found.scored, found.human, found.crowds, found.bare) == (2, 0, 1, ())
+    assert found.summary().startswith("2 masks scored, ")
+    assert found.summary().endswith("; 1 crowds are as they were")
+
+
+def test_masks_of_humans_keep_their_score_and_one_that_is_gone_has_none(tmp_path):
+    labels = write_labels(tmp_path)
+    score_file(labels, tmp_path / "images", found_at(tmp_path))
+    content = json.loads(found_at(tmp_path).read_text())
+    human, gone, _ = content["annotations"]
+    human |= {"source": "human", "score": 1.0, "score_interval": [1.0, 1.0]}
+    human.pop("score_components")
+    gone["segmentation"] = [[1, 2, 3]]
+    third = {**human, "id": 4, "source": "model", "bbox": [5, 5, 20, 20]}
+    content["annotations"].append({**third, "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]})
+    content["annotations"].append({**gone, "id": 5, "score_components": {}, "score": 0.9})
+    content["annotations"][-1].pop("score_components")
+    labels.write_text(json.dumps(content))
+    found = score_file(labels, tmp_path / "images", found_at(tmp_path))
+    new = {ann["id"]: ann for ann in json.loads(found_at(tmp_path).read_text())["annotations"]}
+    assert new[1] == human
+    assert not {"score", "score_interval", "score_components"} & new[2].keys()
+    assert new[5]["score"] == 0.9, "perhaps a detector's, of the box"
+    assert new[4]["score"] < 1
+    assert found.summary().endswith(
+        "; 1 of humans (source: human) keep their score; 1 crowds are as they were; "
+        "2 without a mask or a box have no score: annotations 2, 5"
+    )
+
+
+def test_a_file_of_human_masks_only_is_refused(tmp_path):
+    labels = write_labels(tmp_path)
+    content = json.loads(labels.read_text())
+    for entry in content["annotations"]:
+        entry["source"] = "human"
+    labels.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="no annotation has a mask that a machine drew"):
+        score_file(labels, tmp_path / "images", tmp_path / "out.json")
 
 
 def found_at(folder: Path) -> Path:
@@ -127,8 +163,7 @@ def test_labels_asked_about_by_their_own_labeler_keep_the_scores_fitted_to_its_p
     components = [before[key]["score_components"] for key in drawn]
     library = [quality_of(row, writer.quality).score for row in components]
     assert np.abs(fitted - library).min() > 0.005
-    if not settle:  # a mask that gave something up is another one than was scored
-        assert [after[key]["score"] for key in drawn] == pytest.approx(fitted, abs=1e-3)
+    assert [after[key]["score"] for key in drawn] == pytest.approx(fitted, abs=1e-3)
 
 
 def write_photos(folder: Path, count: int) -> tuple[Path, Path]:
