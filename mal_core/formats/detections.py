@@ -12,6 +12,7 @@ from mal_core.data.results import read_results
 from mal_core.data.rotated_boxes import ROTATED, rotated_problems
 from mal_core.data.validation import constant_problem
 from mal_core.errors import DatasetError
+from mal_core.formats.detected_ids import KnownIds
 from mal_core.geometry.box_forms import TO_XYWH, XYWH, BoxForms
 from mal_core.processes.files import write_json
 from mal_core.processes.own_file import write_own_json
@@ -41,8 +42,8 @@ def detections_to_coco(detections: Path, coco: Json) -> Json:
     entries = read_results(detections)
     if not entries:
         raise DatasetError(detections, ["the list of detections is empty."])
-    known = {image["id"] for image in coco["images"]}, {c["id"] for c in coco["categories"]}
-    problems = [p for i, entry in enumerate(entries) for p in _problems(i, entry, *known)]
+    known = KnownIds(coco)
+    problems = [p for i, entry in enumerate(entries) for p in _problems(i, entry, known)]
     if problems:
         raise DatasetError(detections, problems)
     size_of = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
@@ -100,19 +101,13 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _problems(
-    index: int, entry: Json, image_ids: set[int], category_ids: set[int]
-) -> Iterator[str]:
+def _problems(index: int, entry: Json, known: KnownIds) -> Iterator[str]:
     label = f"detection {index} (counted from 0)"
     missing = [key for key in KEYS if key not in entry]
     if missing:
-        yield f"{label} has no {', '.join(missing)}."
+        yield f"{label} has no {', '.join(missing)}. Add it, or drop the entry."
         return
-    image, category = entry["image_id"], entry["category_id"]
-    if type(image) is not int or image not in image_ids:
-        yield f"{label} has image_id={reprlib.repr(image)}, which the annotation file lacks."
-    if type(category) is not int or category not in category_ids:
-        yield f"{label} has category_id={reprlib.repr(category)}, which no category has."
+    yield from (f"{label} {problem}" for problem in known.problems(entry))
     box = entry["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
         yield f"{label} has bbox={reprlib.repr(box)}, but it must be [x, y, width, height] in px."

@@ -302,8 +302,16 @@ def test_a_video_file_with_wrong_types_is_told(key, entry, said, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"image_id": [0]}, "has image_id=[0], which the annotation file lacks."),
-        ({"category_id": {}}, "has category_id={}, which no category has."),
+        (
+            {"image_id": [0]},
+            "has image_id=[0], which the annotation file lacks. Write the id of an image of that "
+            "file, or drop the entry.",
+        ),
+        (
+            {"category_id": {}},
+            "has category_id={}, which no category has. Write the id of a category of that file, "
+            "or drop the entry.",
+        ),
         (
             {"bbox": [0, 0, 1e300, 1]},
             "has bbox=[0, 0, 1e+300, 1], but it must be [x, y, width, height] in px.",

@@ -105,3 +105,70 @@ def test_a_box_over_the_border_among_others_is_clipped(tmp_path):
     found[0]["bbox"] = [10, 5, 38, 20]
     normal = detections_to_coco(write_json(tmp_path / "d.json", found), coco())
     assert normal["annotations"][0]["bbox"] == [10, 5, 30, 20]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"image_id": "0"},
+            "has image_id='0', which the annotation file lacks. Write the number 0.",
+        ),
+        (
+            {"image_id": "B"},
+            "has image_id='B', which the annotation file lacks. It is the name of image 1: write "
+            "that number.",
+        ),
+        (
+            {"image_id": "images/a.jpg"},
+            "has image_id='images/a.jpg', which the annotation file lacks. It is the name of image "
+            "0: write that number.",
+        ),
+        (
+            {"image_id": 7},
+            "has image_id=7, which the annotation file lacks. Write the id of an image of that "
+            "file, or drop the entry.",
+        ),
+        (
+            {"file_name": "b.jpg"},
+            "has image_id=0 and file_name='b.jpg', which is the name of image 1. Correct one of "
+            "the two.",
+        ),
+        ({"file_name": "runs/a.jpg"}, None),
+        ({"file_name": "other.jpg"}, None),
+        ({"file_name": 5}, None),
+        (
+            {"category_id": " dog"},
+            "has category_id=' dog', which no category has. It is the name of category 2: write "
+            "that number.",
+        ),
+        (
+            {"category_id": 0},
+            "has category_id=0, which no category has. Are classes counted from 0 here? Those of "
+            "the file are counted from 1.",
+        ),
+        (
+            {"category_id": 2.0},
+            "has category_id=2.0, which no category has. Write the number 2.",
+        ),
+    ],
+)
+def test_what_a_detection_names_is_told_with_what_was_meant(change, said, tmp_path):
+    path = write_json(tmp_path / "d.json", [{**LIST[1], **change}])
+    if said is None:
+        assert len(detections_to_coco(path, coco())["annotations"]) == 1
+        return
+    with pytest.raises(DatasetError) as caught:
+        detections_to_coco(path, coco())
+    assert caught.value.problems == (f"detection 0 (counted from 0) {said}",)
+
+
+def test_a_detection_without_a_score_is_told_what_to_do(tmp_path):
+    path = write_json(
+        tmp_path / "d.json", [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 2, 2]}]
+    )
+    with pytest.raises(DatasetError) as caught:
+        detections_to_coco(path, coco())
+    assert caught.value.problems == (
+        "detection 0 (counted from 0) has no score. Add it, or drop the entry.",
+    )
