@@ -1,7 +1,9 @@
 """Class names of YOLO: data.yaml of any name, classes.txt or obj.names, as they are written."""
 
+import contextlib
+import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -47,21 +49,59 @@ def class_names(annotations: Path) -> list[str]:
         NamesError: No file has any, two disagree, or one is wrong.
     """
     for folder in names_folders(annotations):
-        found: dict[Path, list[str]] = {}
-        for path in _candidates(folder):
-            if path.name in NAME_FILES:
-                return _read(path)
-            if path.suffix == ".names" or _mentions_names(path):
-                found[path] = _read(path)
+        found = _named_in(folder)
         (first, names), *others = found.items() or ((None, None),)
         for path, other in others:
             if other != names:
                 message = f"{folder}: {first and first.name} and {path.name} name other classes. "
-                raise NamesError(message + "Call the right one data.yaml.")
+                advice = "Call the right one data.yaml"
+                known = {first and first.name, path.name} & {*NAME_FILES}
+                raise NamesError(f"{message}{'Take the wrong one away' if known else advice}.")
         if names is not None:
             return names
     message = f"no class names: put one of {', '.join(NAME_FILES)} beside the labels."
     raise NamesError(message)
+
+
+def _named_in(folder: Path) -> dict[Path, list[str]]:
+    """The names that each file of a folder has; those of usual names go before all others."""
+    usual: dict[Path, list[str]] = {}
+    other: dict[Path, list[str]] = {}
+    for path in _candidates(folder):
+        if path.name in NAME_FILES and not usual:
+            usual[path] = _read(path)
+        elif path.name in NAME_FILES:
+            with contextlib.suppress(NamesError):  # as long as another one has names
+                usual[path] = _read(path)
+        elif not usual and (path.suffix == ".names" or _mentions_names(path)):
+            other[path] = _read(path)
+    return usual or other
+
+
+def names_notes(annotations: Path, names: Sequence[str]) -> Iterator[str]:
+    """What is unusual about the names of classes.
+
+    Args:
+        annotations: Folder of label files.
+        names: Of classes 0, 1, ..., as `class_names` gives them.
+    """
+    files: dict[Path, list[str]] = {}
+    for folder in dict.fromkeys(names_folders(annotations)):
+        with contextlib.suppress(NamesError):  # of a file that was not asked
+            files.update(_named_in(folder))
+    (taken, _), *others = files.items() or ((None, None),)
+    for path, other in others:
+        if path.name in NAME_FILES and other[: len(names)] != [*names[: len(other)]]:
+            yield f"{path} names other classes than {taken}, whose names are taken."
+    if len(names) > 1 and all(map(_is_numbered, names, range(len(names)))):
+        yield (
+            f"names of classes begin with their numbers, such as {names[0]!r}: they stay as they "
+            "are written. If those are no part of the names, take them out."
+        )
+
+
+def _is_numbered(name: str, number: int) -> bool:
+    return re.match(rf"{number}\s*[:,.)\s-]\s*\S", name) is not None
 
 
 def _mentions_names(path: Path) -> bool:

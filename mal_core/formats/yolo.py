@@ -15,7 +15,13 @@ from mal_core.data.images.frames import Orientation
 from mal_core.data.images.walking import files_below
 from mal_core.data.rotated_boxes import ROTATED, extent_xywh
 from mal_core.errors import DatasetError
-from mal_core.formats.class_names import NamesError, class_names, name_files, shown
+from mal_core.formats.class_names import (
+    NamesError,
+    class_names,
+    name_files,
+    names_notes,
+    shown,
+)
 from mal_core.formats.folder_files import missing_folder, unread_note
 from mal_core.formats.text_rows import (
     Dropped,
@@ -140,6 +146,7 @@ def yolo_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
     read = [*name_files(annotations), *texts_read(annotations, content)]
     notes = unread_note(annotations, read, images)
+    notes += names_notes(annotations, [one["name"] for one in content["categories"]])
     rows: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for one in entries:
         rows[one["image_id"], one["category_id"], *one["bbox"]].append(one["origin"])

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mal_core.formats.class_names import NamesError, class_names
+from mal_core.formats.class_names import NamesError, class_names, names_notes
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,63 @@ def test_a_pipe_in_place_of_class_names_is_refused_not_waited_for(name, tmp_path
     with pytest.raises(NamesError) as caught:
         class_names(tmp_path)
     assert str(caught.value) == f"{tmp_path / name}: is no regular file. Give a file."
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [("cat\ndog\n", "dog\ncat\n", None), ("cat\ndog\n", "cat\n\ndog\n", ["cat", "dog"])],
+)
+def test_usual_files_of_one_folder_that_disagree_are_refused(first, second, names, tmp_path):
+    (tmp_path / "data.yaml").write_text(f"names: [{', '.join(first.split())}]")
+    (tmp_path / "classes.txt").write_text(second)
+    if names is not None:  # the second is broken, and nobody asked it
+        assert class_names(tmp_path) == names
+        return
+    with pytest.raises(NamesError) as caught:
+        class_names(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: data.yaml and classes.txt name other classes. Take the wrong one away."
+    )
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "noted"),
+    [
+        ("dog\nperson\n", "names: [cat, dog]", True),
+        ("cat\ndog\nperson\n", "names: [cat, dog]", False),
+        ("cat\n", "names: [cat, dog]", False),
+        ("cat\ndog\n", "nothing: 1", False),
+    ],
+)
+def test_names_beside_the_labels_that_differ_from_those_above_are_noted(
+    below, above, noted, tmp_path
+):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "classes.txt").write_text(below)
+    (tmp_path / "data.yaml").write_text(above)
+    note = (
+        f"{tmp_path / 'data.yaml'} names other classes than {labels / 'classes.txt'}, whose names "
+        "are taken."
+    )
+    assert list(names_notes(labels, class_names(labels))) == [note] * noted
+
+
+@pytest.mark.parametrize(
+    ("names", "noted"),
+    [
+        (["0: cat", "1: dog"], True),
+        (["0 cat", "1 dog"], True),
+        (["0", "1"], False),
+        (["1 cat", "2 dog"], False),
+        (["0: cat", "dog"], False),
+        (["0 cat"], False),
+    ],
+)
+def test_names_that_begin_with_their_numbers_are_noted(names, noted, tmp_path):
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    note = (
+        f"names of classes begin with their numbers, such as {names[0]!r}: they stay as they are "
+        "written. If those are no part of the names, take them out."
+    )
+    assert list(names_notes(tmp_path, class_names(tmp_path))) == [note] * noted
