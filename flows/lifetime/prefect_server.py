@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
 from prefect.context import refresh_global_settings_context
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
@@ -48,19 +49,39 @@ def server(meanwhile: Callable[[], object] | None = None) -> Iterator[None]:
         meanwhile: Called while the server starts, which takes seconds: imports, for example.
 
     Raises:
-        ServerError: The named server is out of reach, or the temporary one does not start.
+        ServerError: The named server is out of reach, or the temporary one does not start; or it
+            is gone before the end.
     """
     url = PREFECT_API_URL.value()
     if url:
         _require_reachable(url)
-        yield
+        with _in_a_sentence():
+            yield
         return
     os.environ["PREFECT_API_URL"] = _temporary_server(meanwhile)
     refresh_global_settings_context()
     try:
-        yield
+        with _in_a_sentence():
+            yield
     finally:
         APILogWorker.drain_all(timeout=STOP_S)
+
+
+@contextlib.contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """Say of a server that is gone for good that it is, where Prefect shows where it asked it."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        url = str(PREFECT_API_URL.value())
+        problem = _problem_with(url, ANSWER_S)
+        if problem is None:  # it was another one, or is back
+            raise
+        message = (
+            f"the Prefect server at {url} is gone: {problem}. What was finished is stored: start "
+            "the same command again, which continues there."
+        )
+        raise ServerError(message) from error
 
 
 def _require_reachable(url: str) -> None:

@@ -82,8 +82,9 @@ def _structure_problems(source: object) -> list[str]:
     foreign = foreign_json(source)
     if foreign is not None and not (isinstance(source, dict) and "videos" in source):
         return [f"no YouTube-VIS file: {foreign}."]
+    give = "Give the file of a split with annotations"
     return [
-        f"no YouTube-VIS file: the list {key!r} is missing."
+        f"no YouTube-VIS file: the list {key!r} is missing. {give}."
         for key in LISTS
         if not isinstance(source, dict) or not isinstance(source.get(key), list)
     ]

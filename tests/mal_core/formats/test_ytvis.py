@@ -82,6 +82,10 @@ def test_masks_return_to_their_frames(tmp_path):
     ("change", "said"),
     [
         (lambda c: c.pop("videos"), "the list 'videos' is missing"),
+        (
+            lambda c: c.update(annotations=None),  # as in the files of splits for the server
+            "the list 'annotations' is missing. Give the file of a split with annotations.",
+        ),
         (lambda c: c["annotations"][0].update(video_id=8), "annotation 1 has video_id=8"),
         (lambda c: c["annotations"][0]["bboxes"].pop(), "annotation 1 has 2 bboxes, but .* 3"),
         (lambda c: c["annotations"][1].update(segmentations=[]), "annotation 2 has segmentations"),
