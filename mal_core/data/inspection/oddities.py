@@ -83,6 +83,7 @@ def oddities(split: str, view: CocoView) -> Iterator[Oddity]:
         if count:
             yield Oddity(split=split, kind=kind, text=f"{count} {what}", count=count)
     yield from _bare_classes(split, view)
+    yield from _alike_classes(split, view)
     for what, count in view.notes.items():
         kind = next((name for name, words in KINDS_OF_NOTES if words in what), "note")
         yield Oddity(split=split, kind=kind, text=f"{count} {what}", count=count)
@@ -103,6 +104,23 @@ def _bare_classes(split: str, view: CocoView) -> Iterator[Oddity]:
         shown = ", ".join(repr(name) for name in bare[:SHOWN])
         text = f"{len(bare)} of {len(view.categories)} classes have no box, such as {shown}: kept"
         yield Oddity(split=split, kind="class-without-box", text=text, count=len(bare))
+
+
+def _alike_classes(split: str, view: CocoView) -> Iterator[Oddity]:
+    """Classes whose names differ in letter case or blanks only."""
+    first: dict[str, str] = {}
+    alike = []
+    for category in view.categories:
+        key = "".join(category.name.casefold().split())
+        if first.setdefault(key, category.name) != category.name:
+            alike.append((first[key], category.name))
+    if alike:
+        one, other = alike[0]
+        text = (
+            f"{len(alike)} classes are called as another one but for letter case or blanks, such "
+            f"as {other!r} and {one!r}: each is a class of its own"
+        )
+        yield Oddity(split=split, kind="class-alike", text=text, count=len(alike))
 
 
 def _copies(view: CocoView) -> int:

@@ -39,3 +39,16 @@ def test_another_order_of_classes_is_told_and_other_classes_are_not_its_business
     (found,) = class_order(train, turned)
     assert (found.count, found.split) == (2, "val")
     assert list(class_order(train, train)) == []
+
+
+def test_classes_that_differ_in_letter_case_only_are_told(tmp_path: Path) -> None:
+    files = write_coco(tmp_path)
+    names = ("Disc", "di sc", "Slabs")
+    more = [{"id": 100 + place, "name": name} for place, name in enumerate(names)]
+    found = oddities("val", view(files, categories=[*files.content()["categories"], *more]))
+    (alike,) = [one for one in found if one.kind == "class-alike"]
+    assert (alike.count, alike.text) == (
+        2,
+        "2 classes are called as another one but for letter case or blanks, such as 'Disc' and "
+        "'disc': each is a class of its own",
+    )
