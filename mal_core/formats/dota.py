@@ -10,7 +10,7 @@ from mal_core.data.images.walking import files_below
 from mal_core.data.rotated_boxes import NUM_COORDINATES, ROTATED, extent_xywh
 from mal_core.errors import DatasetError
 from mal_core.formats.class_names import shown
-from mal_core.formats.folder_files import missing_folder, unread_note
+from mal_core.formats.folder_files import missing_folder, other_photos_note, unread_note
 from mal_core.formats.text_rows import (
     Dropped,
     pictures_below,
@@ -66,7 +66,7 @@ def dota_files(images: Path, annotations: Path) -> list[Path]:
 def dota_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     """What is unusual about a folder that was read."""
     notes = unread_note(annotations, texts_read(annotations, content), images)
-    return [*notes, *spelling_notes(content)]
+    return [*notes, *other_photos_note(images), *spelling_notes(content)]
 
 
 def _read(line: str, size: tuple[int, int]) -> Json | str | None:

@@ -9,6 +9,14 @@ from mal_core.data.images.names import SUFFIXES, link_to_nothing
 from mal_core.data.images.walking import entries_below, files_below, is_hidden
 
 IMAGE_SUFFIXES = (*sorted(SUFFIXES), ".avif")
+OTHER_PHOTOS = tuple(
+    f".{kind}"
+    for kind in (
+        *("heic", "heif", "jxl", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf"),
+        *("psd", "tga", "exr", "hdr", "dcm", "svg"),
+    )
+)
+"""Photos that no reader here takes."""
 LIST_NAME = re.compile("(auto|train|val|test|all|image|list)[^/]*[.]txt", re.IGNORECASE)
 HEAD_BYTES = 4096
 
@@ -46,6 +54,19 @@ def lists_photos(lines: Iterable[str]) -> bool:
 def missing_folder(path: Path) -> str:
     """What is wrong with a path that is no folder, in words."""
     return "is a file, no folder" if path.exists() else link_to_nothing(path) or "does not exist"
+
+
+def other_photos_note(images: Path) -> list[str]:
+    """One line that counts the photos of a folder that nobody reads; none where there are none."""
+    found = files_below(images, *OTHER_PHOTOS)
+    if not found:
+        return []
+    kinds = Counter(path.suffix.lower() for path in found)
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return [
+        f"{len(found)} photos of {images}, such as {str(found[0].relative_to(images))!r}, are of "
+        f"kinds that are not read ({listed}): convert them to PNG or JPEG."
+    ]
 
 
 def unread_note(folder: Path, read: Iterable[Path], photos: Path) -> list[str]:

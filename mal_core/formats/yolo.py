@@ -22,7 +22,7 @@ from mal_core.formats.class_names import (
     names_notes,
     shown,
 )
-from mal_core.formats.folder_files import missing_folder, unread_note
+from mal_core.formats.folder_files import missing_folder, other_photos_note, unread_note
 from mal_core.formats.text_rows import (
     Dropped,
     pictures_below,
@@ -145,7 +145,7 @@ def yolo_notes(images: Path, annotations: Path, content: Json) -> list[str]:
     entries = content["annotations"]
     parts = [one["segmentation"][0] for one in entries if "segmentation" in one]
     read = [*name_files(annotations), *texts_read(annotations, content)]
-    notes = unread_note(annotations, read, images)
+    notes = [*unread_note(annotations, read, images), *other_photos_note(images)]
     notes += names_notes(annotations, [one["name"] for one in content["categories"]])
     rows: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for one in entries:

@@ -77,3 +77,21 @@ def test_folders_of_other_parents_are_told_with_those_that_fit(
         f"have names of images of {images}. Give these two folders.",
     )
     assert len(FORMATS["yolo"].to_coco(images, own)["annotations"]) == 3
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolo_obb", "dota"])
+def test_photos_that_nobody_reads_are_counted(name: str, tmp_path: Path) -> None:
+    images, own = draw(tmp_path / "images"), tmp_path / "labels"
+    own.mkdir()
+    (own / "data.yaml").write_text("names: [cat, dog]\n")
+    row = {"yolo": "0 0.5 0.5 0.2 0.2", "yolo_obb": "0 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4"}
+    (own / "a.txt").write_text(row.get(name, "4 5 24 5 24 21 4 21 plane 0") + "\n")
+    (images / "deep").mkdir()
+    for photo in ("c.HEIC", "deep/d.heic", "e.dng"):
+        (images / photo).write_bytes(b"x")
+    format_ = FORMATS[name]
+    notes = format_.notes(images, own, format_.to_coco(images, own))
+    assert (
+        f"3 photos of {images}, such as 'c.HEIC', are of kinds that are not read (1 .dng, 2 .heic):"
+        " convert them to PNG or JPEG."
+    ) in notes
