@@ -118,7 +118,7 @@ class FormEvidence:
         """Compare boxes, (N, 4), with what their masks extend over, (N, 4), px."""
         self._num_masks += len(boxes)
         for form in self._ious:
-            self._ious[form] += float(_iou(extents_xyxy, to_xyxy(boxes, form)).sum())
+            self._ious[form] += float(pair_iou(extents_xyxy, to_xyxy(boxes, form)).sum())
 
     def add_areas(self, areas: Sequence[object], boxes: Floats) -> None:
         """Compare boxes, (N, 4) px, with the N areas that stand beside them, if those are any."""
@@ -149,8 +149,8 @@ def _is_positive(area: object) -> bool:
     return type(area) in (int, float) and 0 < area < LARGEST_AREA  # type: ignore[operator]
 
 
-def _iou(found_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
-    """IoU of N boxes with as many others; those of negative size have none."""
+def pair_iou(found_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
+    """IoU of boxes, (N, 4) px, with as many others, (N, 4): (N,). Those of negative size: 0."""
     low, high = boxes_xyxy[:, :2], np.maximum(boxes_xyxy[:, :2], boxes_xyxy[:, 2:])
     inner = np.minimum(found_xyxy[:, 2:], high) - np.maximum(found_xyxy[:, :2], low)
     shared = inner.clip(0).prod(1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mal_core.data.inspection.box_by_mask import is_beside, other_form
 from mal_core.data.inspection.form_repair import WrittenForm, find_form
 from mal_core.data.inspection.mask_repair import box_of_mask, repaired_mask
 from mal_core.data.rotated_boxes import (
@@ -237,8 +238,8 @@ class _Repair:
         if lost is not None:
             self.note("dropped", label, lost)
             return None
-        if mask is not None and self._is_apart(entry, mask, size):
-            self._drop_mask(label, entry, "its mask is beside its box")
+        if mask is not None and ROTATED in entry and self._is_beside(entry, mask, size):
+            self._drop_mask(label, entry, f"its mask is beside its {ROTATED}")
             mask = None
         bare = mask is None and not entry.get("iscrowd") and min(entry["bbox"][2:]) > 0
         if bare and self._need_masks:
@@ -273,7 +274,8 @@ class _Repair:
             self._set(label, entry, "bbox", around, f"its bbox is not around its {ROTATED}")
 
     def _box(self, label: str, entry: Json, size: tuple[int, int], mask: Any) -> bool:
-        box: Any = entry.get("bbox")
+        given: Any = entry.get("bbox")
+        box = given
         problem = next(field_problems(entry, BOX_FIELD), None) or box_problem(box)
         if problem is None and self._written.in_shares:
             box = [value * size[place % 2] for place, value in enumerate(box)]
@@ -282,15 +284,19 @@ class _Repair:
             x0, y0, x1, y1 = to_xyxy(np.array([box], np.float64), self._written.form)[0].tolist()
             box = [x0, y0, x1 - x0, y1 - y0]
             self._set(label, entry, "bbox", box, f"all boxes fit as {self._written.form}")
+        told = None if mask is None else box_of_mask(mask, size)
+        if problem is None and told is not None and ROTATED not in entry:
+            problem = other_form(given, box, told, size)
         if problem is None and overhang(box, size) > ROUNDING and self._written.is_sure:
             problem = self._clip(label, entry, size)
+        if problem is None and told is not None and ROTATED not in entry:
+            problem = "its bbox is beside its mask" if is_beside(entry["bbox"], told) else None
         if problem is None:
             return True
-        told = None if mask is None else box_of_mask(mask, size)
         if told is None:
             self.note("dropped", label, problem)
             return False
-        self._set(label, entry, "bbox", told, f"{problem} Its mask tells it")
+        self._set(label, entry, "bbox", told, f"{problem.rstrip('.')}. Its mask tells it")
         return True
 
     def _clip(self, label: str, entry: Json, size: tuple[int, int]) -> str | None:
@@ -303,17 +309,9 @@ class _Repair:
             self._set(label, entry, "bbox", [x0, y0, x1 - x0, y1 - y0], "reaches out of its image")
         return None
 
-    def _is_apart(self, entry: Json, mask: Any, size: tuple[int, int]) -> bool:
+    def _is_beside(self, entry: Json, mask: Any, size: tuple[int, int]) -> bool:
         told = box_of_mask(mask, size)
-        if told is None or min(entry["bbox"][2:]) <= 0:
-            return False
-        x, y, w, h = entry["bbox"]
-        return (
-            told[0] > x + w + 1
-            or told[1] > y + h + 1
-            or told[0] + told[2] < x - 1
-            or (told[1] + told[3] < y - 1)
-        )
+        return told is not None and is_beside(entry["bbox"], told)
 
     def _drop_mask(self, label: str, entry: Json, why: str) -> None:
         self.note("corrected", label, f"{why.rstrip('.')}: without a mask")

@@ -14,7 +14,7 @@ from mal_core.data.inspection.mask_repair import repaired_mask
 from mal_core.data.inspection.repair import repair, same_classes
 from mal_core.data.inspection.size_repair import with_sizes
 from mal_core.data.view import read_view
-from mal_core.geometry.box_forms import CENTERS, CORNERS
+from mal_core.geometry.box_forms import CENTERS, CORNERS, XYWH
 from tests.builders import CocoFiles, write_coco
 
 Content = dict[str, Any]
@@ -332,6 +332,45 @@ def test_a_box_mostly_outside_its_image_is_no_overhang(box: list[int], files: Co
     found = repair(content, {}, need_masks=False)
     assert found.counts() == {"dropped": 1}
     assert found.changes[0].why.startswith(f"has bbox={box}, which reaches ")
+
+
+MASKED = [10.0, 20.0, 30.0, 16.0]
+SHARES = " in shares of the image's size"
+OTHER_FORMS = {
+    CORNERS: [10.0, 20.0, 40.0, 36.0],
+    CENTERS: [25.0, 28.0, 30.0, 16.0],
+    f"{XYWH}{SHARES}": [10 / 64, 20 / 48, 30 / 64, 16 / 48],
+    f"{CORNERS}{SHARES}": [10 / 64, 20 / 48, 40 / 64, 36 / 48],
+    None: [50.0, 2.0, 10.0, 6.0],
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_one_box_of_another_form_is_taken_from_its_sound_mask(
+    form: str | None, files: CocoFiles
+) -> None:
+    box = OTHER_FORMS[form]
+    content = json.loads(files.annotations.read_text())
+    mask = [[10.0, 20.0, 40.0, 20.0, 40.0, 36.0, 10.0, 36.0]]
+    broken = content["annotations"][0]
+    broken.update(bbox=box, segmentation=mask, area=480.0)
+    repaired = repair(content, {}, need_masks=False)
+    entry = repaired.content["annotations"][0]
+    assert (entry["bbox"], entry["segmentation"], entry["area"]) == (MASKED, mask, 480.0)
+    assert repaired.content["annotations"][1:] == content["annotations"][1:]
+    (change,) = repaired.changes
+    assert change.what == "corrected"
+    assert change.entry == f"annotation {broken['id']}"
+    why = "its bbox is beside its mask"
+    why = why if form is None else f"has bbox={box}, which its mask fits as {form}"
+    assert change.why == f"{why}. Its mask tells it: bbox={MASKED}"
+
+
+def test_a_loose_box_around_its_mask_stays(files: CocoFiles) -> None:
+    content = json.loads(files.annotations.read_text())
+    mask = [[10.0, 20.0, 40.0, 20.0, 40.0, 36.0, 10.0, 36.0]]
+    content["annotations"][0].update(bbox=[4.0, 12.0, 50.0, 30.0], segmentation=mask)
+    assert repair(content, {}, need_masks=False).changes == ()
 
 
 def test_a_box_that_is_no_list_is_told_as_what_it_is(files: CocoFiles) -> None:
