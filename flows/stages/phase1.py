@@ -195,11 +195,13 @@ def generate_pseudo_labels(
         return given_labels(run, inputs(run).train, run.config.pseudo_labels)
     train, config = inputs(run).train, run.config
     drawer, stripped = drawing.find_drawer(run, labeler_checkpoint), boxes(run)
+    moved = {"boxes": "as given"} if config.data.box_noise > 0 else {}
 
     def work(folder: Path) -> None:
         from flows.stages.label_runners import label
         from mal_core.data.pseudo_labels import restore_crowds
         from mal_core.jobs.phase1 import LabelJob
+        from mal_core.labeling.given_boxes import restore_boxes
 
         if first is not None:
             first()
@@ -215,6 +217,8 @@ def generate_pseudo_labels(
             side_by_side=config.labelers_side_by_side,
         )
         counts = counts_of(label(run, job))
+        if moved:
+            restore_boxes(job.output, train.annotations)
         # The child has seen no mask, not even that of a crowd.
         if run.view(train.annotations).num_crowds:
             restore_crowds(job.output, train.annotations)
@@ -225,7 +229,7 @@ def generate_pseudo_labels(
 
     key = StageKey(
         stage=LABEL,
-        config=drawer.settings,
+        config={**drawer.settings, **moved},
         inputs={
             **drawer.inputs,
             "boxes": stripped.files["boxes.json"],

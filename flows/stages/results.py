@@ -33,8 +33,21 @@ def say_notes(_run: Run, stored: Stored) -> None:
 def publish_labeler(run: Run, stored: Stored) -> None:
     """The labeler: mal/checkpoint.pth in the working folder."""
     folder = run.config.workdir / "mal"
+    _say_noise(run, "the labeler learns from")
     _copy(stored, folder, {name: name for name in ("checkpoint.pth", "scalars.jsonl", "train.log")})
     cards.write_card(run, stored, folder / "checkpoint.pth", "labeler", seeds=[run.config.seed])
+
+
+def _say_noise(run: Run, what: str) -> None:
+    noise = run.config.data.box_noise
+    if noise > 0:
+        logger.info(
+            "note: data.box_noise=%g, for experiments: %s boxes whose sides were moved by up to "
+            "%g %% of the box; files keep the boxes you gave",
+            noise,
+            what,
+            100 * noise,
+        )
 
 
 def publish_guide(run: Run, _stored: Stored) -> None:
@@ -56,6 +69,7 @@ def publish_labels(run: Run, stored: Stored) -> str:
         human masks exist.
     """
     labels, output = stored.path / "train.json", run.config.output
+    _say_noise(run, "masks are drawn of")
     native, chosen = normal_form.native_target(run), targets.labels_folder(run)
     target = output or run.config.workdir / "labels" / (native or "train.json")
     ledger = run.config.workdir / "labels" / LEDGER if output is None else ledger_of(output)
