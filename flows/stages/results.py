@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.settings import composing
-from flows.stages import cards, inputs, normal_form, phase1, phase2, predict, retention, targets
+from flows.stages import (
+    cards,
+    given_labels,
+    inputs,
+    normal_form,
+    phase1,
+    phase2,
+    predict,
+    retention,
+    targets,
+)
 from flows.stages.run import Run
 from flows.stages.trainings import Training
 from flows.store.local import Stored, copy_out
@@ -70,6 +80,9 @@ def publish_labels(run: Run, stored: Stored) -> str:
     """
     labels, output = stored.path / "train.json", run.config.output
     _say_noise(run, "masks are drawn of")
+    unscored = given_labels.unscored_note(run)
+    if unscored is not None:
+        logger.info("%s", unscored)
     native, chosen = normal_form.native_target(run), targets.labels_folder(run)
     target = output or run.config.workdir / "labels" / (native or "train.json")
     ledger = run.config.workdir / "labels" / LEDGER if output is None else ledger_of(output)
