@@ -58,7 +58,8 @@ TRAINED = [
 def trained(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """All families, in one process; the val images are the train images.
 
-    One val file lists its categories in another order than the train file.
+    One val file lists its categories in another order than the train file. The last job is one
+    that is refused, its val file has another class.
     """
     folder = tmp_path_factory.mktemp("trained")
     content = json.loads(drawn.human.read_text())
@@ -71,8 +72,13 @@ def trained(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         jobs.append(write_job(job, folder / name / arm))
     again = make_job(drawn, "solov2_r18", drawn.human, drawn.human)
     jobs.append(write_job(again, folder / "solov2_r18" / "again"))
+    content["categories"][0]["name"] = "plate"
+    write_json(folder / "plate.json", content)
+    bad = make_job(drawn, "solov2_r18", drawn.human, folder / "plate.json")
+    jobs.append(write_job(bad, folder / "bad"))
     result = run_runner(*jobs)
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
     return folder, result.stdout
 
 
@@ -193,16 +199,10 @@ def test_killed_training_continues_from_the_last_whole_checkpoint(
     assert steps == list(range(1, FAMILIES["solov2_r18"][0] + 1))
 
 
-def test_bad_jobs_end_with_status_2_and_one_message(drawn: Any, tmp_path: Path) -> None:
-    content = json.loads(drawn.val.read_text())
-    content["categories"][0]["name"] = "plate"
-    write_json(tmp_path / "val.json", content)
-    job = make_job(drawn, "solov2_r18", drawn.human, tmp_path / "val.json")
-    result = run_runner(write_job(job, tmp_path / "work"))
-    assert result.returncode == 2
-    assert "category 3 is 'plate' here but 'disc'" in result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
-    assert not list((tmp_path / "work").glob("*.pth"))
+def test_bad_jobs_end_with_status_2_and_one_message(trained: tuple[Path, str]) -> None:
+    folder, output = trained
+    assert "category 3 is 'plate' here but 'disc'" in output.splitlines()[-1]
+    assert not list((folder / "bad").glob("*.pth"))
 
 
 KEPT = """
