@@ -1,7 +1,7 @@
 """Every full-size recipe builds as published, trains on either file and predicts."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.phase2_configs.jobs import ARMS, make_job, run_script, write_job
 
 pytestmark = pytest.mark.slow
 
-BUILD_ALL = """
+TRAIN_AND_BUILD = """
 import json, math, sys, torch
 from pathlib import Path
 from mmdet.registry import MODELS
@@ -26,6 +26,13 @@ from mmengine.runner import Runner
 from phase2_configs.runner.recipe import file_dataset
 from phase2_configs.runner.training import build_config
 from mal_core.jobs.segmenter import read_job
+from phase2_configs.runner.train import main
+names, jobs, folders = (text.split("\\n") for text in sys.argv[1:])
+for job in jobs:
+    if status := main([job]):
+        sys.exit(f"{job}: {status}")
+    for checkpoint in Path(job).parent.glob("*.pth"):  # up to a gigabyte each
+        checkpoint.unlink()
 register_all_modules(init_default_scope=True)
 torch.manual_seed(0)
 def config_of(folder):
@@ -49,7 +56,7 @@ def step_and_predict(model, config):
     return {"finite": all(math.isfinite(value) for value in losses.values()),
             "moved": any(not torch.equal(after[name], old) for name, old in before.items()),
             "masks": list(found.masks.shape), "scores": len(found.scores)}
-for folder in map(Path, sys.argv[2:]):
+for folder in map(Path, folders):
     config, twin = (config_of(folder / arm) for arm in ("human", "pseudo"))
     human, pseudo = places(config.to_dict()), places(twin.to_dict())
     row = {"differing": sorted(p for p in human.keys() | pseudo.keys()
@@ -64,7 +71,7 @@ for folder in map(Path, sys.argv[2:]):
     model = MODELS.build(small.model)
     row["weights"] = sum(p.numel() for p in model.parameters())
     row["frozen"] = sum(not p.requires_grad for p in model.backbone.parameters())
-    if folder.name in sys.argv[1].split(","):
+    if folder.name in names:
         row |= step_and_predict(model, small)
     print("@", json.dumps([folder.name, row]))
     del model
@@ -117,18 +124,6 @@ FEW_PROPOSALS = {
 # Twice the weights again, which nobody resumes here: a gigabyte of the largest.
 NO_OPTIMIZER = {"default_hooks": {"checkpoint": {"save_optimizer": False}}}
 
-STEP_ALL = """
-import sys
-from pathlib import Path
-from phase2_configs.runner.train import main
-for path in sys.argv[1:]:
-    status = main([path])
-    for checkpoint in Path(path).parent.glob("*.pth"):  # up to a gigabyte each
-        checkpoint.unlink()
-    if status:
-        sys.exit(f"{path}: {status}")
-"""
-
 
 @pytest.fixture(scope="module")
 def files(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -155,43 +150,26 @@ def small() -> dict[str, SegmenterConfig]:
     return found
 
 
+@dataclass(frozen=True)
+class Done:
+    """Folders of the trainings of one recipe of each family, and what every recipe became."""
+
+    heads: dict[str, Path]
+    built: dict[str, dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def heads(
+def done(
     drawn: Any,
     files: dict[str, Path],
     small: dict[str, SegmenterConfig],
     tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, Path]:
-    """Folders of the trainings of one recipe of each family, in one process."""
+) -> Done:
+    """All of it in one process, which costs seconds to start."""
     root = tmp_path_factory.mktemp("heads")
-    folders = {name: root / str(number) for number, name in enumerate(FAMILY_HEADS)}
-    jobs = []
-    for name, folder in folders.items():
-        job = make_job(drawn, "solov2_r18", files["pseudo"], files["val"])
-        jobs.append(write_job(replace(job, recipe=small[name]), folder))
-    result = run_script(STEP_ALL, *jobs)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return folders
-
-
-@pytest.mark.parametrize("name", FAMILY_HEADS)
-def test_full_size_recipe_trains_and_predicts(
-    name: str, heads: dict[str, Path], files: dict[str, Path]
-) -> None:
-    lines = (heads[name] / "scalars.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2]
-    predictions = heads[name] / "predictions.json"
-    assert match_predictions(files["val"], predictions).metrics().ap is not None
-
-
-@pytest.fixture(scope="module")
-def built(
-    drawn: Any,
-    files: dict[str, Path],
-    small: dict[str, SegmenterConfig],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, dict[str, Any]]:
-    """What every recipe, and mmdet's own, becomes for either arm; in one process."""
+    few = make_job(drawn, "solov2_r18", files["pseudo"], files["val"])
+    heads = {name: root / str(number) for number, name in enumerate(FAMILY_HEADS)}
+    jobs = [write_job(replace(few, recipe=small[name]), heads[name]) for name in heads]
     folders = []
     for number, name in enumerate((*FULL_SIZE, STOCK)):
         folder = tmp_path_factory.mktemp("built") / (name if name != STOCK else str(number))
@@ -200,31 +178,38 @@ def built(
         for arm in ARMS:
             job = make_job(drawn, "solov2_r18", getattr(drawn, arm), drawn.val)
             write_job(replace(job, recipe=published), folder / arm)
-        job = make_job(drawn, "solov2_r18", files["pseudo"], files["val"])
-        write_job(replace(job, recipe=small[name]), folder / "small")
+        write_job(replace(few, recipe=small[name]), folder / "small")
         folders.append(folder)
-    result = run_script(BUILD_ALL, ",".join(OTHERS), *folders)
+    result = run_script(TRAIN_AND_BUILD, *("\n".join(map(str, x)) for x in (OTHERS, jobs, folders)))
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     rows = [json.loads(line[2:]) for line in result.stdout.splitlines() if line.startswith("@ ")]
     assert len(rows) == len(folders)
-    return dict(zip((*FULL_SIZE, STOCK), (row for _, row in rows), strict=True))
+    built = zip((*FULL_SIZE, STOCK), (row for _, row in rows), strict=True)
+    return Done(heads, dict(built))
+
+
+@pytest.mark.parametrize("name", FAMILY_HEADS)
+def test_full_size_recipe_trains_and_predicts(
+    name: str, done: Done, files: dict[str, Path]
+) -> None:
+    heads = done.heads
+    lines = (heads[name] / "scalars.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    predictions = heads[name] / "predictions.json"
+    assert match_predictions(files["val"], predictions).metrics().ap is not None
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_every_other_full_size_recipe_takes_a_step_and_predicts(
-    name: str, built: dict[str, dict[str, Any]]
-) -> None:
-    row = built[name]
+def test_every_other_full_size_recipe_takes_a_step_and_predicts(name: str, done: Done) -> None:
+    row = done.built[name]
     assert row["finite"]
     assert row["moved"], "a step must change the backbone"
     assert row["masks"] == [row["scores"], SIZE, SIZE]
 
 
 @pytest.mark.parametrize("name", [*FULL_SIZE, STOCK])
-def test_full_size_recipes_build_with_the_classes_of_the_file(
-    name: str, built: dict[str, dict[str, Any]]
-) -> None:
-    row = built[name]
+def test_full_size_recipes_build_with_the_classes_of_the_file(name: str, done: Done) -> None:
+    row = done.built[name]
     assert [place.rpartition(".")[2] for place in row["differing"]] == ["ann_file", "work_dir"]
     assert row["classes"] == ["disc", "slab"]
     assert row["colors"] == ["color_ignore_orientation"]
