@@ -37,6 +37,8 @@ class Imported:
         rejected: Ids whose mask is gone.
         unchanged: Masks that came back as they were.
         accepted, to_fix: Decisions that change nothing.
+        accepted_gone: Ids that were accepted, but an earlier import has dropped their mask.
+        accepted_others: Ids that were accepted, but have another mask now.
         gone: Ids whose region was removed in the tool.
         notes: What was left out and why.
     """
@@ -47,6 +49,8 @@ class Imported:
     unchanged: int = 0
     accepted: int = 0
     to_fix: int = 0
+    accepted_gone: list[int] = field(default_factory=list)
+    accepted_others: list[int] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -62,6 +66,17 @@ class Imported:
         ):
             if count:
                 out.append(f"{count} {what}")
+        if self.accepted_gone:
+            out.append(
+                f"{len(self.accepted_gone)} masks were accepted, but an earlier import has dropped "
+                f"them as rejected: annotations {_listed(self.accepted_gone)}. To have them back, "
+                "import these decisions into the labels from before it."
+            )
+        if self.accepted_others:
+            out.append(
+                f"{len(self.accepted_others)} masks are others now than those that were accepted, "
+                f"and stay as they are: annotations {_listed(self.accepted_others)}"
+            )
         if self.gone:
             out.append(
                 f"{len(self.gone)} masks have no region any more in {self.tool} and stay as they "
@@ -79,6 +94,8 @@ class Imported:
             "unchanged": self.unchanged,
             "accepted": self.accepted,
             "to_fix": self.to_fix,
+            "accepted_gone": sorted(self.accepted_gone),
+            "accepted_others": sorted(self.accepted_others),
             "gone": sorted(self.gone),
             "notes": self.notes,
         }
@@ -167,16 +184,27 @@ def _decide(
         elif decision.choice == "fix":
             found.to_fix += 1
         elif decision.choice == "accept":
-            found.accepted += 1
+            _accept(decision, label, found)
         elif label.entry.get(REVIEW) == REJECTED:
             found.unchanged += 1
         elif decision.mask is not None and decision.mask != mask_digest(label.rle):
             problems.append(
                 f"annotation {decision.annotation_id} has another mask now than the one that was "
-                "rejected. Review it again, or drop the decision."
+                "rejected. To keep it, set it to 'fix later' on the page (key f), which changes "
+                "no mask, save the decisions and import them again."
             )
         else:
             found.rejected.append(decision.annotation_id)
+
+
+def _accept(decision: Decision, label: LabeledObject, found: Imported) -> None:
+    """Count it only where the labels still have the mask that was looked at."""
+    if not coco_mask.area(label.rle):
+        found.accepted_gone.append(label.id)
+    elif decision.mask is not None and decision.mask != mask_digest(label.rle):
+        found.accepted_others.append(label.id)
+    else:
+        found.accepted += 1
 
 
 def _changed(

@@ -220,7 +220,10 @@ def test_a_coco_file_numbered_anew_is_refused(review):
         ({"annotation_id": 99999}, "annotation 99999 is not in the labels"),
         ({"annotation_id": None}, "it must be a whole number"),
         ({"decision": "maybe"}, "must be one of accept, reject, fix"),
-        ({"mask": "0123456789ab"}, "has another mask now than the one that was rejected"),
+        (
+            {"mask": "0123456789ab"},
+            "has another mask now than the one that was rejected. To keep it, set",
+        ),
         ({"mask": 3}, "it must be a text"),
     ],
 )
