@@ -139,6 +139,11 @@ def import_corrections(labels: Path, corrections: Path, output: Path) -> Importe
             f"{len(merged.settled)} masks were corrected differently by annotators of one task, "
             f"and the last correction is taken: annotations {_listed(merged.settled)}"
         )
+    over = [key for key, mask in new.items() if mask.label.entry.get("source") == HUMAN_SOURCE]
+    if over:
+        found.notes.append(
+            f"{len(over)} masks replace another human's correction: annotations {_listed(over)}"
+        )
     rejected = {key: matcher.label_of[key] for key in found.rejected}
     write_own_json(output, _changed(labeled, new, rejected))
     return found

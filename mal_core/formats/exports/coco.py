@@ -34,9 +34,9 @@ def write_coco_polygon(labeled: Labeled, target: Path, _photos: Photos) -> Losse
     return losses
 
 
-def polygon_content(labeled: Labeled, losses: Losses) -> Json:
-    """The file with every mask as polygons."""
-    annotations = _annotations(labeled, as_polygons, losses, crowds=True)
+def polygon_content(labeled: Labeled, losses: Losses, *, crowds: bool = True) -> Json:
+    """The file with every mask as polygons, with its crowds or without."""
+    annotations = _annotations(labeled, as_polygons, losses, crowds=crowds)
     return {**labeled.content, "annotations": annotations}
 
 

@@ -39,7 +39,8 @@ def write_cvat(labeled: Labeled, target: Path, photos: Photos) -> Losses:
     ElementTree.indent(root)
     with atomic_path(target / XML) as temporary:
         ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
-    write_json(target / COCO, _with_attributes(polygon_content(labeled, Losses()), labeled))
+    content = polygon_content(labeled, Losses(), crowds=False)
+    write_json(target / COCO, _with_attributes(content, labeled))
     write_json(target / SETUP, [_raw_label(name) for name in labeled.class_names()], indent=1)
     photos.link(labeled.content, target / "images")  # where datumaro looks for them
     return losses
@@ -49,8 +50,7 @@ def _with_attributes(content: Json, labeled: Labeled) -> Json:
     """CVAT numbers annotations anew, and keeps attributes."""
     ours = {instance.id: instance for instance in labeled.objects}
     annotations = [
-        {**entry, "attributes": _attributes(ours[entry["id"]])} if entry["id"] in ours else entry
-        for entry in content["annotations"]
+        {**entry, "attributes": _attributes(ours[entry["id"]])} for entry in content["annotations"]
     ]
     return {**content, "annotations": annotations}
 

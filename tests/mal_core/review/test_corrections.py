@@ -5,17 +5,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mal_core.data.adopted import adopt_labels
 from mal_core.formats.exports import export_labels
-from mal_core.formats.exports.labeled import Photos
+from mal_core.formats.exports.cvat import row_runs
+from mal_core.formats.exports.labeled import CROWD, Photos
 from mal_core.review.corrections import import_corrections
-from tests.builders import encode
+from tests.builders import HEIGHT, encode
 from tests.mal_core.review.reviewed import (
     MASKS,
     Review,
     annotated,
+    attribute,
     by_id,
     corrected_xml,
     decisions,
@@ -60,6 +63,28 @@ def test_ten_masks_of_label_studio_and_ten_of_cvat_are_exactly_twenty_changes(tm
         assert new[key]["bbox"] == old[key]["bbox"]
         assert new[key]["note"] == old[key]["note"]
         assert not {"score_interval", "score_components"} & new[key].keys()
+
+
+def test_a_correction_of_another_humans_correction_is_told(review, tmp_path):
+    """By the id, whichever tool; what is a machine's mask so far is not worth a word."""
+    first, last, xml = tmp_path / "first.json", tmp_path / "last.json", tmp_path / "a.xml"
+    brushed = annotated(review.queue, review.labeled, review.ids[:2])
+    found = import_corrections(review.files.annotations, review.save(brushed), first)
+    assert found.notes == []
+    tree = corrected_xml(review.queue, review.labeled, review.ids[1:4])
+    both = [mask for mask in tree.iter("mask") if attribute(mask).text == str(review.ids[1])]
+    both[0].set("top", "1")  # a px further down than what the other tool has
+    both[0].set("height", str(HEIGHT - 1))
+    rows = shifted(review.labeled, review.ids[1])[:-1]
+    both[0].set("rle", ", ".join(map(str, row_runs(rows))))
+    tree.write(xml)
+    found = import_corrections(first, xml, last)
+    assert set(found.corrected) == set(review.ids[1:4])
+    assert found.notes == [
+        f"1 masks replace another human's correction: annotations {review.ids[1]}"
+    ]
+    wanted = np.roll(shifted(review.labeled, review.ids[1]), 1, axis=0)
+    assert (masks_in(last)[review.ids[1]] == wanted).all()
 
 
 def test_the_bytes_of_other_labels_stay_as_they_were(review, tmp_path):
@@ -115,11 +140,16 @@ def test_each_form_brings_back_what_was_changed_and_nothing_else(written, review
         assert (masks[key] == shifted(review.labeled, key)).all()
 
 
-@pytest.mark.parametrize("name", ["label_studio", "cvat"])
+@pytest.mark.parametrize("name", ["label_studio", "annotations.xml", "instances.json"])
 def test_what_export_labels_writes_comes_back_as_well(name, review, tmp_path):
-    export_labels(review.files.annotations, name, tmp_path / "x", Photos())
-    if name == "cvat":
-        path = tmp_path / "x" / "annotations.xml"
+    form = name if name == "label_studio" else "cvat"
+    losses = export_labels(review.files.annotations, form, tmp_path / "x", Photos())
+    crowds = [entry["id"] for entry in review.files.content()["annotations"] if entry["iscrowd"]]
+    assert losses.left_out[CROWD] == crowds
+    if form == "cvat":
+        path = tmp_path / "x" / name
+        if name == "instances.json":
+            assert not set(crowds) & set(by_id(path))
     else:
         (tmp_path / "q").mkdir()
         (tmp_path / "x").rename(tmp_path / "q" / "label_studio")
