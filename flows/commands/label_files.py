@@ -10,6 +10,9 @@ from flows.stages.run import Run
 from mal_core.errors import ConfigError
 from mal_core.processes.own_folder import OwnFolder
 
+WITH_URLS = ("label_studio",)
+"""Forms that name photos by addresses."""
+
 
 def labels_of(config: RunConfig) -> Path:
     """The labeled file that a verb is about: the given one, else that of the working folder.
@@ -59,6 +62,12 @@ def export(config: RunConfig) -> list[str]:
     if config.format is None:
         known = ", ".join(get_args(ExportFormat))
         message = f"Missing mandatory value: format. Give format=NAME, one of {known}."
+        raise ConfigError(message)
+    if config.image_url is not None and config.format not in WITH_URLS:
+        message = (
+            f"image_url={config.image_url}: format={config.format} has no addresses of photos; "
+            f"{', '.join(WITH_URLS)} has. Leave it out."
+        )
         raise ConfigError(message)
     labels = labels_of(config)
     target = chosen_folder(config, f"mal export-labels format={config.format}", labels)

@@ -27,6 +27,8 @@ CODE: dict[Kind, str] = {
 }
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
 MMDET = ("onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
+IMAGES = ".images"
+WHICH = " (a photo or more; the digest is of all, so which ones is not known)"
 FIELDS = {
     "kind": str,
     "file": str,
@@ -163,11 +165,13 @@ def versions(kind: Kind) -> Json:
     return {"code": code_version([CODE[kind]]), "python": platform.python_version(), **found}
 
 
-def _read(path: Path) -> Json:
+def _read(path: Path, of: Path | None = None) -> Json:
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError as error:
         message = f"{path}: no such file. `mal train`, `label` and `segment` leave one."
+        if of is not None and not of.exists():
+            message = f"{of}: no such file"
         raise ConfigError(message) from error
     except (ValueError, RecursionError, OSError) as error:
         message = f"{path} is no manifest ({error})."
@@ -192,10 +196,10 @@ def differences(file: Path) -> list[str]:
         file: A labeled file, a checkpoint, or the manifest of one.
 
     Raises:
-        ConfigError: There is no manifest, or its settings are those of another version.
+        ConfigError: There is no file or manifest, or its settings are those of another version.
     """
     path = manifest_of(file)
-    told = _read(path)
+    told = _read(path, of=file)
     if not is_intact(told):
         return [f"{path.name}: the manifest itself was altered"]
     _require_complete(path, told)
@@ -212,7 +216,8 @@ def differences(file: Path) -> list[str]:
     for name in sorted(told["digests"].keys() | now.keys()):
         then, today = told["digests"].get(name), now.get(name)
         if then != today:
-            found.append(_line(name, then, today))
+            photos = WHICH if name.endswith(IMAGES) and None not in (then, today) else ""
+            found.append(f"{_line(name, then, today)}{photos}")
     here = versions(told["kind"])
     for name, then in told["versions"].items():
         if here.get(name) != then:

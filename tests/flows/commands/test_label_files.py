@@ -59,6 +59,11 @@ def test_a_folder_of_something_else_is_refused_by_name(tmp_path):
         ("format=yolo output=x workdir=nowhere", "train.json: no such file. Give labels=FILE"),
         ("output=x", "Give format=NAME, one of coco_rle"),
         ("format=yolo labels={labels}", "Give output=DIR"),
+        (
+            "format=yolo labels={labels} output=x image_url=https://a/b/",
+            r"^image_url=https://a/b/: format=yolo has no addresses of photos; label_studio has\. "
+            r"Leave it out\.$",
+        ),
         ("format=yolo labels={labels} output=x images=nowhere", "no such folder"),
     ],
 )

@@ -141,9 +141,27 @@ def expect_guide_of_a_file(mal: Mal, checkpoint: Path, guide: Path) -> None:
 
 
 def test_a_file_without_a_manifest_cannot_be_verified(mal: Mal, tmp_path: Path) -> None:
-    status, _, err = mal("verify", str(tmp_path / "labels.json"))
+    labels = tmp_path / "labels.json"
+    status, _, err = mal("verify", str(labels))
     assert status == 2
-    assert "labels.manifest.json: no such file" in err
+    assert err.endswith(f"{labels}: no such file\n")
+    labels.write_text("{}")
+    status, _, err = mal("verify", str(labels))
+    assert status == 2
+    assert "labels.manifest.json: no such file. `mal train`" in err
+
+
+def test_a_replaced_photo_is_told_as_one_of_all(files: CocoFiles, mal: Mal, tmp_path: Path) -> None:
+    output = tmp_path / "labels.json"
+    assert mal("label", *given(files), "labeler=box", f"output={output}")[0] == 0
+    then = json.loads(manifest_of(output).read_text())["digests"]["train.images"]
+    photo = next(files.images.rglob("1.png"))
+    photo.write_bytes(photo.read_bytes() + b"x")
+    status, _, err = mal("verify", str(output))
+    assert status == 1
+    (told,) = [line for line in err.splitlines() if "train.images" in line]
+    assert told.startswith(f"  - train.images: was {then[:16]}, is ")
+    assert told.endswith(" (a photo or more; the digest is of all, so which ones is not known)")
 
 
 def test_the_policy_refuses_images_and_encoders_by_name(files: CocoFiles, mal: Mal) -> None:
