@@ -36,7 +36,8 @@ def read_coco(content: object, path: Path) -> Given:
     if not numbered_anew:
         own = [entry.get("id") for entry in entries if is_mask(entry.get("segmentation"))]
         problems += repeated_ids(key for key in own if type(key) is int)
-    found = Given(tool="COCO")
+    # CVAT's has all that a photo has; others may have a part.
+    found = Given(tool="COCO", photos=_file_names(images) if numbered_anew else [])
     unmasked = 0
     for index, entry in enumerate(content["annotations"]):
         where = label_of("annotation", index, entry)
@@ -60,6 +61,11 @@ def _images(content: Json) -> dict[object, Json]:
         for image in content["images"]
         if isinstance(image, dict) and type(image.get("id")) is int
     }
+
+
+def _file_names(images: dict[object, Json]) -> list[str]:
+    names = (image.get("file_name") for image in images.values())
+    return [name for name in names if isinstance(name, str)]
 
 
 def _names(content: Json) -> dict[object, str]:

@@ -16,14 +16,13 @@ from mal_core.review.coco import read_coco
 from mal_core.review.cvat import read_cvat
 from mal_core.review.decisions import Decision, is_decisions, read_decisions
 from mal_core.review.digests import mask_digest
-from mal_core.review.given import Given
+from mal_core.review.given import SHOWN, Given
 from mal_core.review.label_studio import read_label_studio
 from mal_core.review.matching import Drawn, Matcher
 from mal_core.review.merging import merge, replaced_digests
 from mal_core.types import HUMAN_SOURCE, REJECTED, REPLACED, REVIEW, Rle
 
 HUMAN_SCORE = 1.0
-SHOWN = 10
 Json = dict[str, Any]
 
 
@@ -40,6 +39,7 @@ class Imported:
         accepted_gone: Ids that were accepted, but an earlier import has dropped their mask.
         accepted_others: Ids that were accepted, but have another mask now.
         gone: Ids whose region was removed in the tool.
+        absent: Ids that the tool's photos have in the labels alone, the lowest score first.
         notes: What was left out and why.
     """
 
@@ -52,6 +52,7 @@ class Imported:
     accepted_gone: list[int] = field(default_factory=list)
     accepted_others: list[int] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
+    absent: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -83,6 +84,12 @@ class Imported:
                 f"are: annotations {_listed(self.gone)}. Reject them on the page of the review, "
                 "if they should go."
             )
+        if self.absent:
+            out.append(
+                f"{len(self.absent)} masks of photos in this file are not in it and stay as they "
+                "are, never sent or deleted there; the lowest score first: annotations "
+                f"{_first(self.absent)}. Reject them on the page of the review, if they should go."
+            )
         return [*out, *(f"note: {note}" for note in self.notes)]
 
     def to_json(self) -> Json:
@@ -97,6 +104,7 @@ class Imported:
             "accepted_gone": sorted(self.accepted_gone),
             "accepted_others": sorted(self.accepted_others),
             "gone": sorted(self.gone),
+            "absent": self.absent,
             "notes": self.notes,
         }
 
@@ -139,6 +147,7 @@ def import_corrections(labels: Path, corrections: Path, output: Path) -> Importe
             f"{len(merged.settled)} masks were corrected differently by annotators of one task, "
             f"and the last correction is taken: annotations {_listed(merged.settled)}"
         )
+    found.absent = matcher.absent(given.photos, {mask.label.id for mask in drawn})
     over = [key for key, mask in new.items() if mask.label.entry.get("source") == HUMAN_SOURCE]
     if over:
         found.notes.append(
@@ -253,5 +262,9 @@ def _digest_of(before: LabeledObject) -> list[str]:
 
 
 def _listed(ids: Sequence[int]) -> str:
-    shown = ", ".join(str(key) for key in sorted(ids)[:SHOWN])
+    return _first(sorted(ids))
+
+
+def _first(ids: Sequence[int]) -> str:
+    shown = ", ".join(str(key) for key in ids[:SHOWN])
     return shown + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")

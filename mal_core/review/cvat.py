@@ -3,7 +3,6 @@
 import contextlib
 import reprlib
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,6 @@ def read_cvat(path: Path) -> Given:
     """
     problems: list[str] = []
     found = Given(tool="CVAT")
-    others: Counter[str] = Counter()
     images = 0
     try:
         with _opened(path) as stream:
@@ -41,7 +39,7 @@ def read_cvat(path: Path) -> Given:
                 elif element.tag == "image":
                     images += 1
                     found.shapes += _shapes(element, problems)
-                    others.update(child.tag for child in element if child.tag in OTHERS)
+                    _leave_out(element, found)
                     element.clear()
     except TextError as error:
         raise DatasetError(path, [str(error)]) from error
@@ -51,10 +49,19 @@ def read_cvat(path: Path) -> Given:
         problems.append(f"has no <image>. {EXPORT}")
     if problems:
         raise DatasetError(path, problems)
-    found.notes += [
-        f"{count} x <{tag}> is no mask and is left out" for tag, count in others.items()
-    ]
+    found.note_others()
     return found
+
+
+def _leave_out(image: ElementTree.Element, found: Given) -> None:
+    """Remember the photo, and what is on it and is no mask."""
+    name = image.get("name", "")
+    found.photos.append(name)
+    for child in image:
+        if child.tag in OTHERS:
+            given = _attribute(child)
+            where = f"{name}, annotation {reprlib.repr(given)[1:-1]}" if given else name
+            found.leave_out(f"<{child.tag}>", where)
 
 
 @contextlib.contextmanager

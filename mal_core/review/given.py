@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from mal_core.review.decisions import Decision
 
+SHOWN = 10
+
 
 class Submission(NamedTuple):
     """What one person has sent of one task; of a task, later ones compare greater.
@@ -67,6 +69,9 @@ class Given:
         shapes: In the order of the file.
         decisions: Of the page.
         gone: Ids whose region was there and is not any more.
+        photos: Names of photos of which the file has all that the tool has; what is not there was
+            deleted in the tool, or never sent.
+        others: Where regions are that are no masks, by their kind.
         notes: What was left out and why, one sentence each.
     """
 
@@ -74,4 +79,19 @@ class Given:
     shapes: list[Shape] = field(default_factory=list)
     decisions: Sequence[Decision] = ()
     gone: list[int] = field(default_factory=list)
+    photos: list[str] = field(default_factory=list)
+    others: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, kind: str, where: str) -> None:
+        """Remember a region that is no mask."""
+        self.others.setdefault(kind, []).append(where)
+
+    def note_others(self) -> None:
+        """Say what was left out as no mask."""
+        for kind, places in self.others.items():
+            more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+            self.notes.append(
+                f"{len(places)} x {kind} is no mask and is left out: "
+                f"{'; '.join(places[:SHOWN])}{more}"
+            )

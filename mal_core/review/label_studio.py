@@ -69,6 +69,7 @@ def read_label_studio(tasks: list[Any], path: Path) -> Given:
     ):
         if count:
             found.notes.append(f"{count} {what}")
+    found.note_others()
     if problems:
         raise DatasetError(path, problems)
     return found
@@ -155,11 +156,17 @@ def _take(annotation: Json, task: Json, place: _Place, found: Given, problems: l
                 f"{place.task}, region {_name(region)} is a bitmask, which is not read. Use the "
                 "labeling setup that lies beside the tasks, with BrushLabels or PolygonLabels."
             )
+        else:
+            found.leave_out(_kind(region), f"{place.task}, region {_name(region)}")
     data = task.get("data")
     ids = data.get("annotation_ids", []) if isinstance(data, dict) else []
     known = ids if isinstance(ids, list) else []
     found.gone += [known_id for known_id in known if type(known_id) is int and known_id not in seen]
     return rectangles
+
+
+def _kind(region: Json) -> str:
+    return reprlib.repr(region.get("type", "region")).strip("'\"")
 
 
 def _name(region: Json) -> str:

@@ -1,7 +1,8 @@
 """Which label each shape of a tool belongs to, and whether it can be that label's mask."""
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -77,6 +78,24 @@ class Matcher:
                 placed.append(found)
                 own.add(found.label.id)
         return [*named, *placed], len(placed)
+
+    def absent(self, photos: Sequence[str], came: Collection[int]) -> list[int]:
+        """Ids of the masks on some photos that are not among those that came back.
+
+        The lowest score first, as a queue has them: what was in it comes before what was not. A
+        name without its folders counts where it is of one photo only.
+        """
+        found: list[tuple[float, int]] = []
+        for photo in set(photos):
+            names = {photo} if photo in self._on else self._full.get(PurePosixPath(photo).name, ())
+            if len(names) == 1:
+                on = (label for name in names for label in self._on.get(name, ()))
+                found += [
+                    (math.inf if label.score is None else label.score, label.id)
+                    for label in on
+                    if label.id not in came and coco_mask.area(label.rle)
+                ]
+        return [key for _, key in sorted(found)]
 
     def _by_id(self, shape: Shape, problems: list[str]) -> Drawn | None:
         assert shape.key is not None  # noqa: S101 - the caller asked
