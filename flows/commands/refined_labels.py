@@ -1,7 +1,7 @@
 """`mal refine`: better versions of masks that are there already, whoever drew them."""
 
 from flows.settings.run_config import RunConfig
-from flows.stages import targets
+from flows.stages import cards, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
@@ -25,7 +25,7 @@ def refine(config: RunConfig) -> str:
     if given is None or config.images is None or config.output is None:
         message = "mal refine needs pseudo_labels=FILE images=DIR output=FILE."
         raise ConfigError(message)
-    targets.check_output(config)
+    targets.check_labels_output(config)
     run = Run(config)
     labels = in_utf8(run, given)
     with told_of({labels: given}):
@@ -39,4 +39,5 @@ def refine(config: RunConfig) -> str:
                 checkpoint=config.checkpoint,
                 trust=config.trust,
             )
+            cards.write_rewritten(run, given, config.output, "refinement")
     return found.summary()

@@ -8,10 +8,11 @@ from flows.commands.label_files import chosen_folder, labels_of
 from flows.dashboard import reviews
 from flows.settings import composing
 from flows.settings.run_config import RunConfig
-from flows.stages import inputs, targets
+from flows.stages import cards, inputs, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
+from flows.store.manifest import SEAL, manifest_of
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes.files import write_json
 from mal_core.processes.own_folder import OwnFolder
@@ -178,10 +179,13 @@ def import_corrections(config: RunConfig) -> list[str]:
         raise ConfigError(message)
     labels, output = labels_of(config), config.output
     changes = output.with_name(f"{output.stem}{CHANGES}")
-    targets.check_output(config, beside={changes: {"labels", "corrections"}}, read=[labels])
-    plain = in_utf8(Run(config), labels)
+    beside = {changes: {"labels", "corrections"}, manifest_of(output): {SEAL, "sha256"}}
+    targets.check_output(config, beside=beside, read=[labels])
+    run = Run(config)
+    plain = in_utf8(run, labels)
     with told_of({plain: labels}), targets.writable(output):
         found = corrections.import_corrections(plain, config.corrections, output)
         record = {"labels": labels.name, "corrections": config.corrections.name}
         write_json(changes, {**record, **found.to_json()}, indent=1)
+        cards.write_rewritten(run, labels, output, "review")
     return [*found.lines(), f"changes: {changes}", str(output)]

@@ -2,7 +2,7 @@
 
 from flows.commands.compared_files import compared_files
 from flows.settings.run_config import RunConfig
-from flows.stages import targets
+from flows.stages import cards, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
@@ -21,12 +21,13 @@ def score(config: RunConfig) -> str:
     if config.labels is None or config.images is None or config.output is None:
         message = "mal score needs labels=FILE images=DIR output=FILE."
         raise ConfigError(message)
-    targets.check_output(config)
+    targets.check_labels_output(config)
     run = Run(config)
     labels = in_utf8(run, config.labels)
     with told_of({labels: config.labels}), targets.writable(config.output):
         photos = photos_of(run, config.images, labels)
         found = score_file(labels, photos, config.output, checkpoint=config.checkpoint)
+        cards.write_rewritten(run, config.labels, config.output, "scores")
     return found.summary()
 
 
@@ -43,7 +44,8 @@ def calibrate(config: RunConfig) -> str:
     if config.labels is None or config.human is None or config.output is None:
         message = "mal calibrate needs labels=FILE human=FILE output=FILE."
         raise ConfigError(message)
-    target = targets.check_output(config)
+    target = targets.check_labels_output(config)
     with compared_files(config) as files, targets.writable(target):
         found = fit_scores(files.labels, files.human, target)
+        cards.write_rewritten(Run(config), config.labels, target, "calibration")
     return calibration_text(found)

@@ -19,12 +19,18 @@ from mal_core.models.provenance import EncoderOrigin, read_origin
 from mal_core.processes.files import sha256_file, write_json
 from mal_core.processes.records import to_json
 
-Kind = Literal["labels", "labeler", "segmenter"]
+Kind = Literal["labels", "labeler", "segmenter", "scores", "calibration", "refinement", "review"]
 CODE: dict[Kind, str] = {
     "labels": "mal_core.labeling.work",
     "labeler": "mal_core.training.loop",
     "segmenter": "mal_core.jobs.segmenter",
+    "scores": "mal_core.labelers.scoring",
+    "calibration": "mal_core.evaluation.calibration",
+    "refinement": "mal_core.labelers.refined_file",
+    "review": "mal_core.review.corrections",
 }
+"""The last four are labels that a command has written again."""
+REWRITTEN = ("scores", "calibration", "refinement", "review")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
 MMDET = ("onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 IMAGES = ".images"
@@ -84,6 +90,50 @@ def write_card(
     return card
 
 
+def write_rewritten(run: Run, labels: Path, output: Path, kind: Kind) -> None:
+    """Write the manifest of labels that a command has made of others, where those have one.
+
+    It carries their licences on. Human corrections and scores add none, a checkpoint its own.
+
+    Args:
+        run: Of the command.
+        labels: The file it read.
+        output: The file it wrote.
+        kind: Which command, one of `REWRITTEN`.
+    """
+    parts, checkpoint = licensing.parts_beside(labels), run.config.checkpoint
+    target = manifest_of(output)
+    if parts is None:
+        target.unlink(missing_ok=True)  # of a file that was there before
+        return
+    added = [] if checkpoint is None else licensing.parts_of_checkpoint(checkpoint)
+    content = {
+        "kind": kind,
+        "file": output.name,
+        "sha256": sha256_file(output),
+        "digests": digests(run, kind),
+        "versions": versions(kind),
+        "licences": to_json(card_of(dict.fromkeys([*parts, *added]))),
+        "settings": composing.plain(run.config),
+    }
+    write_json(target, sealed(content), indent=1)
+
+
+def _rewritten_digests(run: Run) -> Json:
+    config = run.config
+    labels = config.labels
+    if labels is None and config.pseudo_labels is None:
+        labels = config.workdir / "labels" / "train.json"
+    files = {
+        "labels": labels,
+        "pseudo_labels": config.pseudo_labels,
+        "corrections": config.corrections,
+        "human": config.human,
+        "checkpoint": config.checkpoint,
+    }
+    return {name: run.store.digests.digest(path) for name, path in files.items() if path}
+
+
 def reads(run: Run, stored: Stored, kind: Kind) -> dict[str, ReadCertificate]:
     """What phase 1 has read for an output: for a guide, in training, in labeling."""
     return _certificates(_readers(run, stored, kind))
@@ -138,6 +188,8 @@ def _origin(run: Run) -> EncoderOrigin | None:
 
 def digests(run: Run, kind: Kind) -> Json:
     """Digests of all files that decide a file of this kind; None for one that cannot be read."""
+    if kind in REWRITTEN:
+        return _rewritten_digests(run)
     config, found, of = run.config, inputs.inputs(run), run.store.digests.digest
     splits = {"train": found.train}
     if kind == "segmenter" and found.val is not None:

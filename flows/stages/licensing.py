@@ -26,12 +26,14 @@ IMAGES, VAL_IMAGES, ENCODER = "images of data.train", "images of data.val", "enc
 LABELS, GUIDE, WEIGHTS = "given labels", "guide", "segmenter weights"
 CHECKPOINT, DRAWER, GUIDE_WEIGHTS = "checkpoint", "labeler weights", "guide weights"
 OF_CHECKPOINT = "what the checkpoint was made of: "
+OF_LABELS = "what the given labels were made of: "
 ADVICE = {
     ENCODER: "Choose another encoder, or state the licence by encoder.license=NAME.",
     IMAGES: "Leave those images out, or state the licence of unstated ones by data.license=NAME "
     "(own, CC0, CC-BY-4.0, ...).",
     VAL_IMAGES: "Leave them out, or state the licence of unstated ones by data.license=NAME.",
-    LABELS: "Make labels of your own, or leave license_policy out where you may use them.",
+    LABELS: "Make labels of your own, or lay the manifest that their command left back beside "
+    "them, or leave license_policy out where you may use them.",
     GUIDE: "Leave mal.guide out, or license_policy where you may use its masks.",
     GUIDE_WEIGHTS: "Choose another labeler for mal.guide, or leave license_policy out where you "
     "may use them.",
@@ -40,6 +42,10 @@ ADVICE = {
     **{
         f"{OF_CHECKPOINT}{part}": "Train another, or leave license_policy out where you may use it."
         for part in (IMAGES, LABELS, GUIDE, GUIDE_WEIGHTS)
+    },
+    **{
+        f"{OF_LABELS}{part}": "Make others, or leave license_policy out where you may use them."
+        for part in (IMAGES, ENCODER, LABELS, GUIDE, GUIDE_WEIGHTS, CHECKPOINT, DRAWER)
     },
     DRAWER: "Choose another labeler, or leave license_policy out where you may use them.",
     WEIGHTS: "Leave segmenter.weights out, or license_policy where you may use the file.",
@@ -88,7 +94,7 @@ def _drawers(config: RunConfig) -> tuple[MemberConfig, ...]:
 def label_parts(config: RunConfig) -> Iterator[LicensedPart]:
     """Licences of what labels are made with besides images and encoder."""
     if config.pseudo_labels is not None:
-        yield _part(LABELS, config.pseudo_labels.name, None, "nothing")
+        yield from _given_parts(config.pseudo_labels)
         return
     drawers = _drawers(config)
     yield from _weights_parts(DRAWER, drawers)
@@ -102,6 +108,17 @@ def label_parts(config: RunConfig) -> Iterator[LicensedPart]:
         yield _part(GUIDE, config.mal.guide.name, None, "nothing")
 
 
+def _given_parts(labels: Path) -> Iterator[LicensedPart]:
+    """What their manifest says that they were made of."""
+    made_of = parts_beside(labels)
+    if made_of is None:
+        stated_by = f"nothing ({manifest_of(labels).name} of this file is not beside it)"
+        yield _part(LABELS, labels.name, None, stated_by)
+    for part in made_of or ():
+        title = part.part if part.part.startswith(OF_LABELS) else f"{OF_LABELS}{part.part}"
+        yield dataclasses.replace(part, part=title)
+
+
 def _weights_parts(title: str, drawers: Sequence[MemberConfig]) -> Iterator[LicensedPart]:
     """Licences of the weights of those that draw with weights which somebody else has trained."""
     for weights in sorted({str(one.weights) for one in drawers if one.name in FOUNDATIONS}):
@@ -113,25 +130,38 @@ def _weights_parts(title: str, drawers: Sequence[MemberConfig]) -> Iterator[Lice
 
 def _checkpoint_parts(checkpoint: Path) -> Iterator[LicensedPart]:
     """What its manifest says of what it was trained on; its encoder it names itself."""
-    told = _manifest(checkpoint)
-    if told is None:
+    made_of = parts_beside(checkpoint)
+    if made_of is None:
         stated_by = f"nothing ({manifest_of(checkpoint).name} of this file is not beside it)"
         yield _part(CHECKPOINT, checkpoint.name, None, stated_by)
         return
-    for part in from_json(LicenceCard, told["licences"], "licences").parts:
+    for part in made_of:
         if part.part != ENCODER:
             yield dataclasses.replace(part, part=f"{OF_CHECKPOINT}{part.part}")
 
 
-def _manifest(checkpoint: Path) -> dict[str, Any] | None:
-    """The manifest of a checkpoint; None where there is none of this very file."""
+def parts_of_checkpoint(checkpoint: Path) -> list[LicensedPart]:
+    """Licences of a checkpoint that something is made with, its encoder's included."""
+    from mal_core.models.checkpoints import checkpoint_origin  # torch
+
+    encoder = encoder_part(checkpoint_origin(checkpoint))
+    return [*([] if encoder is None else [encoder]), *_checkpoint_parts(checkpoint)]
+
+
+def parts_beside(file: Path) -> tuple[LicensedPart, ...] | None:
+    """What the manifest beside a file says that it is made of; None where none is of this file."""
+    told = _manifest(file)
+    return None if told is None else from_json(LicenceCard, told["licences"], "licences").parts
+
+
+def _manifest(file: Path) -> dict[str, Any] | None:
     try:
-        told = json.loads(manifest_of(checkpoint).read_text())
+        told = json.loads(manifest_of(file).read_text())
     except (OSError, ValueError):
         return None
     if not isinstance(told, dict) or not is_intact(told) or "licences" not in told:
         return None
-    return told if told.get("sha256") == sha256_file(checkpoint) else None
+    return told if told.get("sha256") == sha256_file(file) else None
 
 
 def segmenter_parts(config: RunConfig) -> Iterator[LicensedPart]:
