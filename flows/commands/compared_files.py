@@ -97,12 +97,12 @@ def _voc(config: RunConfig, given: Path) -> Json:
 
     masks = given / OBJECTS
     if not masks.is_dir():
-        return voc_to_coco(given, given)
+        return voc_to_coco(config.images, given)
     human = config.human
     assert human is not None  # noqa: S101 - settings demand both
     for xml in (given / "Annotations", human / "Annotations", human):
         if xml.is_dir() or (xml.is_file() and xml.suffix.lower() in LIST_SUFFIXES):
-            return voc_to_coco(given, xml, masks=masks)
+            return voc_to_coco(config.images, xml, masks=masks)
     problem = f"has {OBJECTS}, but no Annotations: human= must be the folder of its XML files."
     raise DatasetError(given, [problem])
 

@@ -35,7 +35,7 @@ COORDINATE = re.compile(r"[xy]\d*").fullmatch
 
 
 def voc_to_coco(
-    images: Path,
+    images: Path | None,
     annotations: Path,
     *,
     masks: Path | None = None,
@@ -51,7 +51,7 @@ def voc_to_coco(
 
     Args:
         images: Folder of the photos; a photo that is not there is looked for by the name of the
-            XML file.
+            XML file. None: not known, each file is of the photo that it names.
         annotations: The folder `Annotations` with what lies below it, one XML file, or a list
             of names (ImageSets/Main/x.txt) whose XML files lie in `Annotations` beside it, or up
             to two folders up.
@@ -64,7 +64,7 @@ def voc_to_coco(
     problems: list[str] = []
     root, paths = xml_files(annotations, problems)
     parsed = [(path.relative_to(root), _parse(path, root, masks, problems)) for path in paths]
-    misnamed = list(settle_names(parsed, images))
+    misnamed = [] if images is None else list(settle_names(parsed, images))
     problems += misnamed
     sized = [file for _, file in parsed if file is not None]
     problem = _form_problem(sized)

@@ -163,7 +163,7 @@ def test_the_root_of_rows_is_answered_with_the_folder_that_has_them(yolo, tmp_pa
     with pytest.raises(DatasetError) as caught:
         scores(tmp_path, *yolo, f"labels={root}")
     (problem,) = caught.value.problems
-    assert f"those of {root / 'labels' / 'val'} have the names of images there" in problem
+    assert f"those of {root / 'labels' / 'val'} have names of images of" in problem
 
 
 @pytest.mark.parametrize(
