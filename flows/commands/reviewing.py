@@ -12,7 +12,6 @@ from flows.stages import cards, inputs, targets
 from flows.stages.images import photos_of
 from flows.stages.normal_form import in_utf8
 from flows.stages.run import Run
-from flows.store.manifest import SEAL, manifest_of
 from mal_core.errors import ConfigError, DatasetError, told_of
 from mal_core.processes.files import write_json
 from mal_core.processes.own_folder import OwnFolder
@@ -179,8 +178,8 @@ def import_corrections(config: RunConfig) -> list[str]:
         raise ConfigError(message)
     labels, output = labels_of(config), config.output
     changes = output.with_name(f"{output.stem}{CHANGES}")
-    beside = {changes: {"labels", "corrections"}, manifest_of(output): {SEAL, "sha256"}}
-    targets.check_output(config, beside=beside, read=[labels])
+    beside = {changes: {"labels", "corrections"}}
+    targets.check_labels_output(config, beside=beside, read=[labels])
     run = Run(config)
     plain = in_utf8(run, labels)
     with told_of({plain: labels}), targets.writable(output):

@@ -1,5 +1,6 @@
 """Masks that somebody else made, as the pseudo-labels of a run."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def unscored_note(run: Run) -> str | None:
     hows = [one.label_weights for one in run.config.segmenters if one.label_weights != "none"]
     if labels is None or not hows:
         return None
-    scored, without = _count(in_utf8(run, labels))
+    plain = in_utf8(run, labels)
+    scored, without = _count(plain, run.store.digests.digest(plain))
     told, total = f"segmenter.label_weights={hows[0]}", scored + without
     if not scored:
         message = (
@@ -97,7 +99,8 @@ def unscored_note(run: Run) -> str | None:
     )
 
 
-def _count(labels: Path) -> tuple[int, int]:
+@functools.lru_cache(maxsize=4)  # every stage that reads the labels asks
+def _count(labels: Path, _digest: str | None) -> tuple[int, int]:
     """How many masks of objects have a score, and how many would need one."""
     masks = [
         entry

@@ -12,7 +12,7 @@ from flows.stages.normal_form import left_out
 from flows.stages.run import Run
 from mal_core.config import SplitConfig
 from mal_core.data.coco import parse_coco
-from mal_core.data.images.headers import UNREADABLE, read_header
+from mal_core.data.images.headers import UNREADABLE, ImageHeader, read_header
 from mal_core.data.images.loading import wrong_images
 from mal_core.data.inspection.name_repair import with_inner_names
 from mal_core.data.inspection.number_repair import with_numbers
@@ -153,19 +153,26 @@ def _root_of(name: str, roots: Sequence[Path]) -> Path:
 
 
 def _size(root: Path, name: str, *, stored: bool) -> tuple[int, int] | None:
-    try:
-        header = read_header(root / name)
-    except UNREADABLE:
+    header = _header(root, name)
+    if header is None:
         return None
     return header.size if stored else header.shown_size  # as drawn on what viewers show
 
 
+def _header(root: Path, name: str) -> ImageHeader | None:
+    try:
+        return read_header(root / name)
+    except UNREADABLE:
+        return None
+
+
 def _stored(record: ImageRecord, root: Path) -> ImageRecord:
     """The record with the size of its stored pixels, where it has that of what viewers show."""
-    stored, shown = (_size(root, record.file_name, stored=frame) for frame in (True, False))
-    if stored is None or record.size != shown:
+    header = _header(root, record.file_name)
+    if header is None or record.size != header.shown_size:
         return record
-    return dataclasses.replace(record, width=stored[0], height=stored[1])
+    width, height = header.size
+    return dataclasses.replace(record, width=width, height=height)
 
 
 def _unusable(alone: Run, roots: Sequence[Path], images: list[Any]) -> dict[int, str]:

@@ -92,11 +92,16 @@ def check_output(
     return place
 
 
-def check_labels_output(config: RunConfig, read: Sequence[Path] = ()) -> Path:
+def check_labels_output(
+    config: RunConfig,
+    *,
+    beside: Mapping[Path, Collection[str]] = MappingProxyType({}),
+    read: Sequence[Path] = (),
+) -> Path:
     """As `check_output`, of labels written again, which get a manifest beside them."""
     assert config.output is not None  # noqa: S101 - the caller has asked for it
     marks = {manifest_of(config.output): {SEAL, "sha256"}}
-    return check_output(config, beside=marks, read=read)
+    return check_output(config, beside={**beside, **marks}, read=read)
 
 
 def check_workdir(config: RunConfig) -> None:

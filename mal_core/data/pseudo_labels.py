@@ -67,7 +67,9 @@ def is_of_human(entry: Mapping[str, Any]) -> bool:
 def machine_masks(entries: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """Annotations by id with a mask, sound or not, that is neither a crowd's nor a human's."""
     return {
-        entry["id"]: entry for entry in entries if _is_object_mask(entry) and not is_of_human(entry)
+        entry["id"]: entry
+        for entry in entries
+        if entry.get("source") != HUMAN_SOURCE and _is_object_mask(entry)
     }
 
 
@@ -256,9 +258,13 @@ def _repeated(counts: Counter[int]) -> set[int]:
 
 def listed(ids: Iterable[int]) -> str:
     """The first ids, and how many more there are, for people."""
-    ordered = sorted(ids)
-    shown = ", ".join(str(key) for key in ordered[:SHOWN_IDS])
-    hidden = len(ordered) - SHOWN_IDS
+    return listed_in_order(sorted(ids))
+
+
+def listed_in_order(ids: Sequence[int]) -> str:
+    """As `listed`, of ids whose order says something."""
+    shown = ", ".join(str(key) for key in ids[:SHOWN_IDS])
+    hidden = len(ids) - SHOWN_IDS
     return f"annotations {shown}" + (f" and {hidden} more" if hidden > 0 else "")
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mal_core.data.images.names import canonical, without_upload_prefix
-from mal_core.data.inspection.number_repair import number_of
+from mal_core.data.inspection.number_repair import number_of, only_owners
 
 Json = dict[str, Any]
 FILE_NAME = "file_name"
@@ -22,8 +22,8 @@ class KnownIds:
     def __init__(self, coco: Mapping[str, Sequence[Json]]) -> None:
         self._names = {one["id"]: _stem(str(one.get(FILE_NAME))) for one in coco["images"]}
         self._class_of = {one["id"]: str(one["name"]).strip() for one in coco["categories"]}
-        self._image_of = _only(self._names)
-        self._number_of = _only(self._class_of)
+        self._image_of = only_owners((name, key) for key, name in self._names.items())
+        self._number_of = only_owners((name, key) for key, name in self._class_of.items())
 
     def problems(self, entry: Json) -> Iterator[str]:
         """What is wrong with the two ids of a detection, each with what to do."""
@@ -68,11 +68,3 @@ class KnownIds:
 
 def _stem(name: str) -> str:
     return PurePosixPath(without_upload_prefix(canonical(name))).stem
-
-
-def _only(names: Mapping[int, str]) -> dict[str, int]:
-    """The number of each name that nothing else has."""
-    found: dict[str, list[int]] = {}
-    for number, name in names.items():
-        found.setdefault(name, []).append(number)
-    return {name: numbers[0] for name, numbers in found.items() if len(numbers) == 1}

@@ -27,9 +27,10 @@ def settle_names(files: Iterable[tuple[Path, Json | None]], images: Path) -> Ite
         for path, file in files
         if file is not None and not (_agree(path, file) and is_file(images / file["file_name"]))
     ]
-    index = ImageIndex(images) if other else None
+    if not other:
+        return
+    index = ImageIndex(images)
     for path, file in other:
-        assert index is not None  # noqa: S101 - there are files
         stated = file["file_name"]
         own, meant = index.fitting(str(path.with_suffix(""))), index.fitting(stated)
         if _agree(path, file) and meant:

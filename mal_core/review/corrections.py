@@ -8,7 +8,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from mal_core.data.json_lists import read_whole
-from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL
+from mal_core.data.pseudo_labels import COMPONENTS, INTERVAL, listed, listed_in_order
 from mal_core.errors import DatasetError
 from mal_core.formats.exports.labeled import Labeled, LabeledObject, read_labeled
 from mal_core.processes.own_file import write_own_json
@@ -16,7 +16,7 @@ from mal_core.review.coco import read_coco
 from mal_core.review.cvat import read_cvat
 from mal_core.review.decisions import Decision, is_decisions, read_decisions
 from mal_core.review.digests import mask_digest
-from mal_core.review.given import SHOWN, Given
+from mal_core.review.given import Given
 from mal_core.review.label_studio import read_label_studio
 from mal_core.review.matching import Drawn, Matcher
 from mal_core.review.merging import merge, replaced_digests
@@ -70,25 +70,26 @@ class Imported:
         if self.accepted_gone:
             out.append(
                 f"{len(self.accepted_gone)} masks were accepted, but an earlier import has dropped "
-                f"them as rejected: annotations {_listed(self.accepted_gone)}. To have them back, "
+                f"them as rejected: {listed(self.accepted_gone)}. To have them back, "
                 "import these decisions into the labels from before it."
             )
         if self.accepted_others:
             out.append(
                 f"{len(self.accepted_others)} masks are others now than those that were accepted, "
-                f"and stay as they are: annotations {_listed(self.accepted_others)}"
+                f"and stay as they are: {listed(self.accepted_others)}"
             )
         if self.gone:
             out.append(
                 f"{len(self.gone)} masks have no region any more in {self.tool} and stay as they "
-                f"are: annotations {_listed(self.gone)}. Reject them on the page of the review, "
+                f"are: {listed(self.gone)}. Reject them on the page of the review, "
                 "if they should go."
             )
         if self.absent:
             out.append(
                 f"{len(self.absent)} masks of photos in this file are not in it and stay as they "
-                "are, never sent or deleted there; the lowest score first: annotations "
-                f"{_first(self.absent)}. Reject them on the page of the review, if they should go."
+                "are, never sent or deleted there; the lowest score first: "
+                f"{listed_in_order(self.absent)}. Reject them on the page of the review, if they "
+                "should go."
             )
         return [*out, *(f"note: {note}" for note in self.notes)]
 
@@ -145,14 +146,12 @@ def import_corrections(labels: Path, corrections: Path, output: Path) -> Importe
     if merged.settled:
         found.notes.append(
             f"{len(merged.settled)} masks were corrected differently by annotators of one task, "
-            f"and the last correction is taken: annotations {_listed(merged.settled)}"
+            f"and the last correction is taken: {listed(merged.settled)}"
         )
     found.absent = matcher.absent(given.photos, {mask.label.id for mask in drawn})
     over = [key for key, mask in new.items() if mask.label.entry.get("source") == HUMAN_SOURCE]
     if over:
-        found.notes.append(
-            f"{len(over)} masks replace another human's correction: annotations {_listed(over)}"
-        )
+        found.notes.append(f"{len(over)} masks replace another human's correction: {listed(over)}")
     rejected = {key: matcher.label_of[key] for key in found.rejected}
     write_own_json(output, _changed(labeled, new, rejected))
     return found
@@ -259,12 +258,3 @@ def _rejected(before: LabeledObject) -> Json:
 
 def _digest_of(before: LabeledObject) -> list[str]:
     return [mask_digest(before.rle)] if coco_mask.area(before.rle) else []
-
-
-def _listed(ids: Sequence[int]) -> str:
-    return _first(sorted(ids))
-
-
-def _first(ids: Sequence[int]) -> str:
-    shown = ", ".join(str(key) for key in ids[:SHOWN])
-    return shown + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")

@@ -5,15 +5,16 @@ as long as whoever refers to an id does so in the same words, or by the name of 
 """
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from mal_core.data.foreign import is_number
 from mal_core.data.inspection.unpacking import UNPACKED
 from mal_core.data.validation import label_of
 
 Json = dict[str, Any]
+Name = TypeVar("Name")
 Note = Callable[[str, str, str], None]
 IMAGE_NUMBERS, ANNOTATION_NUMBERS = ("width", "height"), ("id", "iscrowd", "area")
 NESTED = ("bbox", "segmentation")
@@ -83,7 +84,7 @@ def _numbered(entries: Sequence[Any]) -> dict[object, int]:
 
 def _named(entries: Sequence[Any], key: str, numbers: Mapping[object, int]) -> dict[object, int]:
     """The number of each entry by its name, of an image also without the extension."""
-    found: dict[object, list[int]] = {}
+    pairs: list[tuple[object, int]] = []
     for entry in entries:
         name = entry.get(key) if isinstance(entry, dict) else None
         if not isinstance(name, str):
@@ -91,8 +92,16 @@ def _named(entries: Sequence[Any], key: str, numbers: Mapping[object, int]) -> d
         number = numbers.get(entry.get("id"), entry.get("id"))
         for one in {name.strip(), PurePosixPath(name).stem if key == "file_name" else name.strip()}:
             if type(number) is int and not is_number(one):
-                found.setdefault(one, []).append(number)
-    return {name: ids[0] for name, ids in found.items() if len(ids) == 1}
+                pairs.append((one, number))
+    return only_owners(pairs)
+
+
+def only_owners(pairs: Iterable[tuple[Name, int]]) -> dict[Name, int]:
+    """The number of each name that stands in one pair only."""
+    found: dict[Name, list[int]] = {}
+    for name, number in pairs:
+        found.setdefault(name, []).append(number)
+    return {name: numbers[0] for name, numbers in found.items() if len(numbers) == 1}
 
 
 def _read(entry: Json, ids: _Ids, plain: Sequence[str]) -> Json:
