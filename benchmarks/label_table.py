@@ -3,9 +3,10 @@
     python -m benchmarks.label_table runs/table --data nuclei=DIR persons=DIR \
         --recipes mask_rcnn_lite0 solov2_lite0 --weights FILE [--seeds 0 1 2] [--jobs 2]
 
-DIR holds `images/` and `annotations/instances_{train,val}.json`. Makes labels of known
-quality from the human masks, and our own from the boxes (`MAL`); trains each recipe on each,
-as phase 2 does; leaves table.md and table.json, of all trainings that are done by then.
+DIR holds `images/` and `annotations/instances_{train,val}.json`; `scenes` are drawn. Makes
+labels of known quality from the human masks, and our own from the boxes (`MAL`); trains each
+recipe on each, as phase 2 does; leaves table.md and table.json, of all trainings that are done
+by then.
 Started again it goes on where it stopped; on one core 5 to 20 minutes a training.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from benchmarks import trainings
 from benchmarks.compared_labels import HUMAN, Table
-from benchmarks.datasets import Data, read_data
+from benchmarks.datasets import Data, read_or_draw
 from benchmarks.label_curve import MAKERS
 from benchmarks.trainings import Training, labels_folder, say
 from mal_core.processes.files import write_json
@@ -29,7 +30,7 @@ LABELS = (HUMAN, OURS, *(name for name in MAKERS if name != HUMAN and "4 px" not
 def main() -> None:
     """Make the labels, train, and write the table after every training."""
     options = _options()
-    data = [read_data(text) for text in options.data]
+    data = [read_or_draw(text, options.out) for text in options.data]
     cells = [
         Training(data=one, labels=name, recipe=recipe, seed=seed)
         for seed in options.seeds
@@ -58,7 +59,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=DIR")
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=DIR|scenes")
     parser.add_argument("--recipes", nargs="+", required=True)
     parser.add_argument("--labels", nargs="+", choices=LABELS, default=LABELS, metavar="NAME")
     trainings.add_training_options(parser)

@@ -17,7 +17,7 @@ from mal_core.config.labelers import LabelerName
 from mal_core.errors import ConfigError
 from mal_core.labelers.recipes import drawer_recipe, member_values
 from mal_core.models.encoder_names import check_encoder_name
-from mal_core.models.weight_packages import packaged_weights
+from mal_core.models.weight_packages import installed_weights
 from mal_core.processes.records import to_json
 
 CONFIG_MODULE = "conf"
@@ -176,8 +176,7 @@ def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
             f"(null: random, {HUB}: the recipe's download)."
         )
         raise ConfigError(message) from error
-    installed = packaged_weights(str(weights))
-    return recipe if installed is None else {**recipe, "weights": str(installed)}
+    return {**recipe, "weights": installed_weights(str(weights))}
 
 
 def _recipe(name: str) -> dict[str, Any]:

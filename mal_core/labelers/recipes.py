@@ -13,6 +13,7 @@ import yaml
 from mal_core.config import EncoderConfig, MalConfig, SegmenterConfig
 from mal_core.config.labelers import LabelerConfig, MemberConfig
 from mal_core.errors import CheckpointError, ConfigError, RecordError
+from mal_core.models.weight_packages import installed_weights
 from mal_core.processes.records import from_json, to_json
 
 ROOM = "conf"
@@ -84,6 +85,8 @@ def drawer_recipe(name: str, **changes: Any) -> LabelerConfig:
 def segmenter_recipe(name: str, **changes: Any) -> SegmenterConfig:
     """Settings of a segmenter, as `segmenters=[NAME]` chooses them, with changes.
 
+    A name of timm's in `weights` stands for its installed package of weights, if there is one.
+
     Args:
         name: One of the files of `conf/segmenter`.
         changes: Fields of `SegmenterConfig`, such as `max_steps=2000`.
@@ -92,6 +95,8 @@ def segmenter_recipe(name: str, **changes: Any) -> SegmenterConfig:
         ConfigError: There is no such recipe or field, or a value is impossible.
     """
     values = to_json({**_read("segmenter", name), **changes})
+    if isinstance(values["weights"], str):
+        values["weights"] = installed_weights(values["weights"])
     try:
         return from_json(SegmenterConfig, values, "segmenter")
     except RecordError as error:

@@ -15,6 +15,12 @@ def package_of(weights: Path) -> str | None:
     return next((name for name in PACKAGES if packaged_weights(name) == weights), None)
 
 
+def installed_weights(weights: str) -> str:
+    """What to read for `weights`: the installed package's file where that is a name of one."""
+    found = None if Path(weights).expanduser().is_file() else packaged_weights(weights)
+    return weights if found is None else str(found)
+
+
 def packaged_weights(name: str) -> Path | None:
     """The file of a model's weights in an installed package; None where there is none."""
     module = PACKAGES.get(name.split(".")[0])

@@ -13,7 +13,6 @@ from mal_core.config import SplitConfig
 from mal_core.evaluation.compared_arms import match_run
 from mal_core.jobs.segmenter import CONFIG_FILE, PREDICTIONS_FILE, SegmenterJob
 from mal_core.labelers.recipes import segmenter_recipe
-from mal_core.models.weight_packages import packaged_weights
 from tests.phase2_configs.jobs import run_runner, write_job
 
 RECIPES = {
@@ -64,12 +63,7 @@ def test_a_short_training_tells_the_objects_of_a_crowd_apart(tmp_path: Path) -> 
     jobs = []
     for name, (_, steps, _) in RECIPES.items():
         recipe = segmenter_recipe(
-            name,
-            max_steps=steps,
-            batch_size=2,
-            image_size=192,
-            num_workers=0,
-            weights=str(packaged_weights("tf_efficientnet_lite0")),
+            name, max_steps=steps, batch_size=2, image_size=192, num_workers=0
         )
         job = SegmenterJob(recipe=recipe, train=train, val=val, seed=0)
         jobs.append(write_job(dataclasses.replace(job, most_objects=49), tmp_path / name))

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from mal_core.errors import CheckpointError
+from mal_core.labelers.recipes import segmenter_recipe
 from mal_core.models.weight_packages import packaged_weights
 from phase2_configs.backbones.explained_weights import load_backbone
 
@@ -90,3 +91,11 @@ def test_the_package_of_weights_is_imagenets_in_timms_names() -> None:
     learned = [key for key in before if not key.endswith("num_batches_tracked")]
     assert all(not torch.equal(before[key], backbone.state_dict()[key]) for key in learned)
     assert packaged_weights("resnet18") is None
+
+
+def test_a_recipe_of_the_library_reads_the_installed_package_as_the_command_does() -> None:
+    assert segmenter_recipe("solov2_lite0").weights == str(
+        packaged_weights("tf_efficientnet_lite0")
+    )
+    assert segmenter_recipe("solov2_lite0", weights="resnet18").weights == "resnet18"
+    assert segmenter_recipe("solov2_lite0", weights=None).weights is None
