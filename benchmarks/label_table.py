@@ -1,13 +1,14 @@
 """Which property of labels predicts what a segmenter keeps? Data sets x labels x recipes.
 
     python -m benchmarks.label_table runs/table --data nuclei=DIR persons=DIR \
-        --recipes mask_rcnn_lite0 solov2_lite0 --weights FILE [--seeds 0 1 2] [--jobs 2]
+        --recipes mask_rcnn_lite0 solov2_lite0 [--weights FILE] [--seeds 0 1 2] [--jobs 2]
 
 DIR holds `images/` and `annotations/instances_{train,val}.json`; `scenes` are drawn. Makes
-labels of known quality from the human masks, and our own from the boxes (`MAL`); trains each
-recipe on each, as phase 2 does; leaves table.md and table.json, of all trainings that are done
-by then.
-Started again it goes on where it stopped; on one core 5 to 20 minutes a training.
+labels of known quality from the human masks, and our own from the boxes: `MAL` by the recipe of
+`--labeler`, which counts by its scores in `MAL by score`, and `MAL paper` by the paper's losses
+without refinement at that recipe's sizes. Trains each recipe on each, as phase 2 does; leaves
+table.md and table.json, of all trainings that are done by then. Started again it goes on where
+it stopped; on one core 2 to 20 minutes a training.
 """
 
 import argparse
@@ -23,8 +24,9 @@ from benchmarks.label_curve import MAKERS
 from benchmarks.trainings import Training, labels_folder, say
 from mal_core.processes.files import write_json
 
-OURS = "MAL"
-LABELS = (HUMAN, OURS, *(name for name in MAKERS if name != HUMAN and "4 px" not in name))
+OURS, BY_SCORE, PAPER = "MAL", "MAL by score", "MAL paper"
+DEGRADED = (name for name in MAKERS if name != HUMAN and "4 px" not in name)
+LABELS = (HUMAN, OURS, BY_SCORE, PAPER, *DEGRADED)
 
 
 def main() -> None:
@@ -42,17 +44,18 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as labeling:
         labels = {
             (one, name): labeling.submit(_labels, one, name, options)
-            for name in options.labels
+            for name in dict.fromkeys(map(_as_made, options.labels))
             for one in data
         }
 
         def predict(cell: Training) -> Path:
-            made = labels[cell.data, cell.labels].result()
-            recipe = trainings.segmenter(cell.recipe, options)
+            made = labels[cell.data, _as_made(cell.labels)].result()
+            weighing = {"label_weights": "score"} if cell.labels == BY_SCORE else {}
+            recipe = trainings.segmenter(cell.recipe, options, **weighing)
             return trainings.train(cell, made, recipe, options.out)
 
         for cell, matches in trainings.trained(cells, predict, options):
-            table.add(cell, matches, labels[cell.data, cell.labels].result())
+            table.add(cell, matches, labels[cell.data, _as_made(cell.labels)].result())
     table.write()
     say(f"{len(table.found)} of {len(cells)} trainings\n{table.text()}")
 
@@ -67,19 +70,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _as_made(name: str) -> str:
+    return OURS if name == BY_SCORE else name
+
+
 def _labels(data: Data, name: str, options: argparse.Namespace) -> Path:
     """A training file with these labels; boxes without a mask are left out."""
     folder = labels_folder(options.out, data, name)
     target = folder / "labels.json"
     if not target.is_file():
-        own = name == OURS
-        content = _ours(data, folder, options) if own else trainings.with_pixels(_made(data, name))
+        own = name in (OURS, PAPER)
+        content = _ours(data, name, folder, options) if own else _made(data, name)
         write_json(target, content)
     return target
 
 
-def _ours(data: Data, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    return trainings.labeled(data, trainings.train_labeler(data, folder, options), folder)
+def _ours(data: Data, name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    mal = trainings.paper_labeler(options) if name == PAPER else None
+    return trainings.labeled(data, trainings.train_labeler(data, folder, options, mal), folder)
 
 
 def _made(data: Data, name: str) -> dict[str, Any]:
@@ -90,7 +98,7 @@ def _made(data: Data, name: str) -> dict[str, Any]:
         if not entry.get("iscrowd"):
             image = data.train.images / record["file_name"]
             entry["segmentation"] = MAKERS[name](entry, record, image)
-    return content
+    return trainings.with_pixels(content)
 
 
 if __name__ == "__main__":

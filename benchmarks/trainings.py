@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets import Data, write_boxes
-from mal_core.config import SegmenterConfig, SplitConfig
+from mal_core.config import MalConfig, SegmenterConfig, SplitConfig
 from mal_core.data.coco import parse_coco
 from mal_core.data.crowding import most_objects
 from mal_core.data.object_sizes import measure_sizes
@@ -146,20 +146,37 @@ def labeler(data: Data, folder: Path, options: argparse.Namespace) -> Path:
     return named_file(options.checkpoints, data) or train_labeler(data, folder, options)
 
 
-def train_labeler(data: Data, folder: Path, options: argparse.Namespace) -> Path:
-    """Phase 1 on the boxes of the training split; its checkpoint."""
+def paper_labeler(options: argparse.Namespace) -> MalConfig:
+    """The paper's losses and plain labels, at the sizes and rates of the command line's recipe."""
+    ours = labeler_recipe(options.labeler)
+    same = ("crop_size", "batch_size", "max_steps", "learning_rate", "precision", "num_workers")
+    return labeler_recipe("paper", **{name: getattr(ours, name) for name in same})
+
+
+def train_labeler(
+    data: Data, folder: Path, options: argparse.Namespace, mal: MalConfig | None = None
+) -> Path:
+    """Phase 1 on the boxes of the training split; its checkpoint.
+
+    Args:
+        data: The data set.
+        folder: Where it is made, once.
+        options: Of `add_labeler_options`.
+        mal: In place of the recipe of the command line.
+    """
     checkpoint = folder / "labeler" / "checkpoint.pth"
     if checkpoint.is_file():
         return checkpoint
     weights, steps = options.encoder_weights, options.labeler_steps
     given = {} if weights is None else {"weights": weights}
     length = {} if steps is None else {"max_steps": steps}
+    recipe = mal or labeler_recipe(options.labeler)
     job = TrainJob(
         images=data.train.images,
         boxes=write_boxes(data.train, folder / "boxes.json"),
         strict=False,
         encoder=encoder_recipe(options.encoder, **given),
-        mal=labeler_recipe(options.labeler, trackers=[], **length),
+        mal=replace(recipe, trackers=(), **length),
         seed=0,
         output_dir=checkpoint.parent,
     )

@@ -15,6 +15,7 @@ Shape letters: H W pixels of the part of a crop that lies in its image, h w work
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -120,7 +121,8 @@ def _believed(
         features = appearance(crop, config.affinity_reach, config.affinity_contrast)
         loudness = [share * config.affinity_weight for share in shares]
         heard = hear_look_alikes(unary, ~outside, features, loudness)
-    for field in (*(_smooth(one, weights, outside, config) for one in heard), plain):
+    louder = (_smooth(one, weights, outside, config) for one in heard)
+    for field in chain(louder, [plain]):
         if filled_share(field > 0, outside) >= kept - MAX_EMPTIED:
             return field
     return own
@@ -216,16 +218,16 @@ def _smooth(
     unary: Map, weights: list[Map], outside: NDArray[np.bool_], config: RefinementConfig
 ) -> Map:
     """Mean field of a contrast-sensitive Ising model; returns its log-odds."""
-    field = unary
+    field, spin = unary.copy(), np.empty_like(unary)
+    fields = [_pairs(field, *offset) for offset in NEIGHBORS]
+    spins = [_pairs(spin, *offset) for offset in NEIGHBORS]
+    pulls = [np.float32(config.smoothness) * weight for weight in weights]
     for _ in range(config.iterations):
-        spin = np.tanh(field / 2)
-        field = unary.copy()
-        for offset, weight in zip(NEIGHBORS, weights, strict=True):
-            near, far = _pairs(field, *offset)
-            spin_near, spin_far = _pairs(spin, *offset)
-            from_far = config.smoothness * weight * spin_far
-            far += config.smoothness * weight * spin_near
-            near += from_far
+        np.tanh(np.divide(field, 2, out=spin), out=spin)
+        np.copyto(field, unary)
+        for (near, far), (spin_near, spin_far), pull in zip(fields, spins, pulls, strict=True):
+            far += pull * spin_near
+            near += pull * spin_far
         field[outside] = -CERTAIN
     return field
 
