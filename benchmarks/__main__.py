@@ -23,8 +23,9 @@ import cv2
 import numpy as np
 import torch
 
-from mal_core.config import MalConfig, RefinementConfig
+from mal_core.config import MalConfig
 from mal_core.data.crops import TrainBatches
+from mal_core.labelers.recipes import labeler_recipe
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.views import Seen, draw_mask, to_label, views_of
 from mal_core.quality.score import default_model
@@ -204,7 +205,7 @@ def bench_large_photos(repeats: int) -> Result:
 def bench_label(dataset: BoxDataset, repeats: int, config: MalConfig, name: str) -> Result:
     """A label without the network: decode, crop, and from logits to RLE."""
     generator = np.random.default_rng(0)
-    side = CROP_SIZE // 4
+    side = (config.label_crop_size or config.crop_size) // 4
     rows, columns = np.mgrid[:side, :side]
     distance = np.hypot((rows - side / 2) / side, (columns - side / 2) / side)
     logits = (8 - 25 * distance + generator.normal(0, 0.2, distance.shape)).astype(np.float32)
@@ -260,13 +261,6 @@ def run(repeats: int) -> list[Result]:
     """Everything that is measured, each `repeats` times."""
     with tempfile.TemporaryDirectory() as folder:
         dataset = photos(Path(folder))
-        refined = MalConfig(
-            crop_size=CROP_SIZE,
-            batch_size=1,
-            max_steps=1,
-            learning_rate=1.0,
-            refinement=RefinementConfig(enabled=True),
-        )
         sys.stdout.write(
             f"{len(dataset.images)} photos of {dataset.image_root.parent.name}, "
             f"{len(dataset.boxes)} boxes; medians of {repeats} repetitions\n"
@@ -276,7 +270,7 @@ def run(repeats: int) -> list[Result]:
             bench_training_sample(dataset, repeats),
             bench_large_photos(2),
             bench_label(dataset, repeats, SETTINGS, "label without the network, per box"),
-            bench_label(dataset, 2, refined, "the same with color refinement (no target)"),
+            bench_label(dataset, 2, labeler_recipe(), "the same by the default recipe (no target)"),
         ]
 
 
