@@ -14,6 +14,9 @@ from mal_core.report.text_tables import markdown_table
 
 HUMAN = "human masks"
 METRICS = ("AP", "AP75", "APbnd")
+PROPERTIES = {"mask IoU": "mask_iou", "boundary IoU": "boundary_iou"}
+FEWEST_LABELS = 4
+"""A rank correlation of fewer says nothing."""
 
 
 class Table:
@@ -63,8 +66,11 @@ class Table:
         return rows
 
     def text(self) -> str:
-        """The rows for people."""
-        return markdown_table([_texts(row) for row in self.rows()])
+        """The rows for people, and which property of labels orders them as what they keep."""
+        rows = self.rows()
+        told = predictors([row for row in rows if row["labels"] != self.reference])
+        tables = [markdown_table(part) for part in ([_texts(row) for row in rows], told) if part]
+        return "\n\n".join(tables)
 
     def _order(self, key: tuple[str, str, str]) -> tuple[str, str, int]:
         return key[0], key[1], self.labels.index(key[2])
@@ -77,6 +83,34 @@ def _quality(data: Data, labels: Path) -> dict[str, float]:
         "mask_iou": fmean(one.mask_iou for one in objects),
         "boundary_iou": fmean(one.boundary_iou for one in objects),
     }
+
+
+def predictors(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Rank correlation of labels' properties with what segmenters keep of them.
+
+    Args:
+        rows: Of `Table.rows`, without the reference, which keeps all by definition.
+
+    Returns:
+        One row per data set and recipe with enough labels.
+    """
+    from scipy.stats import spearmanr
+
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["data"], row["recipe"]), []).append(row)
+    told = []
+    for (data, recipe), group in groups.items():
+        if len(group) < FEWEST_LABELS:
+            continue
+        line = {"data": data, "recipe": recipe, "labels": str(len(group))}
+        for metric in ("AP", "APbnd"):
+            kept = [row["kept"][metric] or 0.0 for row in group]
+            for title, key in PROPERTIES.items():
+                found = spearmanr([row[key] for row in group], kept).statistic
+                line[f"{metric} kept by {title}"] = f"{found:.2f}"
+        told.append(line)
+    return told
 
 
 def _kept(

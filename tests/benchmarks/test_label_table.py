@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import label_table, trainings
-from benchmarks.compared_labels import HUMAN, Table
+from benchmarks.compared_labels import HUMAN, Table, predictors
 from benchmarks.datasets import Data
 from benchmarks.trainings import Training
 from tests.benchmarks.conftest import Found
@@ -36,6 +36,20 @@ def test_rows_tell_what_labels_keep_and_how_good_they_are(
     written = (tmp_path / "table.md").read_text()
     assert written.count("\n") == 5
     assert "100.0 [100, 100]" in written
+
+
+def test_the_property_that_orders_labels_as_retention_does_is_told() -> None:
+    kept = {"a": 0.2, "b": 0.5, "c": 0.7, "d": 0.9}
+    masks = dict(zip(kept, (0.4, 0.6, 0.8, 0.7), strict=True))
+    rows = [
+        {"data": "x", "recipe": "r", "labels": name, "mask_iou": masks[name], "boundary_iou": ap,
+         "kept": {"AP": ap, "APbnd": ap}}
+        for name, ap in kept.items()
+    ]  # fmt: skip
+    (told,) = predictors(rows)
+    assert told["AP kept by boundary IoU"] == "1.00"
+    assert told["AP kept by mask IoU"] == "0.80"
+    assert predictors(rows[:3]) == []
 
 
 def test_labels_without_a_pixel_are_left_out(data: Data) -> None:
