@@ -24,7 +24,8 @@ import torch
 
 from mal_core.config import EncoderConfig, MalConfig
 from mal_core.data.coco import read_boxes
-from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
+from mal_core.labeling.mask_writer import MaskWriter
+from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.models.labeler import build_labeler
 from mal_core.processes.files import sha256_file, write_json
 from mal_core.report.text_tables import text_table

@@ -27,9 +27,9 @@ from mal_core.evaluation.reliability import reliability
 from mal_core.geometry.masks import rle_iou
 from mal_core.labelers.recipes import labeler_recipe
 from mal_core.labelers.registry import labeling_config
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.trial import LEAST_AREA, try_out
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
 from mal_core.processes.records import write_record
 from mal_core.quality.regression import FloatArray, QualityModel, Row

@@ -14,7 +14,8 @@ from benchmarks.gpu_check import device
 from benchmarks.gpu_check.sizes import Sizes
 from mal_core.config import MalConfig, RefinementConfig
 from mal_core.labeling.journal import LabelJournal
-from mal_core.labeling.work import LabelWork, MaskWriter
+from mal_core.labeling.mask_writer import MaskWriter
+from mal_core.labeling.work import LabelWork
 from mal_core.models.labeler import Sight, build_labeler
 
 

@@ -20,14 +20,14 @@ from mal_core.processes.files import sha256_file, write_json
 from mal_core.processes.records import to_json
 
 Kind = Literal["labels", "labeler", "segmenter", "scores", "calibration", "refinement", "review"]
-CODE: dict[Kind, str] = {
-    "labels": "mal_core.labeling.work",
-    "labeler": "mal_core.training.loop",
-    "segmenter": "mal_core.jobs.segmenter",
-    "scores": "mal_core.labelers.scoring",
-    "calibration": "mal_core.evaluation.calibration",
-    "refinement": "mal_core.labelers.refined_file",
-    "review": "mal_core.review.corrections",
+CODE: dict[Kind, tuple[str, ...]] = {
+    "labels": ("mal_core.labeling.work", "mal_core.labeling.mask_writer"),
+    "labeler": ("mal_core.training.loop",),
+    "segmenter": ("mal_core.jobs.segmenter",),
+    "scores": ("mal_core.labelers.scoring",),
+    "calibration": ("mal_core.evaluation.calibration",),
+    "refinement": ("mal_core.labelers.refined_file",),
+    "review": ("mal_core.review.corrections",),
 }
 """The last four are labels that a command has written again."""
 REWRITTEN = ("scores", "calibration", "refinement", "review")
@@ -214,7 +214,7 @@ def versions(kind: Kind) -> Json:
     """The code and the packages at work."""
     names = (*PACKAGES, *(MMDET if kind == "segmenter" else ()))
     found = {name: installed_version(name) for name in ("mal-pipeline", *names)}
-    return {"code": code_version([CODE[kind]]), "python": platform.python_version(), **found}
+    return {"code": code_version([*CODE[kind]]), "python": platform.python_version(), **found}
 
 
 def _read(path: Path, of: Path | None = None) -> Json:

@@ -22,8 +22,8 @@ from mal_core.labelers.files import Labeling, label_into, output_of
 from mal_core.labelers.recipes import drawer_recipe, labeler_recipe
 from mal_core.labelers.registry import labeling_config, photo_labeler
 from mal_core.labelers.weights import with_local_weights
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo, PhotoLabeler
-from mal_core.labeling.work import MaskWriter
 from mal_core.models import checkpoints
 from mal_core.processes.files import Place, path_of, sha256_file
 from mal_core.processes.records import from_json, to_json

@@ -18,7 +18,8 @@ from mal_core.labelers.files import begin_attempt, photo_stamps
 from mal_core.labelers.refining import BEFORE, Given, Refiner
 from mal_core.labelers.registry import labeling_config
 from mal_core.labeling.journal import JOURNAL, LabelJournal
-from mal_core.labeling.work import LabelWork, MaskWriter
+from mal_core.labeling.mask_writer import MaskWriter
+from mal_core.labeling.work import LabelWork
 from mal_core.models.checkpoints import load_labeler
 from mal_core.processes.files import sha256_file, sha256_json
 from mal_core.processes.own_file import write_own_json

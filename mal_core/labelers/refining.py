@@ -20,10 +20,10 @@ from mal_core.config import RefinementConfig
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
 from mal_core.geometry.rle import crop_mask_to_rle
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, views_of
-from mal_core.labeling.work import MaskWriter
 from mal_core.quality.evidence import components_of
 from mal_core.quality.patch import Mask
 from mal_core.quality.score import Quality, default_model, quality_of

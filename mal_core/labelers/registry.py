@@ -16,7 +16,7 @@ from mal_core.labelers.weights import find_weights, require_package
 from mal_core.labeling.protocol import PhotoLabeler
 
 if TYPE_CHECKING:  # torch
-    from mal_core.labeling.work import MaskWriter
+    from mal_core.labeling.mask_writer import MaskWriter
 
 
 def _foundation(config: MemberConfig) -> Drawer:
@@ -83,7 +83,7 @@ def _trained(checkpoint: Path | None, mal: MalConfig) -> "MaskWriter":
     if checkpoint is None:
         message = "labeler=mal needs a checkpoint: train one, or give checkpoint=FILE."
         raise ConfigError(message)
-    from mal_core.labeling.work import MaskWriter
+    from mal_core.labeling.mask_writer import MaskWriter
     from mal_core.models.checkpoints import load_labeler
 
     network, trained = load_labeler(checkpoint)

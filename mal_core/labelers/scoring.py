@@ -21,11 +21,11 @@ from mal_core.data.pseudo_labels import (
 from mal_core.errors import DatasetError, MaskError
 from mal_core.geometry.boxes import pixel_box
 from mal_core.geometry.masks import segmentation_to_mask
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo, corners_of
 from mal_core.labeling.trial import fit_quality
 from mal_core.labeling.upright import Part, upright_parts
 from mal_core.labeling.views import DrawnMask, to_label, views_of
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
 from mal_core.processes.own_file import write_own_json
 from mal_core.processes.progress import Progress

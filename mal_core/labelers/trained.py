@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mal_core.labelers.drawing import Drawing
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.views import DrawnMask, views_of
-from mal_core.labeling.work import MaskWriter
 from mal_core.types import BoxAnnotation, ImageRecord
 
 

@@ -44,7 +44,7 @@ SEED = 3
 
 
 class Drawer(Protocol):
-    """What draws masks: `mal_core.labeling.work.MaskWriter`."""
+    """What draws masks: `mal_core.labeling.mask_writer.MaskWriter`."""
 
     config: MalConfig
     quality: QualityModel

@@ -4,9 +4,9 @@ import numpy as np
 
 from mal_core.config import MalConfig
 from mal_core.data.crops import trainable_boxes
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.upright import upright_parts
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.quality.familiarity import MOST, FamiliarCrops, point_of, remember
 from mal_core.types import BoxDataset

@@ -23,10 +23,10 @@ from pycocotools import mask as coco_mask
 from mal_core.config import MalConfig
 from mal_core.data.matched import match_masks
 from mal_core.errors import DatasetError
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.upright import seen_in_frame
 from mal_core.labeling.views import DrawnMask, refined_in_photo, to_label
-from mal_core.labeling.work import MaskWriter
 from mal_core.quality.patch import mask_iou
 from mal_core.types import BoxDataset, Corners, Outcome, Rle
 

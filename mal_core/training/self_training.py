@@ -24,8 +24,9 @@ from mal_core.config import MalConfig
 from mal_core.config.roles import Role, keys_with
 from mal_core.data.crops import trainable_boxes
 from mal_core.errors import TrainingError
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.upright import upright_outcomes
-from mal_core.labeling.work import LabelWork, MaskWriter
+from mal_core.labeling.work import LabelWork
 from mal_core.models.labeler import MaskAutoLabeler
 from mal_core.processes.files import write_json
 from mal_core.processes.progress import Progress

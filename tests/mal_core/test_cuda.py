@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mal_core.data.crops import TrainBatches
-from mal_core.labeling.work import MaskWriter
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.models.labeler import build_labeler
 from mal_core.processes.ranks import Group
 from mal_core.training.loop import LabelerTrainer

@@ -16,7 +16,8 @@ from mal_core.errors import DatasetError
 from mal_core.geometry.masks import mask_to_rle
 from mal_core.labelers.scoring import score_file
 from mal_core.labeling import trial
-from mal_core.labeling.work import MaskWriter, generate_pseudo_labels
+from mal_core.labeling.mask_writer import MaskWriter
+from mal_core.labeling.work import generate_pseudo_labels
 from mal_core.models import checkpoints as core_checkpoints
 from mal_core.quality.score import default_model, quality_of, without_opinion
 from tests.mal_core.models.test_export import write_checkpoint

@@ -12,9 +12,9 @@ from mal_core.labelers.bake_off import BakeOff, Drawn, Entrant
 from mal_core.labelers.recipes import drawer_recipe
 from mal_core.labelers.registry import DRAWERS
 from mal_core.labelers.scoring import score_file
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.upright import upright_outcomes
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel, Rle
 from tests.mal_core.labelers.test_bake_off import rotated_dataset

@@ -8,8 +8,8 @@ from pycocotools import mask as coco_mask
 
 from mal_core.labeling import contested
 from mal_core.labeling.contested import Claim, settle
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.labeler import build_labeler
 from mal_core.types import BoxAnnotation, ImageRecord, PseudoLabel
 from tests.mal_core.drawn import TINY_ENCODER, tiny_mal

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mal_core.geometry.boxes import expand_box, fixed_margins
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
 from mal_core.labeling.tightening import REACH, SURROUNDINGS, grown_box
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.labeler import Sight, build_labeler
 from tests.mal_core.drawn import TINY_ENCODER, draw_ellipses, tiny_mal
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mal_core.labeling import trial
-from mal_core.labeling.work import MaskWriter
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.models.labeler import build_labeler
 from mal_core.types import BoxDataset, PseudoLabel
 from tests.mal_core.drawn import TINY_ENCODER, cut_views, draw_ellipses, tiny_mal

@@ -11,8 +11,8 @@ import torch
 
 from mal_core.config import EncoderConfig, RefinementConfig, SelfTrainingConfig
 from mal_core.errors import CheckpointError
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.views import Seen, draw_mask, to_label
-from mal_core.labeling.work import MaskWriter
 from mal_core.models.checkpoints import load_labeler, save_labeler
 from mal_core.models.export import export_onnx
 from mal_core.models.labeler import build_labeler

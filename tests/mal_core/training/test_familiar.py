@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.labeling.protocol import Photo
-from mal_core.labeling.work import LabelWork, MaskWriter
+from mal_core.labeling.work import LabelWork
 from mal_core.models.checkpoints import load_labeler
 from mal_core.training.loop import train_labeler
 from mal_core.types import PseudoLabel

@@ -17,7 +17,7 @@ from torch._inductor import config as inductor_config
 from mal_core.config import CrfConfig, EncoderConfig
 from mal_core.data.crops import TrainBatches
 from mal_core.errors import ConfigError, TrainingError
-from mal_core.labeling.work import MaskWriter
+from mal_core.labeling.mask_writer import MaskWriter
 from mal_core.models.labeler import build_labeler
 from mal_core.training.loop import LabelerTrainer, train_labeler
 from mal_core.types import PseudoLabel
