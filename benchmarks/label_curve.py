@@ -5,8 +5,8 @@
 Makes files of labels for the drawn scenes (human masks as they are, eroded and dilated by
 1, 2 and 4 px; filled boxes; ellipses; GrabCut from the box), trains on each and on our own
 labels with `mal evaluate`, and leaves table.md, curve.json and curve.png in the folder, of
-all labels that have been evaluated there. On two cores about two hours; started again it
-goes on where it stopped.
+all labels that have been evaluated there. On two cores about an hour; started again it goes
+on where it stopped.
 """
 
 import argparse
