@@ -144,7 +144,11 @@ def _told(labeler: LabelerConfig) -> dict[str, Any]:
 
 
 _MODULES = {
-    "mal": ("mal_core.labeling.mask_writer", "mal_core.models.checkpoints"),
+    "mal": (
+        "mal_core.labeling.mask_writer",
+        "mal_core.labeling.work",
+        "mal_core.models.checkpoints",
+    ),
     "box": ("mal_core.labelers.shapes",),
     "ellipse": ("mal_core.labelers.shapes",),
     "grabcut": ("mal_core.labelers.grabcut",),
