@@ -55,18 +55,19 @@ def test_the_scaled_set_stops_worker_servers_services_and_stores_last() -> None:
 
     assert "server" in waits_for("worker")
     assert "services" in waits_for("server")
-    assert {"redis", "database", "migrate"} <= waits_for("services")
+    assert {"redis", "database", "migrate", "block-types"} <= waits_for("services")
     for name in ("worker", "server", "services", "redis", "database"):
         assert "stop_grace_period" in known[name], name
 
 
-def test_only_the_background_services_schedule_and_only_one_migrates() -> None:
+def test_only_the_background_services_schedule_and_only_one_migrates_and_registers() -> None:
     known = scaled()
     assert "--no-services" in known["server"]["command"]
     assert known["services"]["command"] == ["server", "services", "start"]
     assert known["migrate"]["command"][:3] == ["server", "database", "upgrade"]
-    for name in ("server", "services", "migrate"):
-        assert known[name]["environment"]["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
+    for name in ("server", "services", "migrate", "block-types"):
+        for task in ("DATABASE_MIGRATE", "REGISTER_BLOCKS"):
+            assert known[name]["environment"][f"PREFECT_SERVER_{task}_ON_START"] == "false"
         for key, value in read(MAIN)["services"]["server"]["environment"].items():
             if "_DATABASE_" in key:
                 assert known[name]["environment"][key] == value
@@ -74,7 +75,7 @@ def test_only_the_background_services_schedule_and_only_one_migrates() -> None:
 
 def test_every_service_of_ours_is_built_alike() -> None:
     ours = [one for one in scaled().values() if one["image"].startswith("mal-pipeline")]
-    assert len(ours) == 5
+    assert len(ours) == 6
     assert all(one["build"] == ours[0]["build"] for one in ours)
     assert {one["image"] for one in ours} == {ours[0]["image"]}
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,12 +57,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
             members[name] = Server(root / name, database, **shared_variables(redis))
             stack.callback(members[name].stop)
         members["services"].command("server", "database", "upgrade", "--yes")
+        register = read(SCALE)["services"]["block-types"]["command"]
+        environment = members["services"].environment
+        subprocess.run([sys.executable, "-c", *register], env=environment, check=True)
         members["services"].start("server", "services", "start")
         first, second = members["first"], members["second"]
         for server in (first, second):
             server.start_api("--no-services")
-            # On an empty database both would register Prefect's block types at once, and the
-            # second one to do it would end; compose starts it again.
+        for server in (first, second):
             server.wait_for_api()
         first.start_worker()
         second.command("--no-prompt", "deploy", "--name", "train-mal")
