@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.gpu_check import device
 from benchmarks.gpu_check.sizes import Sizes
+from flows.store.stage_names import TRAIN
 
 ROOT = Path(__file__).parents[2]
 MAL = [sys.executable, "-m", "flows.commands.cli"]
@@ -65,10 +66,17 @@ def _interrupted(command: list[str], store: Path) -> int:
     return process.returncode
 
 
+def _has_state(store: Path) -> bool:
+    try:
+        return any((store / TRAIN).rglob("state.pth"))
+    except OSError:  # a folder that was finished, and renamed, meanwhile
+        return False
+
+
 def _wait_for_state(process: subprocess.Popen[bytes], store: Path) -> None:
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end and process.poll() is None:
-        if any(store.rglob("state.pth")):
+        if _has_state(store):
             return
         time.sleep(0.05)
     process.kill()

@@ -168,6 +168,9 @@ def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
     path = Path(str(weights)).expanduser().absolute()
     if path.is_file():
         return {**recipe, "weights": str(path)}
+    installed = installed_weights(str(weights))
+    if installed != str(weights):
+        return {**recipe, "weights": installed}
     try:
         check_encoder_name(str(weights))
     except ConfigError as error:
@@ -176,7 +179,7 @@ def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
             f"(null: random, {HUB}: the recipe's download)."
         )
         raise ConfigError(message) from error
-    return {**recipe, "weights": installed_weights(str(weights))}
+    return recipe
 
 
 def _recipe(name: str) -> dict[str, Any]:

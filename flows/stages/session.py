@@ -17,6 +17,7 @@ from flows.settings.unheeded import require_heeded
 from flows.stages import drawing
 from flows.stages.run import Run
 from mal_core.models.encoder_names import check_encoder_name
+from mal_core.models.weight_packages import package_of
 
 
 class Session:
@@ -81,7 +82,9 @@ def check_settings(config: RunConfig) -> None:
     for recipe in config.segmenters:
         resolve_config(recipe.config)
     for weights in {recipe.weights for recipe in config.segmenters}:
-        if weights is not None and Path(weights).is_absolute():
+        if weights is None or not Path(weights).is_absolute():
+            continue
+        if package_of(Path(weights)) is None:  # pip has looked after its own
             from mal_core.models.safe_weights import read_weights  # torch: only for a file
 
             read_weights(weights, f"segmenter.weights={weights}")
