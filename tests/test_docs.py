@@ -1,6 +1,5 @@
 """The pages for people are true in what a machine can look up: links, modules, cited sections."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+
+from tests.script_files import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ROOT / "docs" / "method.md"
@@ -177,14 +178,7 @@ def test_the_references_name_everything_there_is(site: Path):
 
 
 def test_every_setting_says_what_it_does():
-    path = ROOT / "scripts" / "reference_pages.py"
-    spec = importlib.util.spec_from_file_location("reference_pages", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its records look for their own annotations
-    spec.loader.exec_module(module)
-    settings = list(module.all_settings())
+    settings = list(load_script("reference_pages").all_settings())
     assert len(settings) > 100
     assert [one.key for one in settings if not one.meaning] == []
 

@@ -1,6 +1,5 @@
 """The environment is what the lock says, and setup behaves when something is wrong."""
 
-import importlib.util
 import os
 import platform
 import re
@@ -14,6 +13,8 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.script_files import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -36,13 +37,7 @@ def wanted_here() -> list[Requirement]:
 
 @pytest.fixture(scope="module")
 def setup_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mal_setup", ROOT / "scripts" / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mal_setup"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("setup")
 
 
 # --- the lock ---------------------------------------------------------------------------------
@@ -281,13 +276,7 @@ def test_builds_under_setup_do_not_find_torch(setup_script: ModuleType) -> None:
 def test_mmcv_wheels_are_cached_per_python_torch_and_mmcv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = importlib.util.spec_from_file_location(
-        "build_mmcv_ops", ROOT / "scripts" / "build_mmcv_ops.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    builder = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(builder)
+    builder = load_script("build_mmcv_ops")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = builder.cache_folder("onedl-mmcv==2.3.6", cuda=False)
     assert folder.parent == tmp_path / "mal-pipeline" / "wheels"

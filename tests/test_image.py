@@ -1,6 +1,5 @@
 """The image holds what the pipeline uses: what is taken out, and what CPU wheels save."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,18 +11,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.script_files import load_script
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def slim_script() -> ModuleType:
-    path = ROOT / "scripts" / "slim_image.py"
-    spec = importlib.util.spec_from_file_location("mal_slim_image", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("slim_image")
 
 
 def test_what_only_the_tests_need_is_not_used_and_what_runs_need_is(

@@ -1,12 +1,11 @@
 """The trial of the image, as far as it needs no Docker."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "try_image.py"
+from tests.script_files import load_script
+
 PRINTED = """\
 #1 [internal] load build definition from Dockerfile
 #1 DONE 2.2s
@@ -35,12 +34,7 @@ PRINTED = """\
 
 @pytest.fixture(scope="module")
 def try_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mal_try_image", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("try_image")
 
 
 def test_every_step_that_took_a_second_is_named_with_its_seconds(
