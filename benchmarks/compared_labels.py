@@ -5,10 +5,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from benchmarks.datasets import Data
 from benchmarks.trainings import Training
 from mal_core.evaluation.agreement import measure_agreement
 from mal_core.evaluation.compared_arms import RunMatches, compare_arms
+from mal_core.evaluation.reliability import rank_correlation
 from mal_core.processes.files import write_json
 from mal_core.report.text_tables import markdown_table
 
@@ -94,8 +97,6 @@ def predictors(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     Returns:
         One row per data set and recipe with enough labels.
     """
-    from scipy.stats import spearmanr
-
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["data"], row["recipe"]), []).append(row)
@@ -105,12 +106,19 @@ def predictors(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             continue
         line = {"data": data, "recipe": recipe, "labels": str(len(group))}
         for metric in ("AP", "APbnd"):
-            kept = [row["kept"][metric] or 0.0 for row in group]
             for title, key in PROPERTIES.items():
-                found = spearmanr([row[key] for row in group], kept).statistic
-                line[f"{metric} kept by {title}"] = f"{found:.2f}"
+                line[f"{metric} kept by {title}"] = _correlation(group, key, metric)
         told.append(line)
     return told
+
+
+def _correlation(group: Sequence[dict[str, Any]], key: str, metric: str) -> str:
+    pairs = [(row[key], row["kept"][metric]) for row in group if row["kept"][metric] is not None]
+    if len(pairs) < FEWEST_LABELS:
+        return "n/a"
+    quality, kept = np.array(pairs).T
+    found = rank_correlation(quality, kept)
+    return "n/a" if found is None else f"{found:.2f}"
 
 
 def _kept(

@@ -25,7 +25,7 @@ from benchmarks.trainings import Training, labels_folder, say
 from mal_core.processes.files import write_json
 
 OURS, BY_SCORE, PAPER = "MAL", "MAL by score", "MAL paper"
-DEGRADED = (name for name in MAKERS if name != HUMAN and "4 px" not in name)
+DEGRADED = tuple(name for name in MAKERS if name != HUMAN and "4 px" not in name)
 LABELS = (HUMAN, OURS, BY_SCORE, PAPER, *DEGRADED)
 
 

@@ -66,17 +66,10 @@ def _interrupted(command: list[str], store: Path) -> int:
     return process.returncode
 
 
-def _has_state(store: Path) -> bool:
-    try:
-        return any((store / TRAIN).rglob("state.pth"))
-    except OSError:  # a folder that was finished, and renamed, meanwhile
-        return False
-
-
 def _wait_for_state(process: subprocess.Popen[bytes], store: Path) -> None:
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end and process.poll() is None:
-        if _has_state(store):
+        if any(store.glob(f"{TRAIN}/*.partial/state.pth")):  # others are renamed as we look
             return
         time.sleep(0.05)
     process.kill()

@@ -17,7 +17,7 @@ from mal_core.config.labelers import LabelerName
 from mal_core.errors import ConfigError
 from mal_core.labelers.recipes import drawer_recipe, member_values
 from mal_core.models.encoder_names import check_encoder_name
-from mal_core.models.weight_packages import installed_weights
+from mal_core.models.weight_packages import packaged_weights
 from mal_core.processes.records import to_json
 
 CONFIG_MODULE = "conf"
@@ -168,9 +168,9 @@ def _with_weights(recipe: dict[str, Any]) -> dict[str, Any]:
     path = Path(str(weights)).expanduser().absolute()
     if path.is_file():
         return {**recipe, "weights": str(path)}
-    installed = installed_weights(str(weights))
-    if installed != str(weights):
-        return {**recipe, "weights": installed}
+    installed = packaged_weights(str(weights))
+    if installed is not None:  # timm, and torch with it, need not be asked
+        return {**recipe, "weights": str(installed)}
     try:
         check_encoder_name(str(weights))
     except ConfigError as error:

@@ -214,7 +214,7 @@ def versions(kind: Kind) -> Json:
     """The code and the packages at work."""
     names = (*PACKAGES, *(MMDET if kind == "segmenter" else ()))
     found = {name: installed_version(name) for name in ("mal-pipeline", *names)}
-    return {"code": code_version([*CODE[kind]]), "python": platform.python_version(), **found}
+    return {"code": code_version(CODE[kind]), "python": platform.python_version(), **found}
 
 
 def _read(path: Path, of: Path | None = None) -> Json:

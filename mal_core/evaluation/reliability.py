@@ -61,7 +61,7 @@ def reliability(scores: FloatArray, ious: FloatArray, *, bad_below: float = BAD)
     error = sum(bin_.objects * abs(bin_.score - bin_.mask_iou) for bin_ in bins) / len(scores)
     return Reliability(
         objects=len(scores),
-        spearman=_spearman(scores, ious),
+        spearman=rank_correlation(scores, ious),
         bad_below=bad_below,
         bad=int(bad.sum()),
         auroc=_auroc(scores, bad),
@@ -77,10 +77,19 @@ def _ranks(values: FloatArray) -> FloatArray:
     return np.asarray(rankdata(values), dtype=np.float64)
 
 
-def _spearman(scores: FloatArray, ious: FloatArray) -> float | None:
-    if np.ptp(scores) == 0 or np.ptp(ious) == 0:
+def rank_correlation(one: FloatArray, other: FloatArray) -> float | None:
+    """Spearman's rank correlation.
+
+    Args:
+        one: At least one value, shape (N,).
+        other: Shape (N,).
+
+    Returns:
+        In [-1, 1]; None where either is the same for all.
+    """
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
-    return float(np.corrcoef(_ranks(scores), _ranks(ious))[0, 1])
+    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
 
 
 def _auroc(scores: FloatArray, bad: NDArray[np.bool_]) -> float | None:

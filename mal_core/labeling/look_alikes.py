@@ -55,9 +55,9 @@ def hear_look_alikes(
     speaking = voices(features).reshape(-1, features.shape[2])
     alone, listening = voices(unary).reshape(-1, 1), voices(inside).ravel()
     loudness = np.asarray(weights, np.float32)
-    fields = np.repeat(alone, len(loudness), axis=1)
+    fields, listeners = np.repeat(alone, len(loudness), axis=1), speaking[listening]
     for _ in range(ROUNDS):
-        heard = _mean_opinions(speaking[listening], speaking, np.tanh(fields / 2))
+        heard = _mean_opinions(listeners, speaking, np.tanh(fields / 2))
         fields[listening] = alone[listening] + loudness * heard
     settled = np.repeat(unary[None], len(loudness), axis=0)
     heard = _mean_opinions(features[inside], speaking, np.tanh(fields / 2))

@@ -50,6 +50,9 @@ def test_the_property_that_orders_labels_as_retention_does_is_told() -> None:
     assert told["AP kept by boundary IoU"] == "1.00"
     assert told["AP kept by mask IoU"] == "0.80"
     assert predictors(rows[:3]) == []
+    nothing = [{**row, "kept": {"AP": None, "APbnd": 0.0}} for row in rows]
+    (told,) = predictors(nothing)
+    assert told["AP kept by mask IoU"] == told["APbnd kept by mask IoU"] == "n/a"
 
 
 def test_labels_without_a_pixel_are_left_out(data: Data) -> None:
