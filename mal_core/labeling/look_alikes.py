@@ -35,7 +35,7 @@ ROUNDS = 4
 """Mean-field updates among the speakers; labels hardly change after the third."""
 ROWS_AT_ONCE = 32
 """Listeners whose kernel is held at a time: a quarter of a megabyte, which stays in a core's own
-cache; four times as many cost eight times the time beside another busy process."""
+cache; four times as many cost six times the time where others keep the memory busy."""
 
 
 def hear_look_alikes(
@@ -100,7 +100,8 @@ def voices(values: NDArray[Any]) -> NDArray[Any]:
 def _mean_opinions(listening: Map, speaking: Map, opinions: Map) -> Map:
     """Means of opinions (m, k) by the kernel of features (n, 5) and (m, 5), shape (n, k).
 
-    The kernel is never whole: to compute it again costs less than to read it from memory.
+    The kernel is never whole: to read it from a memory that others use costs more than to
+    compute it again.
     """
     left, right = _factors(listening, speaking)
     columns = np.concatenate([opinions, np.ones_like(opinions[:, :1])], axis=1)
